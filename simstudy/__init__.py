@@ -1,0 +1,3 @@
+"""Monte Carlo studies of multilevel structural equation modelling (MSEM)."""
+
+__version__ = "0.1.0"

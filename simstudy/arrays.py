@@ -1,0 +1,113 @@
+"""Batched linear algebra that never raises: the only caller of LAPACK.
+
+Every function takes stacks of matrices ``(..., p, p)`` and returns ``(result, ok)`` where ``ok`` has the leading shape.
+Matrices that fail come back as NaN. Results of a matrix do not depend, to the last bit, on its neighbours in the stack:
+only stacked (per-matrix) routines and elementwise operations are used.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
+
+
+def _finite(a: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """Replace matrices with a non-finite entry by the identity; say which were finite."""
+    ok: BoolArray = np.asarray(np.isfinite(a).all(axis=(-2, -1)))
+    if not ok.all():
+        a = np.where(ok[..., None, None], a, np.eye(a.shape[-1]))
+    return a, ok
+
+
+def _blank(a: FloatArray, ok: BoolArray) -> FloatArray:
+    return a if ok.all() else np.where(ok[..., None, None], a, np.nan)
+
+
+def cholesky(a: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """Lower Cholesky factors of ``a`` (..., p, p); ``ok`` is False where a matrix is not positive definite."""
+    a, ok = _finite(a)
+    try:
+        return _blank(np.asarray(np.linalg.cholesky(a), dtype=np.float64), ok), ok
+    except np.linalg.LinAlgError:
+        pass
+    flat = a.reshape(-1, *a.shape[-2:])
+    good = np.ones(len(flat), dtype=bool)
+    for i, matrix in enumerate(flat):
+        try:
+            np.linalg.cholesky(matrix)
+        except np.linalg.LinAlgError:
+            good[i] = False
+    ok = ok & good.reshape(ok.shape)
+    return _blank(np.linalg.cholesky(np.where(ok[..., None, None], a, np.eye(a.shape[-1]))), ok), ok
+
+
+def inverse(a: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """Inverses of general square matrices; ``ok`` is False where a matrix is exactly singular or not finite."""
+    a, ok = _finite(a)
+    try:
+        return _blank(np.asarray(np.linalg.inv(a), dtype=np.float64), ok), ok
+    except np.linalg.LinAlgError:
+        pass
+    flat = a.reshape(-1, *a.shape[-2:])
+    good = np.ones(len(flat), dtype=bool)
+    for i, matrix in enumerate(flat):
+        try:
+            np.linalg.inv(matrix)
+        except np.linalg.LinAlgError:
+            good[i] = False
+    ok = ok & good.reshape(ok.shape)
+    return _blank(np.linalg.inv(np.where(ok[..., None, None], a, np.eye(a.shape[-1]))), ok), ok
+
+
+def eigh(a: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """Eigenvalues (..., p), ascending, and eigenvectors (..., p, p) in columns of symmetric matrices."""
+    a, ok = _finite(a)
+    values, vectors = np.linalg.eigh(a)
+    if not ok.all():
+        values = np.where(ok[..., None], values, np.nan)
+    return values, _blank(vectors, ok), ok
+
+
+def inverse_spd(a: FloatArray, *, rcond: float = 1e-14) -> tuple[FloatArray, BoolArray]:
+    """Inverses of symmetric positive definite matrices, by Cholesky after scaling to a unit diagonal.
+
+    ``ok`` is False where a matrix is not positive definite, or so nearly singular after scaling that a pivot falls
+    below ``sqrt(rcond)``: an information matrix of that kind says that the parameters are not identified.
+    """
+    diagonal = np.diagonal(a, axis1=-2, axis2=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scale = 1.0 / np.sqrt(diagonal)
+    scaled = a * scale[..., :, None] * scale[..., None, :]
+    factor, ok = cholesky(scaled)
+    with np.errstate(invalid="ignore"):
+        pivots = np.diagonal(factor, axis1=-2, axis2=-1)
+        ok = ok & ~(pivots.min(axis=-1, initial=1.0) < np.sqrt(rcond))
+    half, _ = inverse(np.where(ok[..., None, None], factor, np.nan))
+    result = np.matmul(half.swapaxes(-1, -2), half) * scale[..., :, None] * scale[..., None, :]
+    return result, ok
+
+
+def matvec(a: FloatArray, x: FloatArray) -> FloatArray:
+    """Matrix times vector over stacks: (..., m, n) and (..., n) give (..., m)."""
+    result: FloatArray = np.matmul(a, x[..., None])[..., 0]
+    return result
+
+
+def outer(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Outer products over stacks: (..., m) and (..., n) give (..., m, n)."""
+    return x[..., :, None] * y[..., None, :]
+
+
+def transpose(a: FloatArray) -> FloatArray:
+    """Transposes of a stack of matrices."""
+    return a.swapaxes(-1, -2)
+
+
+def dot(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Inner products over the last axis, with the same bits for any leading shape."""
+    result: FloatArray = np.matmul(x[..., None, :], y[..., :, None])[..., 0, 0]
+    return result

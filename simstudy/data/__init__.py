@@ -1,0 +1,1 @@
+"""What was observed: cluster layouts, samples and sufficient statistics."""

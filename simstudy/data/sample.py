@@ -1,0 +1,121 @@
+"""`Sample`: rows of R data sets of one layout, and how to read one from a data frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from simstudy.arrays import FloatArray, IntArray
+from simstudy.data.layout import ClusterLayout
+from simstudy.data.statistics import TwoLevelStatistics, from_cluster_means
+from simstudy.errors import DataError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows of R complete data sets.
+
+    Attributes
+    ----------
+    layout : ClusterLayout
+    level1, level2 : tuple of str
+        Names of the p1 level-1 and p2 level-2 variables.
+    rows : (R, N, p1)
+        Level-1 variables; clusters one after another in the layout's order.
+    clusters : (R, J, p2)
+        Level-2 variables.
+    """
+
+    layout: ClusterLayout
+    level1: tuple[str, ...]
+    level2: tuple[str, ...]
+    rows: FloatArray
+    clusters: FloatArray
+
+    def select(self, replicates: IntArray | slice) -> Sample:
+        """Some of the replicates."""
+        return Sample(self.layout, self.level1, self.level2, self.rows[replicates], self.clusters[replicates])
+
+    def statistics(self, *, cluster_wise: bool = True) -> TwoLevelStatistics:
+        """Reduce rows to statistics; ``cluster_wise`` keeps every cluster's means and scatter (for robust SEs)."""
+        layout = self.layout
+        sizes = np.asarray(layout.sizes, dtype=float)
+        means = np.add.reduceat(self.rows, layout.row_starts, axis=-2) / sizes[:, None]
+        centred = self.rows - np.repeat(means, np.asarray(layout.sizes), axis=-2)
+        pooled = np.matmul(centred.swapaxes(-1, -2), centred)
+        scatter = self._cluster_scatter(centred) if cluster_wise else None
+        both = np.concatenate([means, self.clusters], axis=-1)
+        return from_cluster_means(layout, self.level1, self.level2, pooled, both, scatter)
+
+    def _cluster_scatter(self, centred: FloatArray) -> FloatArray:
+        """Within scatter (R, J, p1, p1) of every cluster."""
+        layout, p1 = self.layout, len(self.level1)
+        parts = []
+        for n, count, start in zip(layout.distinct, layout.counts, layout.starts, strict=True):
+            first = layout.row_starts[start]
+            block = centred[:, first : first + n * count].reshape(-1, count, n, p1)
+            parts.append(np.matmul(block.swapaxes(-1, -2), block))
+        return np.concatenate(parts, axis=1)
+
+    def to_frame(self, replicate: int = 0, cluster: str = "cluster") -> pd.DataFrame:
+        """One data set as a data frame with a cluster column; level-2 variables repeat in every row of a cluster."""
+        ids = np.repeat(np.arange(1, self.layout.n_clusters + 1), np.asarray(self.layout.sizes))
+        columns: dict[str, object] = {cluster: ids}
+        columns.update({name: self.rows[replicate, :, k] for k, name in enumerate(self.level1)})
+        columns.update({name: self.clusters[replicate, ids - 1, k] for k, name in enumerate(self.level2)})
+        return pd.DataFrame(columns)
+
+
+def from_frame(data: pd.DataFrame, cluster: str, level1: Sequence[str], level2: Sequence[str] = ()) -> Sample:
+    """Read one complete data set (R = 1).
+
+    Clusters are ordered by size and then by first appearance; rows keep their order within clusters.
+
+    Parameters
+    ----------
+    data : DataFrame
+    cluster : str
+        Column of cluster identifiers, of any type, in any order.
+    level1, level2 : sequence of str
+        Columns of level-1 and level-2 variables.
+
+    Raises
+    ------
+    DataError
+        Missing or non-numeric columns, missing values, or a level-2 variable that varies within a cluster.
+    """
+    problems = []
+    for name in (cluster, *level1, *level2):
+        count = list(data.columns).count(name)
+        if count == 0:
+            problems.append(f"data: there is no column '{name}'{did_you_mean(name, map(str, data.columns))}")
+        elif count > 1:
+            problems.append(f"data: {count} columns are named '{name}'")
+    if problems:
+        raise DataError(problems)
+    for name in (*level1, *level2):
+        if not pd.api.types.is_numeric_dtype(data[name]):
+            problems.append(f"data: column '{name}' is not numeric (it is {data[name].dtype})")
+        elif data[name].isna().any():
+            problems.append(f"data: column '{name}' has {int(data[name].isna().sum())} missing values")
+    if data[cluster].isna().any():
+        problems.append(f"data: cluster column '{cluster}' has missing values")
+    if problems:
+        raise DataError(problems)
+    codes, _ = pd.factorize(data[cluster])
+    sizes = np.bincount(codes)
+    rank = np.empty(len(sizes), dtype=np.int64)
+    rank[np.argsort(sizes, kind="stable")] = np.arange(len(sizes))
+    order = np.argsort(rank[codes], kind="stable")
+    layout = ClusterLayout.of(sizes)
+    rows = data[list(level1)].to_numpy(dtype=float)[order]
+    values = data[list(level2)].to_numpy(dtype=float)[order]
+    first = values[layout.row_starts]
+    varies = np.repeat(first, np.asarray(layout.sizes), axis=0) != values
+    if varies.any():
+        bad = [name for name, any_row in zip(level2, varies.any(axis=0), strict=True) if any_row]
+        raise DataError([f"data: level-2 variable '{name}' varies within clusters" for name in bad])
+    return Sample(layout, tuple(level1), tuple(level2), rows[None], first[None])

@@ -1,0 +1,96 @@
+"""`disaggregated`: one single-level SEM on the rows, clusters ignored (THEORY B1, B5, B6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from simstudy.arrays import FloatArray
+from simstudy.data.layout import ClusterLayout
+from simstudy.data.sample import Sample
+from simstudy.data.statistics import TwoLevelStatistics, total_scatter
+from simstudy.estimators.base import FitResult, Needs
+from simstudy.estimators.registry import register
+from simstudy.estimators.single_level import SingleLevelFitter
+from simstudy.likelihood.single_level import Data
+from simstudy.model.collapse import SingleLevelModel, merged_model
+from simstudy.model.twolevel import TwoLevelModel
+
+
+@register
+@dataclass(frozen=True)
+class Disaggregated:
+    """Single-level SEM on N rows; level-2 variables are spread to the rows.
+
+    Its slopes mix within and between effects, and are reported for both levels.
+
+    Attributes
+    ----------
+    se : tuple of str
+        ``expected`` (naive: rows taken as independent), ``observed``, ``robust`` (sandwich by cluster).
+    """
+
+    name: ClassVar[str] = "disaggregated"
+    title: ClassVar[str] = "single-level SEM on rows, clusters ignored"
+    reference: ClassVar[str] = "the habit criticised since Robinson (1950); Moulton (1986) on its SEs"
+    levels: ClassVar[tuple[str, ...]] = ("within", "between")
+    can: ClassVar[str] = "any path model; sandwich SEs are honest about the conflated effect"
+    cannot: ClassVar[str] = "separate within from between effects; its naive SEs ignore the dependence of rows"
+
+    se: tuple[Literal["expected", "observed", "robust"], ...] = ("expected", "robust")
+
+    @property
+    def needs(self) -> Needs:
+        """Robust SEs need cluster-wise scores."""
+        return "clusters" if "robust" in self.se else "statistics"
+
+    @property
+    def se_kinds(self) -> tuple[str, ...]:
+        """As asked for."""
+        return self.se
+
+    def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
+        """There must be a single-level model, and more rows than variables."""
+        single = merged_model(model)
+        if isinstance(single, str):
+            return single
+        return "no more rows than variables" if layout.n_obs <= len(model.variables) else None
+
+    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedDisaggregated:
+        """Build the merged model."""
+        single = merged_model(model)
+        assert not isinstance(single, str), single
+        return PreparedDisaggregated(self, model, layout, single)
+
+
+class PreparedDisaggregated:
+    """`Disaggregated` for one model and layout."""
+
+    def __init__(
+        self, options: Disaggregated, model: TwoLevelModel, layout: ClusterLayout, single: SingleLevelModel
+    ) -> None:
+        self.options, self.model, self.layout = options, model, layout
+        self.fitter = SingleLevelFitter(model, single, layout.n_obs)
+
+    def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
+        """Fit R data sets."""
+        statistics = data.statistics() if isinstance(data, Sample) else data
+        statistics = statistics.arrange(self.model.level1, self.model.level2)
+        sizes = self.layout.distinct.astype(float)
+        mean, scatter = total_scatter(
+            statistics.size_scatter * sizes[:, None, None], statistics.size_means, sizes * self.layout.counts
+        )
+        p1 = len(self.model.level1)
+        scatter[:, :p1, :p1] += statistics.scatter_within
+        clusters = self._clusters(statistics, p1) if "robust" in self.options.se else None
+        return self.fitter.fit(Data(mean, scatter), self.options.se, clusters)
+
+    def _clusters(self, statistics: TwoLevelStatistics, p1: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+        assert statistics.cluster_means is not None
+        assert statistics.cluster_scatter is not None
+        means = statistics.cluster_means
+        scatter = np.zeros((*means.shape, means.shape[-1]))
+        scatter[..., :p1, :p1] = statistics.cluster_scatter
+        return np.asarray(self.layout.sizes, dtype=float), means, scatter

@@ -1,0 +1,111 @@
+"""The registry of methods: built-in ones, ``package.module:Attr``, and entry points (``simstudy.estimators``)."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.metadata
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
+from simstudy.errors import EstimatorError, did_you_mean
+from simstudy.estimators.base import Estimator
+
+_REGISTRY: dict[str, type[Any]] = {}
+T = TypeVar("T", bound=type[Any])
+
+ENTRY_POINTS = "simstudy.estimators"
+_PARTS = ("name", "title", "reference", "levels", "can", "cannot", "needs", "se_kinds", "supports", "prepare")
+
+
+def register(cls: T) -> T:
+    """Class decorator: add a method to the registry under its ``name``.
+
+    Raises
+    ------
+    EstimatorError
+        If parts of the `Estimator` protocol are missing, or another method has the name.
+    """
+    _check_class(cls, getattr(cls, "__qualname__", str(cls)))
+    other = _REGISTRY.get(cls.name)
+    if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+        raise EstimatorError(f"method '{cls.name}' is registered twice, by {other.__module__} and {cls.__module__}")
+    _REGISTRY[cls.name] = cls
+    return cls
+
+
+def _check_class(cls: Any, where: str) -> None:
+    missing = [part for part in _PARTS if not hasattr(cls, part)]
+    if missing:
+        raise EstimatorError(f"{where} is not a method: it lacks {', '.join(missing)}")
+    if not dataclasses.is_dataclass(cls):
+        raise EstimatorError(f"{where} is not a dataclass; options of a method are the fields of a frozen dataclass")
+
+
+def names() -> tuple[str, ...]:
+    """Names of all methods known: built-in ones in teaching order, then entry points."""
+    _load_entry_points()
+    return tuple(_REGISTRY)
+
+
+def find(name: str) -> type[Estimator]:
+    """Class of a method by name or ``package.module:Attr``.
+
+    Raises
+    ------
+    EstimatorError
+        Unknown name (with the closest known one), or what is found there is not a method.
+    """
+    if ":" in name:
+        module_name, _, attribute = name.partition(":")
+        try:
+            found = getattr(importlib.import_module(module_name), attribute)
+        except (ImportError, AttributeError) as error:
+            raise EstimatorError(f"method '{name}' cannot be imported: {error}") from error
+        _check_class(found, f"'{name}'")
+        return found  # type: ignore[no-any-return]
+    if name not in _REGISTRY:
+        _load_entry_points()
+    if name not in _REGISTRY:
+        raise EstimatorError(f"unknown method '{name}'{did_you_mean(name, _REGISTRY)}; known: {', '.join(_REGISTRY)}")
+    return _REGISTRY[name]
+
+
+def create(name: str, options: Mapping[str, Any] | None = None) -> Estimator:
+    """A method with options.
+
+    Raises
+    ------
+    EstimatorError
+        Unknown method or option, or a value that an option does not take.
+    """
+    cls = find(name)
+    options = dict(options or {})
+    fields = [f.name for f in dataclasses.fields(cls) if f.init]  # type: ignore[arg-type]
+    problems = [
+        f"method '{name}': unknown option '{key}'{did_you_mean(key, fields)}; allowed: {', '.join(fields) or 'none'}"
+        for key in options
+        if key not in fields
+    ]
+    if problems:
+        raise EstimatorError(problems)
+    try:
+        result = TypeAdapter(with_config(ConfigDict(extra="forbid"))(cls)).validate_python(options)
+    except ValidationError as error:
+        raise EstimatorError(
+            [
+                f"method '{name}': option '{'.'.join(map(str, e['loc']))}': {e['msg']} (found {e['input']!r})"
+                for e in error.errors()
+            ]
+        ) from error
+    return result
+
+
+def _load_entry_points() -> None:
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        if point.name not in _REGISTRY:
+            cls = point.load()
+            _check_class(cls, f"entry point '{point.name}'")
+            _REGISTRY.setdefault(point.name, cls)

@@ -1,0 +1,41 @@
+"""What every likelihood returns at a point, and what the optimiser asks of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, Self, TypeVar
+
+from simstudy.arrays import BoolArray, FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Log-likelihood (R,), score (R, q) and information (R, q, q); ``ok`` (R,) where the moments are feasible."""
+
+    loglik: FloatArray
+    score: FloatArray
+    information: FloatArray
+    ok: BoolArray
+
+
+class Selectable(Protocol):
+    """Data of R replicates, some of which can be picked."""
+
+    def select(self, replicates: IntArray | BoolArray) -> Self:
+        """Some of the replicates."""
+        ...
+
+
+D = TypeVar("D", bound=Selectable, contravariant=True)
+
+
+class Likelihood(Protocol[D]):
+    """A log-likelihood with score and information, batched over replicates."""
+
+    def evaluate(self, params: FloatArray, data: D) -> Evaluation:
+        """Log-likelihood, score and expected information at (R, q)."""
+        ...
+
+    def observed_information(self, params: FloatArray, data: D) -> FloatArray:
+        """Minus the second derivatives of the log-likelihood (R, q, q)."""
+        ...

@@ -1,0 +1,1 @@
+"""Model specification: text, parameters, matrices, implied moments. No data, no estimation."""

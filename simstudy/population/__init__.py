@@ -1,0 +1,1 @@
+"""Data generation from MSEM parameters."""

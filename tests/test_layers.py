@@ -1,0 +1,212 @@
+"""Imports follow the layer order of CONTRIBUTING.md, and importing the model stays light.
+
+Reads the source (``ast``), so that an import inside a function or under ``if TYPE_CHECKING:`` counts for the order too.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "simstudy"
+
+# From left to right; a module imports only from its own layer and from those to its left.
+LAYERS = (
+    "errors",
+    "arrays",
+    "model",
+    "data",
+    "population",
+    "likelihood",
+    "estimators",
+    "asymptotics",
+    "design",
+    "run",
+    "performance",
+    "report",
+    "cli",
+)
+# Constants of the build, importable from everywhere; the module, if there is one, imports nothing of the package.
+BOTTOM = ("_version", "__version__")
+# On top of every layer: these may import anything, and no layer may import them.
+TOP = ("__init__", "__main__", "testing")
+
+# Imported by a layer although it stands to its left. Performance works on any table, whoever made the estimates.
+FORBIDDEN = {"performance": {"estimators"}}
+
+# Slow to import: the layers whose modules may do so at their top level. Elsewhere, inside the function that needs it.
+HEAVY: dict[str, set[str]] = {
+    "matplotlib": {"report"},
+    "statsmodels": set(),
+    "jinja2": set(),
+    "typer": {"run", "report", "cli"},
+    "rich": {"run", "report", "cli"},
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported name: ``simstudy.model.syntax`` or ``numpy.linalg``, and where it stands."""
+
+    target: str
+    line: int
+    at_import_time: bool
+
+
+def imports(source: str, module: str, is_package: bool) -> Iterator[Import]:
+    """Yield what ``source``, the text of ``module``, imports; relative imports are resolved."""
+    package = module if is_package else module.rpartition(".")[0]
+    yield from _imports(ast.parse(source), package, at_import_time=True)
+
+
+def _imports(node: ast.AST, package: str, at_import_time: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        match child:
+            case ast.Import():
+                for alias in child.names:
+                    yield Import(alias.name, child.lineno, at_import_time)
+            case ast.ImportFrom():
+                base = child.module or ""
+                if child.level:
+                    parent = package.split(".")[: len(package.split(".")) - child.level + 1]
+                    base = ".".join([*parent, base] if base else parent)
+                for alias in child.names:
+                    yield Import(f"{base}.{alias.name}", child.lineno, at_import_time)
+            case ast.Call(
+                func=ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"),
+                args=[ast.Constant(value=str(name)), *_],
+            ) if not name.startswith("."):
+                yield Import(name, child.lineno, at_import_time)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
+                yield from _imports(child, package, at_import_time=False)
+            case ast.If() if "TYPE_CHECKING" in ast.unparse(child.test):
+                for part in child.body:
+                    yield from _imports(ast.Module([part], []), package, at_import_time=False)
+                for part in child.orelse:
+                    yield from _imports(ast.Module([part], []), package, at_import_time)
+            case _:
+                yield from _imports(child, package, at_import_time)
+
+
+def layer_of(target: str) -> str:
+    """Return the first part below the package: ``model`` of ``simstudy.model.syntax``."""
+    return [*target.split("."), "__init__"][1]
+
+
+def violations(source: str, module: str, is_package: bool = False) -> list[str]:
+    """Return a message for each import of ``module`` that the layers do not allow."""
+    layer = layer_of(module)
+    if layer in TOP:
+        return []
+    found = []
+    for item in imports(source, module, is_package):
+        top_name, *rest = item.target.split(".")
+        problem = ""
+        if top_name != PACKAGE:
+            if item.at_import_time and layer not in HEAVY.get(top_name, {layer}):
+                problem = "is slow to import: import it inside the function that needs it"
+        elif not rest or (other := layer_of(item.target)) not in (*LAYERS, *BOTTOM):
+            problem = "is not a layer: import from the module that defines it"
+        elif other in FORBIDDEN.get(layer, ()):
+            problem = f"is never imported by {layer}"
+        elif other not in BOTTOM and (layer in BOTTOM or LAYERS.index(other) > LAYERS.index(layer)):
+            problem = f"stands to the right of {layer}"
+        if problem:
+            found.append(f"{module}:{item.line}: {item.target} {problem}")
+    return found
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Yield the dotted name and the path of every module of the package."""
+    for path in sorted((ROOT / PACKAGE).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+MODULES = dict(modules())
+
+
+def test_every_module_has_a_layer() -> None:
+    """A new top-level module or package must be given its place in ``LAYERS`` (and in CONTRIBUTING.md)."""
+    assert MODULES
+    assert {layer_of(name) for name in MODULES} <= {*LAYERS, *BOTTOM, *TOP}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_follow_the_layers(module: str) -> None:
+    path = MODULES[module]
+    assert violations(path.read_text(encoding="utf-8"), module, path.name == "__init__.py") == []
+
+
+def test_contributing_gives_the_same_order() -> None:
+    order = " < ".join(LAYERS).replace("errors < arrays", "errors, arrays")
+    assert order in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def test_importing_the_model_loads_nothing_heavy() -> None:
+    """The whole path to it counts, ``simstudy/__init__.py`` and the exempt modules included."""
+    code = f"import {PACKAGE}.model, sys; print(*sorted({set(HEAVY)!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("simstudy.model.syntax", "from simstudy.errors import ModelError"),
+        ("simstudy.model.syntax", "from . import parameters"),
+        ("simstudy.model.syntax", "from ..arrays import cholesky"),
+        ("simstudy.arrays", "from simstudy import errors"),
+        ("simstudy.run.store", "from simstudy._version import __version__"),
+        ("simstudy.run.store", "from simstudy import __version__"),
+        ("simstudy.report.figures", "import matplotlib.pyplot as plt"),
+        ("simstudy.estimators.mlm", "def fit():\n    import statsmodels.api"),
+        ("simstudy.model.syntax", "if TYPE_CHECKING:\n    from matplotlib.figure import Figure"),
+        ("simstudy.cli", "from simstudy.report.html import write"),
+        ("simstudy.testing", "from simstudy.cli import main"),
+        ("simstudy.model.syntax", "import numpy.linalg"),
+    ],
+)
+def test_allowed(module: str, source: str) -> None:
+    assert violations(source, module) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("simstudy.errors", "from simstudy.arrays import cholesky"),
+        ("simstudy.model.syntax", "from simstudy.data.sample import Sample"),
+        ("simstudy.model.syntax", "from simstudy import data"),
+        ("simstudy.model.syntax", "from .. import data"),
+        ("simstudy.model.syntax", "from ..data.sample import Sample"),
+        ("simstudy.model.syntax", "import simstudy.data.sample as sample"),
+        ("simstudy.model.syntax", "def f():\n    from simstudy.data.sample import Sample"),
+        ("simstudy.model.syntax", "if TYPE_CHECKING:\n    from simstudy.data.sample import Sample"),
+        ("simstudy.model.syntax", "if typing.TYPE_CHECKING:\n    import simstudy.run"),
+        ("simstudy.model.syntax", "sample = importlib.import_module('simstudy.data.sample')"),
+        ("simstudy.performance.table", "from simstudy.estimators.base import Status"),
+        ("simstudy.run.engine", "from simstudy import fit"),
+        ("simstudy.run.engine", "import simstudy"),
+        ("simstudy.run.engine", "from simstudy.testing import check_estimator"),
+        ("simstudy.run.engine", "from simstudy.cli import main"),
+        ("simstudy.model.syntax", "import matplotlib.pyplot as plt"),
+        ("simstudy.model.syntax", "try:\n    from rich import print\nexcept ImportError:\n    pass"),
+        ("simstudy.model.syntax", "if TYPE_CHECKING:\n    pass\nelse:\n    import typer"),
+        ("simstudy.report.html", "from jinja2 import Template"),
+        ("simstudy._version", "from simstudy.errors import SimstudyError"),
+    ],
+)
+def test_caught(module: str, source: str) -> None:
+    assert len(violations(source, module)) == 1
+
+
+def test_a_package_resolves_its_own_relative_imports() -> None:
+    assert violations("from .syntax import parse", "simstudy.model", is_package=True) == []
+    assert len(violations("from ..data import layout", "simstudy.model", is_package=True)) == 1
