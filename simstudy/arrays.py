@@ -78,22 +78,41 @@ def inverse_spd(a: FloatArray, *, rcond: float = 1e-14) -> tuple[FloatArray, Boo
     ``ok`` is False where a matrix is not positive definite, or so nearly singular after scaling that a pivot falls
     below ``sqrt(rcond)``: an information matrix of that kind says that the parameters are not identified.
     """
-    diagonal = np.diagonal(a, axis1=-2, axis2=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        scale = 1.0 / np.sqrt(diagonal)
-    scaled = a * scale[..., :, None] * scale[..., None, :]
-    factor, ok = cholesky(scaled)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(all="ignore"):
+        scale = 1.0 / np.sqrt(np.diagonal(a, axis1=-2, axis2=-1))
+        factor, ok = cholesky(a * scale[..., :, None] * scale[..., None, :])
         pivots = np.diagonal(factor, axis1=-2, axis2=-1)
         ok = ok & ~(pivots.min(axis=-1, initial=1.0) < np.sqrt(rcond))
-    half, _ = inverse(np.where(ok[..., None, None], factor, np.nan))
-    result = np.matmul(half.swapaxes(-1, -2), half) * scale[..., :, None] * scale[..., None, :]
+        half, _ = inverse(np.where(ok[..., None, None], factor, np.nan))
+        result = np.matmul(half.swapaxes(-1, -2), half) * scale[..., :, None] * scale[..., None, :]
     return result, ok
 
 
 def matvec(a: FloatArray, x: FloatArray) -> FloatArray:
     """Matrix times vector over stacks: (..., m, n) and (..., n) give (..., m)."""
     result: FloatArray = np.matmul(a, x[..., None])[..., 0]
+    return result
+
+
+def columns(a: FloatArray, index: IntArray) -> FloatArray:
+    """Entries ``index`` of the last axis, in C order.
+
+    Plain fancy indexing lays its result out in an order that depends on the leading shape; later sums and products
+    would then round differently in batches of different size.
+    """
+    result: FloatArray = np.take(a, index, axis=-1)
+    return result
+
+
+def entries(a: FloatArray, row: IntArray, column: IntArray) -> FloatArray:
+    """Entries (row, column) of stacks of matrices (..., m, n), in C order: (..., k)."""
+    result: FloatArray = np.take(a.reshape(*a.shape[:-2], -1), row * a.shape[-1] + column, axis=-1)
+    return result
+
+
+def submatrix(a: FloatArray, row: IntArray, column: IntArray) -> FloatArray:
+    """Rows and columns of stacks of matrices, in C order: (..., len(row), len(column))."""
+    result: FloatArray = np.take(np.take(a, row, axis=-2), column, axis=-1)
     return result
 
 

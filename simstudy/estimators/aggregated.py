@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from simstudy.arrays import columns, submatrix
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics, total_scatter
@@ -68,6 +69,7 @@ class PreparedAggregated:
         self.columns = np.array([model.variables.index(name) for name in single.variables], dtype=np.int64)
         self.fitter = SingleLevelFitter(model, single, layout.n_clusters)
 
+    @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
         """Fit R data sets."""
         statistics = data.statistics() if isinstance(data, Sample) else data
@@ -75,10 +77,10 @@ class PreparedAggregated:
         c = self.columns
         counts = self.layout.counts.astype(float)
         mean, scatter = total_scatter(
-            statistics.size_scatter[..., c[:, None], c], statistics.size_means[..., c], counts
+            submatrix(statistics.size_scatter, c, c), columns(statistics.size_means, c), counts
         )
         clusters = None
         if "robust" in self.options.se:
             assert statistics.cluster_means is not None
-            clusters = (np.ones(self.layout.n_clusters), statistics.cluster_means[..., c], None)
+            clusters = (np.ones(self.layout.n_clusters), columns(statistics.cluster_means, c), None)
         return self.fitter.fit(Data(mean, scatter), self.options.se, clusters)

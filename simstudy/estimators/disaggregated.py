@@ -74,6 +74,7 @@ class PreparedDisaggregated:
         self.options, self.model, self.layout = options, model, layout
         self.fitter = SingleLevelFitter(model, single, layout.n_obs)
 
+    @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
         """Fit R data sets."""
         statistics = data.statistics() if isinstance(data, Sample) else data

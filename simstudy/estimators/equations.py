@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from simstudy.arrays import FloatArray, IntArray, inverse_spd, matvec, transpose
+from simstudy.arrays import FloatArray, IntArray, columns, inverse_spd, matvec, submatrix, transpose
 from simstudy.data.statistics import TwoLevelStatistics, total_scatter
 from simstudy.estimators.base import FitResult, Status
 from simstudy.likelihood.random_intercept import Moments, RandomIntercept, fit_random_intercept
@@ -108,7 +108,7 @@ def _equations(model: TwoLevelModel, outcomes: list[str], *, centred: bool) -> l
 
 def _equation(model: TwoLevelModel, outcome: str, *, centred: bool) -> Equation | str:
     p1, p = len(model.level1), len(model.variables)
-    columns: dict[tuple[str, str], _Column] = {}
+    found: dict[tuple[str, str], _Column] = {}
     for row in model.table.rows:
         if row.op != "~" or row.lhs != outcome:
             continue
@@ -119,12 +119,12 @@ def _equation(model: TwoLevelModel, outcome: str, *, centred: bool) -> Equation 
             within[at] = 1.0
         if kind != "within":
             between[at] = 1.0
-        column = columns.setdefault((row.rhs, kind), _Column(within, between))
+        column = found.setdefault((row.rhs, kind), _Column(within, between))
         if row.free >= 0:
             column.free.add(row.free)
         else:
             column.fixed.add(row.value)
-    merged = _merge(list(columns.values()))
+    merged = _merge(list(found.values()))
     y_within, y_between = np.zeros(p1), np.zeros(p)
     at = model.variables.index(outcome)
     y_between[at] = 1.0
@@ -160,10 +160,10 @@ def _equation(model: TwoLevelModel, outcome: str, *, centred: bool) -> Equation 
     )
 
 
-def _merge(columns: list[_Column]) -> list[_Column]:
+def _merge(regressors: list[_Column]) -> list[_Column]:
     """Add up regressors that share a free parameter (equal labels)."""
     merged: list[_Column] = []
-    for column in columns:
+    for column in regressors:
         for other in merged:
             if other.free & column.free:
                 other.within = other.within + column.within
@@ -222,8 +222,8 @@ def _regression(
     status = np.where(fit.ok, np.where(fit.converged, Status.OK, Status.MAX_ITER), Status.SINGULAR_INFORMATION)
     return Regression(
         index=np.array(index, dtype=np.int64),
-        estimate=values[:, at],
-        covariance=cov[:, at[:, None], at],
+        estimate=columns(values, at),
+        covariance=submatrix(cov, at, at),
         status=status.astype(np.int64),
         loglik=fit.loglik,
         n_iter=fit.n_iter,
@@ -316,8 +316,8 @@ def _least_squares(equation: Equation, products: FloatArray, shift: FloatArray, 
         loglik = -0.5 * n_units * (np.log(2 * np.pi * rss / n_units) + 1.0)
     return Regression(
         index=np.array(index, dtype=np.int64),
-        estimate=values[:, at],
-        covariance=cov[:, at[:, None], at],
+        estimate=columns(values, at),
+        covariance=submatrix(cov, at, at),
         status=np.where(ok, Status.OK, Status.SINGULAR_INFORMATION).astype(np.int64),
         loglik=loglik,
         n_iter=np.zeros(len(beta), dtype=np.int64),

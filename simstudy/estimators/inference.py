@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from simstudy.arrays import BoolArray, FloatArray, cholesky, eigh, inverse_spd, transpose
+from simstudy.arrays import BoolArray, FloatArray, cholesky, eigh, inverse_spd, submatrix, transpose
 from simstudy.estimators.base import FitResult
 from simstudy.model.estimands import Estimands
 from simstudy.population.draw import generator
@@ -100,7 +100,7 @@ def montecarlo(
     n, q = fit.n_replicates, len(estimands.names)
     used = estimands.used
     kind = next(iter(fit.covariance))
-    cov = fit.covariance[kind][:, used[:, None], used]
+    cov = submatrix(fit.covariance[kind], used, used)
     cov = np.where(np.isnan(cov), 0.0, cov)
     factor = _factor(cov)
     normals = np.stack(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
@@ -114,6 +116,7 @@ class PreparedRegressions:
         assert not isinstance(equations, str), equations
         self.model, self.equations, self.reml = model, equations, reml
 
+    @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
         """Fit R data sets."""
         statistics = data.statistics(cluster_wise=False) if isinstance(data, Sample) else data

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -15,7 +15,8 @@ from simstudy.estimators.base import FitResult, Needs
 from simstudy.estimators.inference import covariance, sandwich
 from simstudy.estimators.registry import register
 from simstudy.estimators.scoring import Optimum, with_fallback
-from simstudy.estimators.starts import two_level_starts
+from simstudy.estimators.starts import starts_from_moments, two_level_starts
+from simstudy.estimators.unrestricted import UnrestrictedFitter
 from simstudy.likelihood.two_level import Data, TwoLevelLikelihood
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
@@ -73,12 +74,20 @@ class PreparedMsem:
         self.options, self.model, self.layout = options, model, layout
         self.structure = TwoLevelStructure(model)
         self.likelihood = TwoLevelLikelihood(self.structure, layout.distinct, layout.counts)
+        self.unrestricted = None if layout.balanced else UnrestrictedFitter(model, layout)
         self.variances = model.table.variance_indices
 
     def optimum(self, statistics: TwoLevelStatistics) -> Optimum:
         """Maximise the likelihood of R data sets whose variables stand in the model's order."""
-        return with_fallback(self.likelihood, Data.of(statistics), two_level_starts(self.structure, statistics))
+        first, second = two_level_starts(self.structure, statistics)
+        if self.unrestricted is not None:
+            found = self.unrestricted.fit(statistics)
+            better = starts_from_moments(self.structure, found.mu, found.sigma_within, found.sigma_between)
+            first = np.where(found.ok[:, None], better, first)
+        best = with_fallback(self.likelihood, Data.of(statistics), (first, second))
+        return best if self.unrestricted is None else replace(best, n_iter=best.n_iter + found.n_iter)
 
+    @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
         """Fit R data sets."""
         statistics = data.statistics() if isinstance(data, Sample) else data

@@ -28,7 +28,7 @@ def register(cls: T) -> T:
     EstimatorError
         If parts of the `Estimator` protocol are missing, or another method has the name.
     """
-    _check_class(cls, getattr(cls, "__qualname__", str(cls)))
+    check_class(cls, getattr(cls, "__qualname__", str(cls)))
     other = _REGISTRY.get(cls.name)
     if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
         raise EstimatorError(f"method '{cls.name}' is registered twice, by {other.__module__} and {cls.__module__}")
@@ -36,7 +36,8 @@ def register(cls: T) -> T:
     return cls
 
 
-def _check_class(cls: Any, where: str) -> None:
+def check_class(cls: Any, where: str) -> None:
+    """Raise an `EstimatorError` unless a class has all parts of the `Estimator` protocol."""
     missing = [part for part in _PARTS if not hasattr(cls, part)]
     if missing:
         raise EstimatorError(f"{where} is not a method: it lacks {', '.join(missing)}")
@@ -64,7 +65,7 @@ def find(name: str) -> type[Estimator]:
             found = getattr(importlib.import_module(module_name), attribute)
         except (ImportError, AttributeError) as error:
             raise EstimatorError(f"method '{name}' cannot be imported: {error}") from error
-        _check_class(found, f"'{name}'")
+        check_class(found, f"'{name}'")
         return found  # type: ignore[no-any-return]
     if name not in _REGISTRY:
         _load_entry_points()
@@ -107,5 +108,5 @@ def _load_entry_points() -> None:
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         if point.name not in _REGISTRY:
             cls = point.load()
-            _check_class(cls, f"entry point '{point.name}'")
+            check_class(cls, f"entry point '{point.name}'")
             _REGISTRY.setdefault(point.name, cls)

@@ -20,9 +20,10 @@ from simstudy.likelihood.evaluation import Evaluation, Likelihood, Selectable
 
 D = TypeVar("D", bound=Selectable)
 
-TOLERANCE = 1e-14
+TOLERANCE = 1e-12
 MAX_ITER = 60
-FALLBACK_MAX_ITER = 300
+FALLBACK_MAX_ITER = 150
+STUCK = 1e8
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Optimum:
     params : (R, q)
     loglik : (R,)
     information : (R, q, q)
-        As evaluated within 1e-7 standard errors of ``params``.
+        As evaluated within 1e-6 standard errors of ``params``.
     inverse : (R, q, q)
         Its inverse, NaN where it is not positive definite.
     status, n_iter : (R,)
@@ -98,8 +99,8 @@ def maximise(
         done = usable & (decrement >= 0) & (decrement < tolerance)
         params[active[done]] += step[done]
         status[active[done]] = int(Status.OK)
-        stuck = ~done & (damping[active] > 1e10)
-        status[active[stuck & ~usable]] = int(Status.SINGULAR_INFORMATION)
+        stuck = ~done & (damping[active] > STUCK)
+        status[active[stuck]] = np.where(usable[stuck], int(Status.NON_PD), int(Status.SINGULAR_INFORMATION))
         n_iter[active] = iteration
         keep = ~(done | stuck)
         active, step, usable = active[keep], step[keep], usable[keep]
@@ -166,28 +167,21 @@ def with_fallback(
     """Fisher scoring from the first start; replicates that it cannot finish get slower tries.
 
     The tries, in order: scoring from the next starts; Newton's method with the observed information, made positive
-    definite where it is not, from where scoring stopped and from every start. What then fails is reported as failed.
+    definite where it is not, from where the first scoring stopped and from the last start. What then fails is reported
+    as failed.
     """
     best = maximise(likelihood.evaluate, data, starts[0], tolerance=tolerance, max_iter=max_iter)
     newton = _newton(likelihood)
-    tries: list[tuple[Callable[[FloatArray, D], Evaluation], int | None]] = [
-        (likelihood.evaluate, k) for k in range(1, len(starts))
+    tries: list[tuple[Callable[[FloatArray, D], Evaluation], FloatArray, int]] = [
+        (likelihood.evaluate, start, max_iter) for start in starts[1:]
     ]
-    tries.append((newton, None))
-    tries += [(newton, k) for k in reversed(range(len(starts)))]
-    for evaluate, k in tries:
+    tries += [(newton, start, FALLBACK_MAX_ITER) for start in (best.params, starts[-1])]
+    for evaluate, start, limit in tries:
         left = np.flatnonzero(best.status != int(Status.OK))
         if not len(left):
             break
         subset = data.select(left)
-        start = best.params[left] if k is None else starts[k][left]
-        again = maximise(
-            evaluate,
-            subset,
-            start,
-            tolerance=tolerance,
-            max_iter=max_iter if k and evaluate != newton else FALLBACK_MAX_ITER,
-        )
+        again = maximise(evaluate, subset, start[left], tolerance=tolerance, max_iter=limit)
         if evaluate is newton:
             again = _verify(likelihood, subset, again)
         again = replace(again, n_iter=again.n_iter + best.n_iter[left])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simstudy.arrays import FloatArray
+from simstudy.arrays import FloatArray, columns, submatrix
 from simstudy.estimators.base import FitResult
 from simstudy.estimators.inference import covariance, sandwich
 from simstudy.estimators.scoring import with_fallback
@@ -73,8 +73,8 @@ class SingleLevelFitter:
         blank = ~(spoken[:, None] & spoken)
         return FitResult(
             labels=self.model.names,
-            estimate=np.where(spoken, best.params[:, pick], np.nan),
-            covariance={kind: np.where(blank, np.nan, cov[:, pick[:, None], pick]) for kind, cov in found.items()},
+            estimate=np.where(spoken, columns(best.params, pick), np.nan),
+            covariance={kind: np.where(blank, np.nan, submatrix(cov, pick, pick)) for kind, cov in found.items()},
             status=best.status,
             admissible=np.asarray((best.params[:, self.single.variances] >= -1e-10).all(axis=-1)),
             n_iter=best.n_iter,

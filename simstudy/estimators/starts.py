@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from simstudy.arrays import FloatArray, IntArray, cholesky, eigh, inverse, matvec, transpose
+from simstudy.arrays import (
+    FloatArray,
+    IntArray,
+    cholesky,
+    columns,
+    eigh,
+    entries,
+    inverse,
+    matvec,
+    submatrix,
+    transpose,
+)
 from simstudy.data.statistics import TwoLevelStatistics, total_scatter
 from simstudy.model.implied import LevelStructure, TwoLevelStructure
 from simstudy.model.parameters import Parameter
@@ -67,17 +78,30 @@ def two_level_starts(structure: TwoLevelStructure, statistics: TwoLevelStatistic
     largest = float(layout.distinct[-1])
     first = between if layout.balanced else feasible_between(within, between, p1, -0.7 / largest)
     second = feasible_between(within, between, p1, 0.3 / layout.mean_size)
-    return _starts(structure, mean, within, first), _starts(structure, mean, within, second)
+    return (
+        starts_from_moments(structure, mean, within, first),
+        starts_from_moments(structure, mean, within, second),
+    )
 
 
-def _starts(structure: TwoLevelStructure, mean: FloatArray, within: FloatArray, between: FloatArray) -> FloatArray:
+def starts_from_moments(
+    structure: TwoLevelStructure, mean: FloatArray, within: FloatArray, between: FloatArray
+) -> FloatArray:
+    """Parameters (R, q) that reproduce unrestricted moments where the model can, and least squares where it cannot.
+
+    Parameters
+    ----------
+    mean : (R, p)
+    within : (R, p1, p1)
+    between : (R, p, p)
+    """
     sums, counts = np.zeros((len(mean), structure.q)), np.zeros(structure.q)
     at = structure.between.positions
     only = np.array([k for k in range(structure.p1) if k not in at], dtype=np.int64)
     mean_within = np.zeros((len(mean), structure.p1))
     mean_within[:, only] = mean[:, only]
     add_level_starts(structure.within, within, mean_within, sums, counts)
-    add_level_starts(structure.between, between[:, at[:, None], at], mean[:, at], sums, counts)
+    add_level_starts(structure.between, submatrix(between, at, at), columns(mean, at), sums, counts)
     start = sums / np.maximum(counts, 1.0)
     user: dict[int, float] = {}
     rows: tuple[Parameter, ...] = structure.model.table.rows
@@ -112,18 +136,18 @@ def add_level_starts(
         mine = maps.paths.row == outcome
         predictors = maps.paths.column[mine]
         fixed = matvec(cov, np.broadcast_to(maps.base_paths[outcome], (len(cov), v)))
-        target = cov[:, predictors, outcome] - fixed[:, predictors]
-        inner, ok = inverse(cov[:, predictors[:, None], predictors])
+        target = columns(cov[:, :, outcome] - fixed, predictors)
+        inner, ok = inverse(submatrix(cov, predictors, predictors))
         slopes = np.where(ok[:, None], matvec(np.nan_to_num(inner), target), 0.0)
         paths[:, outcome, predictors] = slopes
         _accumulate(sums, maps.paths.free[mine], slopes)
     residual = np.eye(v) - paths
     psi = np.matmul(np.matmul(residual, cov), transpose(residual))
-    _accumulate(sums, maps.covariances.free, psi[:, maps.covariances.row, maps.covariances.column])
+    _accumulate(sums, maps.covariances.free, entries(psi, maps.covariances.row, maps.covariances.column))
     intercepts = matvec(residual, mean)
-    _accumulate(sums, maps.means.free, intercepts[:, maps.means.row])
-    for entries in (maps.paths, maps.covariances, maps.means):
-        np.add.at(counts, entries.free, 1.0)
+    _accumulate(sums, maps.means.free, columns(intercepts, maps.means.row))
+    for group in (maps.paths, maps.covariances, maps.means):
+        np.add.at(counts, group.free, 1.0)
 
 
 def _accumulate(sums: FloatArray, index: IntArray, values: FloatArray) -> None:
@@ -149,6 +173,6 @@ def _latent_starts(
     _accumulate(sums, maps.covariances.free, values)
     observed = maps.means.row < k
     at = np.where(observed, maps.means.row, 0)
-    _accumulate(sums, maps.means.free, np.where(observed, mean[:, at], 0.0))
-    for entries in (maps.paths, maps.covariances, maps.means):
-        np.add.at(counts, entries.free, 1.0)
+    _accumulate(sums, maps.means.free, np.where(observed, columns(mean, at), 0.0))
+    for group in (maps.paths, maps.covariances, maps.means):
+        np.add.at(counts, group.free, 1.0)

@@ -107,6 +107,7 @@ class PreparedTwoStep:
             needed |= (equation.between_map[:, :-1] != 0).any(axis=1)
         self.shrunk = [k for k in range(len(model.level1)) if needed[k]]
 
+    @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
         """Fit R data sets."""
         statistics = data.statistics(cluster_wise=False) if isinstance(data, Sample) else data

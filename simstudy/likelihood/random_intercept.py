@@ -18,6 +18,8 @@ import numpy as np
 from simstudy.arrays import BoolArray, FloatArray, IntArray, inverse_spd, matvec, transpose
 
 MAX_ITER = 60
+# A residual sum of squares below this share of the outcome's is rounding error: there is no residual variance.
+PERFECT_FIT = 1e-13
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def _derivatives(
             product = np.matmul(inner, a1)
             first = first + _trace(inner, a1)
             second = second + _trace(inner, a2) - _trace(product, transpose(product))
-        ok = ok & (rss > 0)
+        ok = ok & (rss > PERFECT_FIT * m0[:, -1, -1])
         step = growth / nbar  # d theta / d position, and its own derivative
         return first * step, second * step**2 + first * step, ok
 
@@ -215,7 +217,7 @@ def _finish(
         variance_cov=variance_cov,
         loglik=-0.5 * deviance,
         n_iter=n_iter,
-        ok=ok & (sigma2 > 0),
+        ok=ok & (sigma2 * divisor > PERFECT_FIT * m0[:, -1, -1]),
         converged=converged,
     )
 

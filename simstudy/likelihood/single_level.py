@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simstudy.arrays import BoolArray, FloatArray, IntArray, cholesky, inverse, matvec, outer, transpose
+from simstudy.arrays import BoolArray, FloatArray, IntArray, cholesky, columns, inverse, matvec, outer, transpose
 from simstudy.likelihood.evaluation import Evaluation
 from simstudy.likelihood.tangents import Collapse, HalfVectors, frobenius
 from simstudy.model.implied import LevelImplied, LevelStructure
@@ -122,7 +122,7 @@ class SingleLevelLikelihood:
             implied, lower, _, _ = self._rotate(params)
             x, x_mean = self._tangents(implied, lower)
             r = np.matmul(means - implied.mu[:, None, :], transpose(lower))
-            grad = -sizes[:, None] * r[..., half.row] * r[..., half.column]
+            grad = -sizes[:, None] * columns(r, half.row) * columns(r, half.column)
             if scatter is not None:
                 rotated = np.matmul(np.matmul(lower[:, None], scatter), transpose(lower)[:, None])
                 grad -= half.of(rotated, len(half.row))

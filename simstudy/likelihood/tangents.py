@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simstudy.arrays import FloatArray, IntArray, transpose
+from simstudy.arrays import FloatArray, IntArray, entries, transpose
 
 
 class HalfVectors:
@@ -20,12 +20,13 @@ class HalfVectors:
 
     def of(self, matrix: FloatArray, n: int) -> FloatArray:
         """First ``n`` pairs of symmetric matrices (..., p, p): (..., n)."""
-        return matrix[..., self.row[:n], self.column[:n]]
+        return entries(matrix, self.row[:n], self.column[:n])
 
     def tangents(self, left: FloatArray, right: FloatArray, n: int) -> FloatArray:
         """First ``n`` pairs of left right' + right left' for vectors in columns (..., p, k): (..., n, k)."""
         row, column = self.row[:n], self.column[:n]
-        return left[..., row, :] * right[..., column, :] + left[..., column, :] * right[..., row, :]
+        first = np.take(left, row, axis=-2) * np.take(right, column, axis=-2)
+        return first + np.take(left, column, axis=-2) * np.take(right, row, axis=-2)
 
 
 class Collapse:
@@ -42,7 +43,7 @@ class Collapse:
     def __call__(self, columns: FloatArray) -> FloatArray:
         """Columns (..., k) of entries, summed into columns of distinct parameters."""
         if self.matrix is None:
-            return columns[..., self.order]
+            return np.take(columns, self.order, axis=-1)
         summed: FloatArray = np.matmul(columns, self.matrix)
         return summed
 

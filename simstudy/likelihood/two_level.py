@@ -21,11 +21,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simstudy.arrays import BoolArray, FloatArray, IntArray, cholesky, eigh, inverse, matvec, transpose
+from simstudy.arrays import BoolArray, FloatArray, IntArray, cholesky, eigh, inverse, matvec, submatrix, transpose
+from simstudy.arrays import columns as pick
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.likelihood.evaluation import Evaluation
 from simstudy.likelihood.tangents import Collapse, HalfVectors, frobenius
 from simstudy.model.implied import LevelImplied, LevelStructure, TwoLevelStructure
+
+# V_n counts as singular where a generalised eigenvalue of n V_n with respect to Sigma_W falls below this. With
+# unequal sizes and fewer clusters of the largest size than variables, l rises without bound towards such points.
+SINGULAR = 1e-7
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ class TwoLevelLikelihood:
             matrix, padded = basis, eigenvalues
         variances = padded[..., :, None] + self._share
         with np.errstate(invalid="ignore"):
-            ok = ok & (variances.min(axis=(-2, -1)) > 0)
+            ok = ok & ((variances[..., :p1, :] * self.sizes).min(axis=(-2, -1)) > SINGULAR)
         return _Rotation(within, between, mu, matrix, eigenvalues, variances, log_det_within, log_det_z, ok)
 
     def _rotated_scatter(self, rotation: _Rotation, data: Data) -> tuple[FloatArray, FloatArray]:
@@ -212,7 +217,7 @@ class TwoLevelLikelihood:
         s = self.structure
         basis = rotation.matrix[..., : s.p1, : s.p1]
         at = s.between.positions
-        columns = rotation.matrix if len(at) == s.p1 + s.p2 else rotation.matrix[..., at]
+        columns = rotation.matrix if len(at) == s.p1 + s.p2 else pick(rotation.matrix, at)
         result = []
         for level, implied, matrix, n, collapse in (
             (s.within, rotation.within, basis, self.half.n_within, self._within),
@@ -235,7 +240,8 @@ class TwoLevelLikelihood:
     ) -> FloatArray:
         """Expected information (R, q, q) from rotated derivatives."""
         half, n = self.half, self.half.n_within
-        flat = ww[:, half.row, half.column]  # (R, p*, S)
+        p, n_sizes = ww.shape[-2:]
+        flat = np.take(ww.reshape(-1, p * p, n_sizes), half.row * p + half.column, axis=1)  # (R, p*, S)
         omega = np.matmul(flat, self.counts[:, None] * self._powers) * half.weight[:, None]
         omega_within = omega[:, :n, 2] + (self.n_obs - self.n_clusters) * half.weight[:n]
         weighted = omega[:, :, 0, None] * x_between
@@ -299,7 +305,7 @@ class TwoLevelLikelihood:
             at = s.between.positions
             pairs: tuple[tuple[LevelStructure, LevelImplied, FloatArray, FloatArray], ...] = (
                 (s.within, rotation.within, full_within, grad_mu[..., :p1]),
-                (s.between, rotation.between, full_between[..., at[:, None], at], grad_mu[..., at]),
+                (s.between, rotation.between, submatrix(full_between, at, at), pick(grad_mu, at)),
             )
             for level, implied, grad_sigma, grad in pairs:
                 result += level.curvature(implied, 0.5 * grad_sigma, -grad, s.q)
@@ -323,11 +329,11 @@ class TwoLevelLikelihood:
             x_within, x_between, x_mean = self._tangents(rotation)
             basis = rotation.matrix
             t = np.matmul(cluster_means - rotation.mu[:, None, :], transpose(basis))  # (R, J, p)
-            w = transpose(1.0 / rotation.variances)[:, group]  # (R, J, p)
+            w = np.take(np.ascontiguousarray(transpose(1.0 / rotation.variances)), group, axis=1)  # (R, J, p)
             tw = t * w
-            grad = -tw[..., half.row] * tw[..., half.column]
+            grad = -pick(tw, half.row) * pick(tw, half.column)
             diagonal = np.flatnonzero(half.row == half.column)
-            grad[..., diagonal] += w[..., half.row[diagonal]]
+            grad[..., diagonal] += pick(w, half.row[diagonal])
             small = basis[..., : s.p1, : s.p1][:, None]
             sizes = self.sizes[group][:, None]
             rotated = np.matmul(np.matmul(small, cluster_scatter), transpose(small))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simstudy.arrays import BoolArray, FloatArray, IntArray, inverse, matvec
+from simstudy.arrays import BoolArray, FloatArray, IntArray, columns, inverse, matvec
 from simstudy.model.representation import LevelMatrices, fill, level_matrices
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -102,14 +102,14 @@ class LevelStructure:
         """First derivatives of Sigma, one column an entry of ``cov_free``."""
         k = self.maps.n_observed
         both = np.concatenate([implied.total[..., :k, :], implied.cov[..., :k, :]], axis=-1)
-        return Tangents(both[..., self._left], both[..., self._right] * self._scale)
+        return Tangents(columns(both, self._left), columns(both, self._right) * self._scale)
 
     def mean_tangents(self, implied: LevelImplied) -> FloatArray:
         """First derivatives (..., p_l, n) of mu, one column an entry of ``mean_free``."""
         k = self.maps.n_observed
         g = implied.total[..., :k, :]
-        paths = g[..., self.maps.paths.row] * implied.mean[..., None, self.maps.paths.column]
-        return np.concatenate([paths, g[..., self.maps.means.row]], axis=-1)
+        paths = columns(g, self.maps.paths.row) * columns(implied.mean, self.maps.paths.column)[..., None, :]
+        return np.concatenate([paths, columns(g, self.maps.means.row)], axis=-1)
 
     def curvature(self, implied: LevelImplied, grad_sigma: FloatArray, grad_mu: FloatArray, q: int) -> FloatArray:
         """Sum of second derivatives (..., q, q): tr(M d2 Sigma) + c' d2 mu.
