@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from simstudy.arrays import FloatArray, IntArray
+from simstudy.data.incomplete import IncompleteStatistics, incomplete_statistics
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.statistics import TwoLevelStatistics, from_cluster_means
 from simstudy.errors import DataError, did_you_mean
@@ -35,6 +36,11 @@ class Sample:
     rows: FloatArray
     clusters: FloatArray
 
+    @property
+    def n_replicates(self) -> int:
+        """Number of data sets, R."""
+        return int(self.rows.shape[0])
+
     def select(self, replicates: IntArray | slice) -> Sample:
         """Some of the replicates."""
         return Sample(self.layout, self.level1, self.level2, self.rows[replicates], self.clusters[replicates])
@@ -49,6 +55,29 @@ class Sample:
         scatter = self._cluster_scatter(centred) if cluster_wise else None
         both = np.concatenate([means, self.clusters], axis=-1)
         return from_cluster_means(layout, self.level1, self.level2, pooled, both, scatter)
+
+    def arrange(self, level1: Sequence[str], level2: Sequence[str]) -> Sample:
+        """Some variables, in the order given."""
+        for name in (*level1, *level2):
+            if name not in (self.level1 if name in level1 else self.level2):
+                raise DataError(f"variable '{name}' is not in the data, or at another level")
+        first = [self.level1.index(name) for name in level1]
+        second = [self.level2.index(name) for name in level2]
+        return Sample(
+            self.layout,
+            tuple(level1),
+            tuple(level2),
+            np.ascontiguousarray(self.rows[..., first]),
+            np.ascontiguousarray(self.clusters[..., second]),
+        )
+
+    def incomplete(self) -> tuple[IncompleteStatistics, ...]:
+        """Reduce every data set, which may have missing values (NaN), to its patterns."""
+        codes = np.repeat(np.arange(self.layout.n_clusters), np.asarray(self.layout.sizes)).astype(np.int64)
+        return tuple(
+            incomplete_statistics(rows, codes, clusters, self.level1, self.level2)
+            for rows, clusters in zip(self.rows, self.clusters, strict=True)
+        )
 
     def _cluster_scatter(self, centred: FloatArray) -> FloatArray:
         """Within scatter (R, J, p1, p1) of every cluster."""
@@ -69,8 +98,10 @@ class Sample:
         return pd.DataFrame(columns)
 
 
-def from_frame(data: pd.DataFrame, cluster: str, level1: Sequence[str], level2: Sequence[str] = ()) -> Sample:
-    """Read one complete data set (R = 1).
+def from_frame(
+    data: pd.DataFrame, cluster: str, level1: Sequence[str], level2: Sequence[str] = (), *, missing: bool = False
+) -> Sample:
+    """Read one data set (R = 1).
 
     Clusters are ordered by size and then by first appearance; rows keep their order within clusters.
 
@@ -81,6 +112,8 @@ def from_frame(data: pd.DataFrame, cluster: str, level1: Sequence[str], level2: 
         Column of cluster identifiers, of any type, in any order.
     level1, level2 : sequence of str
         Columns of level-1 and level-2 variables.
+    missing : bool
+        Whether values may be missing (NaN); a level-2 variable counts as observed where any row of its cluster has it.
 
     Raises
     ------
@@ -99,7 +132,7 @@ def from_frame(data: pd.DataFrame, cluster: str, level1: Sequence[str], level2: 
     for name in (*level1, *level2):
         if not pd.api.types.is_numeric_dtype(data[name]):
             problems.append(f"data: column '{name}' is not numeric (it is {data[name].dtype})")
-        elif data[name].isna().any():
+        elif data[name].isna().any() and not missing:
             problems.append(f"data: column '{name}' has {int(data[name].isna().sum())} missing values")
     if data[cluster].isna().any():
         problems.append(f"data: cluster column '{cluster}' has missing values")
@@ -113,9 +146,18 @@ def from_frame(data: pd.DataFrame, cluster: str, level1: Sequence[str], level2: 
     layout = ClusterLayout.of(sizes)
     rows = data[list(level1)].to_numpy(dtype=float)[order]
     values = data[list(level2)].to_numpy(dtype=float)[order]
-    first = values[layout.row_starts]
-    varies = np.repeat(first, np.asarray(layout.sizes), axis=0) != values
+    first = _cluster_values(values, layout)
+    repeated = np.repeat(first, np.asarray(layout.sizes), axis=0)
+    varies = (repeated != values) & ~np.isnan(values)
     if varies.any():
         bad = [name for name, any_row in zip(level2, varies.any(axis=0), strict=True) if any_row]
         raise DataError([f"data: level-2 variable '{name}' varies within clusters" for name in bad])
     return Sample(layout, tuple(level1), tuple(level2), rows[None], first[None])
+
+
+def _cluster_values(values: FloatArray, layout: ClusterLayout) -> FloatArray:
+    """First observed value of every cluster (J, p2), NaN where there is none."""
+    if not np.isnan(values).any():
+        return values[layout.row_starts]
+    codes = np.repeat(np.arange(layout.n_clusters), np.asarray(layout.sizes))
+    return pd.DataFrame(values).groupby(codes).first().to_numpy(dtype=float)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import ClassVar, Literal, Protocol, runtime_checkable
@@ -69,6 +70,8 @@ class FitResult:
         Standard errors by kind; filled from ``covariance`` when not given.
     intervals : dict of str to (lower (R, q), upper (R, q))
         Intervals that are not estimate +- z se.
+    measures : dict of str to (R,)
+        Fit measures (chi-square, CFI, ...), where the method has any and was asked for them.
     """
 
     labels: tuple[str, ...]
@@ -80,6 +83,7 @@ class FitResult:
     loglik: FloatArray
     se: dict[str, FloatArray] = field(default_factory=dict)
     intervals: dict[str, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
+    measures: dict[str, FloatArray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.se:
@@ -113,7 +117,32 @@ class FitResult:
             },
             admissible=self.admissible & ~bad,
             loglik=np.where(bad, np.nan, self.loglik),
+            measures={k: np.where(bad, np.nan, v) for k, v in self.measures.items()},
         )
+
+
+def stack_results(results: Sequence[FitResult]) -> FitResult:
+    """Join results of the same method, one after another."""
+    first = results[0]
+
+    def join(parts: list[FloatArray]) -> FloatArray:
+        return np.concatenate(parts, axis=0)
+
+    return FitResult(
+        labels=first.labels,
+        estimate=join([r.estimate for r in results]),
+        covariance={kind: join([r.covariance[kind] for r in results]) for kind in first.covariance},
+        status=np.concatenate([r.status for r in results]),
+        admissible=np.concatenate([r.admissible for r in results]),
+        n_iter=np.concatenate([r.n_iter for r in results]),
+        loglik=join([r.loglik for r in results]),
+        se={kind: join([r.se[kind] for r in results]) for kind in first.se},
+        intervals={
+            kind: (join([r.intervals[kind][0] for r in results]), join([r.intervals[kind][1] for r in results]))
+            for kind in first.intervals
+        },
+        measures={name: join([r.measures[name] for r in results]) for name in first.measures},
+    )
 
 
 def failed(labels: tuple[str, ...], kinds: tuple[str, ...], n: int, status: Status) -> FitResult:

@@ -62,6 +62,7 @@ def with_defined(fit: FitResult, estimands: Estimands) -> FitResult:
         admissible=fit.admissible,
         n_iter=fit.n_iter,
         loglik=fit.loglik,
+        measures=fit.measures,
     )
 
 

@@ -8,16 +8,19 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from simstudy.arrays import BoolArray, FloatArray
+from simstudy.data.incomplete import IncompleteStatistics
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
-from simstudy.estimators.base import FitResult, Needs
-from simstudy.estimators.inference import covariance, sandwich
+from simstudy.estimators.base import FitResult, Needs, Status, stack_results
+from simstudy.estimators.engine import Engine, complete_engine, incomplete_engine
+from simstudy.estimators.fit_measures import Solved, baseline_model, fit_measures
+from simstudy.estimators.inference import covariance
 from simstudy.estimators.registry import register
-from simstudy.estimators.scoring import Optimum, with_fallback
-from simstudy.estimators.starts import starts_from_moments, two_level_starts
-from simstudy.estimators.unrestricted import UnrestrictedFitter
-from simstudy.likelihood.two_level import Data, TwoLevelLikelihood
+from simstudy.estimators.scoring import Optimum
+from simstudy.estimators.solve import Holding, exogenous_moments, solve_model
+from simstudy.estimators.starts import starts_from_moments
+from simstudy.estimators.unrestricted import unrestricted_model
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -33,6 +36,16 @@ class Msem:
     ----------
     se : tuple of str
         Kinds of standard errors: ``expected`` and ``observed`` information, ``robust`` (Huber-White by cluster).
+    missing : str
+        ``listwise``, or ``fiml`` (every observed value is used; SEs then come from the observed information, and
+        ``expected`` means the information given the pattern of missing values).
+    fixed_x : bool
+        Take the moments of exogenous observed variables as known, as lavaan's default does. SEs of between slopes are
+        then too small where within and between slopes differ (THEORY F1).
+    bounds : str
+        ``none``, or ``variances``: no variance may be negative.
+    measures : bool
+        Compute fit measures too (chi-square, CFI, ...); MLR-scaled ones where ``robust`` is among ``se``.
     """
 
     name: ClassVar[str] = "msem"
@@ -43,10 +56,16 @@ class Msem:
     cannot: ClassVar[str] = "needs many clusters: between estimates are variable, and biased in small samples"
 
     se: tuple[SeKind, ...] = ("expected",)
+    missing: Literal["listwise", "fiml"] = "listwise"
+    fixed_x: bool = False
+    bounds: Literal["none", "variances"] = "none"
+    measures: bool = False
 
     @property
     def needs(self) -> Needs:
-        """Robust SEs need cluster-wise scores; the others only sums."""
+        """Robust SEs need cluster-wise scores, missing values need the rows; the rest only sums."""
+        if self.missing == "fiml":
+            return "sample"
         return "clusters" if "robust" in self.se else "statistics"
 
     @property
@@ -73,57 +92,98 @@ class PreparedMsem:
     def __init__(self, options: Msem, model: TwoLevelModel, layout: ClusterLayout) -> None:
         self.options, self.model, self.layout = options, model, layout
         self.structure = TwoLevelStructure(model)
-        self.likelihood = TwoLevelLikelihood(self.structure, layout.distinct, layout.counts)
-        self.unrestricted = None if layout.balanced else UnrestrictedFitter(model, layout)
+        self.unrestricted = TwoLevelStructure(unrestricted_model(model))
+        self.baseline = TwoLevelStructure(baseline_model(model)) if options.measures else None
         self.variances = model.table.variance_indices
-
-    def optimum(self, statistics: TwoLevelStatistics) -> Optimum:
-        """Maximise the likelihood of R data sets whose variables stand in the model's order."""
-        first, second = two_level_starts(self.structure, statistics)
-        if self.unrestricted is not None:
-            found = self.unrestricted.fit(statistics)
-            better = starts_from_moments(self.structure, found.mu, found.sigma_within, found.sigma_between)
-            first = np.where(found.ok[:, None], better, first)
-        best = with_fallback(self.likelihood, Data.of(statistics), (first, second))
-        return best if self.unrestricted is None else replace(best, n_iter=best.n_iter + found.n_iter)
+        self.holding = Holding.of(model, fixed_x=options.fixed_x)
+        self.closed_form = layout.balanced and options.missing == "listwise"
 
     @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
         """Fit R data sets."""
+        if self.options.bounds == "variances" and data.n_replicates > 1:  # active sets differ between data sets
+            index = np.arange(data.n_replicates)
+            return stack_results([self.fit(data.select(index[r : r + 1])) for r in index])
+        if self.options.missing == "fiml":
+            assert isinstance(data, Sample), "full-information estimation with missing values needs rows"
+            items = data.arrange(self.model.level1, self.model.level2).incomplete()
+            return self.fit_incomplete(items)
         statistics = data.statistics() if isinstance(data, Sample) else data
         statistics = statistics.arrange(self.model.level1, self.model.level2)
-        best = self.optimum(statistics)
-        return FitResult(
+        return self._fit(lambda structure: complete_engine(structure, statistics), self.layout.n_obs)
+
+    def fit_incomplete(self, items: tuple[IncompleteStatistics, ...]) -> FitResult:
+        """Fit data sets with missing values, reduced to patterns."""
+        n_obs = round(float(np.mean([item.count.sum() for item in items])))
+        return self._fit(lambda structure: incomplete_engine(structure, items), n_obs)
+
+    def _fit(self, build, n_obs: int) -> FitResult:  # type: ignore[no-untyped-def]
+        engine: Engine = build(self.structure)
+        saturated: Solved | None = None
+        starts: tuple[FloatArray, ...] = ()
+        if not self.closed_form or self.options.measures or self.options.fixed_x:
+            unrestricted = build(self.unrestricted)
+            saturated = Solved(self.unrestricted, unrestricted, unrestricted.solve(), self.unrestricted.q)
+            starts = (self._better_start(saturated, engine),)
+        anchor = exogenous_moments(self.holding, self.structure, saturated) if self.options.fixed_x else None
+        solved, reduce_cov = solve_model(
+            self.structure, engine, self.holding, anchor, starts, bounds=self.options.bounds == "variances"
+        )
+        best = solved.best
+        if saturated is not None and not self.closed_form:
+            best = replace(best, n_iter=best.n_iter + saturated.best.n_iter)
+        result = FitResult(
             labels=self.model.names,
-            estimate=best.params,
-            covariance=self._covariances(best, statistics),
+            estimate=solved.params,
+            covariance=self._covariances(solved, best, reduce_cov),
             status=best.status,
-            admissible=self._admissible(best.params),
+            admissible=self.admissible(solved.params),
             n_iter=best.n_iter,
             loglik=best.loglik,
-        ).blank_failures()
+            measures=self._measures(solved, saturated, build, n_obs),
+        )
+        return result.blank_failures()
 
-    def _covariances(self, best: Optimum, statistics: TwoLevelStatistics) -> dict[str, FloatArray]:
+    def _better_start(self, saturated: Solved, engine: Engine) -> FloatArray:
+        """Start from the unrestricted maximum where there is one."""
+        ok = saturated.best.status == int(Status.OK)
+        better = starts_from_moments(self.structure, *self.unrestricted.moments(saturated.best.params))
+        return np.where(ok[:, None], better, engine.starts[0])
+
+    def _covariances(self, solved: Solved, best: Optimum, reduce_cov) -> dict[str, FloatArray]:  # type: ignore[no-untyped-def]
         found: dict[str, FloatArray] = {}
-        if set(self.options.se) & {"observed", "robust"}:
-            observed = covariance(self.likelihood.observed_information(best.params, Data.of(statistics)))
         for kind in self.options.se:
             if kind == "expected":
-                found[kind] = best.inverse
+                cov = best.inverse
             elif kind == "observed":
-                found[kind] = observed
+                cov = covariance(solved.engine.observed(best.params))
             else:
-                assert statistics.cluster_means is not None
-                assert statistics.cluster_scatter is not None
-                scores = self.likelihood.cluster_scores(
-                    best.params, statistics.cluster_means, statistics.cluster_scatter, self.layout.group
-                )
-                found[kind] = sandwich(observed, scores)
+                cov, _ = solved.engine.robust(best.params)
+            found[kind] = reduce_cov(cov)
         return found
 
-    def _admissible(self, params: FloatArray) -> BoolArray:
+    def _measures(self, solved: Solved, saturated: Solved | None, build, n_obs: int) -> dict[str, FloatArray]:  # type: ignore[no-untyped-def]
+        if self.baseline is None or saturated is None:
+            return {}
+        engine = build(self.baseline)
+        baseline = Solved(self.baseline, engine, engine.solve(), self.baseline.q)
+        held = len(self.holding.held)
+        return fit_measures(
+            solved,
+            replace(saturated, npar=saturated.npar - held),
+            replace(baseline, npar=baseline.npar - held),
+            n_obs=n_obs,
+            scaled="robust" in self.options.se,
+        )
+
+    def admissible(self, params: FloatArray) -> BoolArray:
         """No negative variance, and Sigma_between positive semidefinite (R,)."""
-        with np.errstate(all="ignore"):
-            rotation = self.likelihood.rotate(params)
-        proper = rotation.ok & (rotation.eigenvalues.min(axis=-1) >= -1e-10)
-        return np.asarray(proper & (params[:, self.variances] >= -1e-10).all(axis=-1))
+        _, within, between = self.structure.moments(params)
+        at = self.structure.between.positions
+        bad = ~np.isfinite(params).all(axis=-1)
+        within, between = within.copy(), between[:, at[:, None], at].copy()
+        within[bad], between[bad] = np.eye(within.shape[-1]), np.eye(between.shape[-1])
+        low = np.linalg.eigvalsh(between)
+        high = np.abs(low).max(axis=-1)
+        proper = (low[:, 0] >= -1e-10 * high) & (np.linalg.eigvalsh(within)[:, 0] > 0)
+        return np.asarray(~bad & proper & (params[:, self.variances] >= -1e-10).all(axis=-1))

@@ -9,6 +9,7 @@ import numpy as np
 
 from simstudy.arrays import IntArray
 from simstudy.errors import ModelError, did_you_mean
+from simstudy.model.constraints import Constraint, build_constraints
 from simstudy.model.expressions import Expression
 from simstudy.model.syntax import Statement
 
@@ -73,6 +74,8 @@ class ParameterTable:
         The ``:=`` parameters, in order.
     constants : dict
         Values of labelled fixed parameters, which ``:=`` may use.
+    constraints : tuple of Constraint
+        ``==`` constraints that equal labels cannot express; each makes one named parameter a function of others.
     """
 
     rows: tuple[Parameter, ...]
@@ -80,6 +83,7 @@ class ParameterTable:
     levels: tuple[str, ...]
     defined: tuple[tuple[str, Expression], ...] = ()
     constants: dict[str, float] = field(default_factory=dict)
+    constraints: tuple[Constraint, ...] = ()
 
     @property
     def n_free(self) -> int:
@@ -144,8 +148,9 @@ def build_table(statements: Iterable[Statement], *, std_lv: bool = False) -> Par
     _check_names(rows, problems)
     if problems:
         raise ModelError(problems)
-    rows = _impose_equalities(rows, [s for s in statements if s.op == "=="])
-    return _number(rows, [s for s in statements if s.op == ":="])
+    rows, left = _impose_equalities(rows, [s for s in statements if s.op == "=="])
+    table = _number(rows, [s for s in statements if s.op == ":="])
+    return replace(table, constraints=build_constraints(left, table.names, table.constants)) if left else table
 
 
 def _level_rows(statements: Iterable[Statement], level: str, problems: list[str]) -> list[Parameter]:
@@ -248,8 +253,9 @@ def _check_names(rows: list[Parameter], problems: list[str]) -> None:
     )  # fmt: skip
 
 
-def _impose_equalities(rows: list[Parameter], constraints: list[Statement]) -> list[Parameter]:
-    """Impose ``label == label`` and ``label == number``."""
+def _impose_equalities(rows: list[Parameter], constraints: list[Statement]) -> tuple[list[Parameter], list[Statement]]:
+    """Impose ``label == label`` and ``label == number``; return the other constraints."""
+    left_over: list[Statement] = []
     for s in constraints:
         assert s.expression is not None
         assert s.right is not None
@@ -267,11 +273,8 @@ def _impose_equalities(rows: list[Parameter], constraints: list[Statement]) -> l
             value = float(s.right.evaluate({}))
             rows = [replace(row, free=-1, value=value) if row.label == left.name else row for row in rows]
         else:
-            raise ModelError(
-                f"model line {s.line}: '{s.lhs} == {s.rhs}' is not supported yet; allowed are label == label and "
-                "label == number"
-            )
-    return rows
+            left_over.append(s)
+    return rows, left_over
 
 
 def _number(rows: list[Parameter], definitions: list[Statement]) -> ParameterTable:

@@ -1,0 +1,206 @@
+"""Generating values x grid -> one calibrated `Population` a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from simstudy.data.layout import ClusterLayout
+from simstudy.design.design import Cell, digest_of
+from simstudy.design.factors import Factor, Level
+from simstudy.design.problems import Path, Problems
+from simstudy.design.values import Entries, evaluate
+from simstudy.errors import DesignError
+from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.calibrate import LEVELS, Problem, Shares, attempt, resolve
+from simstudy.population.population import Population
+from simstudy.population.sizes import ClusterSizes, parse_sizes, run_lengths
+
+SHARES = ("variance", "icc")
+SETTINGS = (*SHARES, "n_clusters", "cluster_size", "clusters")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the population of a cell is made.
+
+    Attributes
+    ----------
+    model : TwoLevelModel
+        The generating model.
+    entries : dict
+        Generating values, ``variance``, ``icc``, ``n_clusters`` and a numeric ``cluster_size``, by path below
+        ``[population]``; a factor that stands for one of them is a reference to itself.
+    sizes : ClusterSizes or None
+        Cluster sizes that are the same in every cell.
+    sizes_key : str
+        Key that they, or the factor of sizes, stand under: ``cluster_size`` or ``clusters``.
+    n_between : int
+        Observed between-level variables of the analysed model: there must be more clusters.
+    std_lv : bool
+    """
+
+    model: TwoLevelModel
+    entries: Entries
+    sizes: ClusterSizes | None
+    sizes_key: str
+    n_between: int
+    std_lv: bool = False
+
+
+def build_cells(
+    recipe: Recipe, factors: Sequence[Factor], combinations: Sequence[Mapping[str, Level]], problems: Problems
+) -> tuple[Cell, ...]:
+    """Populations of all cells; problems that several cells share are noted once."""
+    cells = []
+    tally = _Tally(len(combinations))
+    for index, levels in enumerate(combinations):
+        shown = {factor.name: factor.display(levels[factor.name]) for factor in factors}
+        try:
+            population, label = _population(recipe, levels)
+        except _CellError as trouble:
+            tally.add(index, shown, trouble.problems)
+            continue
+        cells.append(Cell(index, population.key, shown, population, label))
+    tally.report(problems, recipe, [factor.name for factor in factors])
+    return tuple(cells)
+
+
+class _CellError(Exception):
+    """A cell that can have no population."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__()
+        self.problems = tuple(problems)
+
+
+def _population(recipe: Recipe, levels: Mapping[str, Level]) -> tuple[Population, str]:
+    """Population of a cell and the short name of its cluster sizes."""
+    numbers = {name: float(level) for name, level in levels.items() if not isinstance(level, ClusterSizes)}
+    found = evaluate(recipe.entries, numbers, recipe.model.table.constants)
+    sizes, layout = _layout(recipe, levels, found)
+    values = {str(path[0]): value for path, value in found.items() if len(path) == 1 and path[0] not in SETTINGS}
+    shares = {what: _shares(found, what) for what in SHARES}
+    params, problems = attempt(recipe.model, values, shares["variance"], shares["icc"])
+    if problems:
+        raise _CellError(problems)
+    key = population_key(recipe.model, values, shares["variance"], shares["icc"], layout, std_lv=recipe.std_lv)
+    return Population(recipe.model, tuple(params.tolist()), layout, key), sizes.label
+
+
+def _shares(found: Mapping[Path, float], what: str) -> Shares:
+    """A scalar, a table, or None."""
+    table = {str(path[1]): value for path, value in found.items() if len(path) == 2 and path[0] == what}
+    return table or found.get((what,))
+
+
+def _layout(
+    recipe: Recipe, levels: Mapping[str, Level], found: Mapping[Path, float]
+) -> tuple[ClusterSizes, ClusterLayout]:
+    """Cluster sizes of a cell."""
+    sizes = recipe.sizes
+    try:
+        if ("cluster_size",) in found:
+            sizes = parse_sizes(_whole(found["cluster_size",], "cluster_size"))
+        elif sizes is None:
+            level = levels[recipe.sizes_key]
+            sizes = level if isinstance(level, ClusterSizes) else parse_sizes(level)
+        n_clusters = _whole(found["n_clusters",], "n_clusters") if ("n_clusters",) in found else None
+        layout = sizes.layout(n_clusters, recipe.sizes_key)
+    except DesignError as error:
+        raise _CellError([Problem(problem.split(":")[0], problem) for problem in error.problems]) from None
+    if layout.n_clusters <= recipe.n_between:
+        text = (
+            f"{layout.n_clusters} clusters, but the between level of the model has {recipe.n_between} observed "
+            f"variables; allowed: at least {recipe.n_between + 1} clusters"
+        )
+        raise _CellError([Problem(recipe.sizes_key if n_clusters is None else "n_clusters", text)])
+    return sizes, layout
+
+
+def _whole(value: float, what: str) -> int:
+    if not (value == value // 1 and 1 <= value < 2**31):
+        raise DesignError(f"{what}: found {value:g}; allowed: a whole number of at least 1")
+    return int(value)
+
+
+def population_key(
+    model: TwoLevelModel,
+    values: Mapping[str, float],
+    variance: Shares,
+    icc: Shares,
+    layout: ClusterLayout,
+    *,
+    std_lv: bool = False,
+) -> str:
+    """Address of a population's random numbers: 16 hex digits.
+
+    Hashes what was asked for: the statements of the generating model (without labels, starting values, ``:=`` and
+    layout), values by path, variances and ICCs by variable, and the cluster sizes. Not what was computed from it, whose
+    last digits may differ between machines; and not labels or the order of values, so that the same population has the
+    same data in every design with the same seed.
+    """
+    rows = [
+        [row.level, row.lhs, row.op, row.rhs, None if row.free >= 0 else row.value]
+        for row in model.table.rows
+        if row.user
+    ]
+    given = {}
+    for name, value in values.items():
+        named = resolve(model, name)
+        assert not isinstance(named, str)
+        first = named if named.free < 0 else next(row for row in model.table.rows if row.free == named.free)
+        given[first.path] = float(value)
+    shares = {
+        what: {name: float(asked) for name in names if (asked := _of(share, name)) is not None}
+        for what, share, names in (("variance", variance, model.variables), ("icc", icc, model.both))
+    }
+    content = {"version": 1, "model": rows, "std_lv": std_lv, "values": given, **shares, "sizes": run_lengths(layout)}
+    return digest_of(content)[:16]
+
+
+def _of(share: Shares, name: str) -> float | None:
+    return share.get(name) if isinstance(share, Mapping) else share
+
+
+@dataclass
+class _Tally:
+    """Problems of cells, each with the first cell that has it and the number of others."""
+
+    n_cells: int
+    found: dict[str, tuple[str, str, set[str], int]] = field(default_factory=dict)
+
+    def add(self, index: int, factors: Mapping[str, float | str], problems: Sequence[Problem]) -> None:
+        """Note the problems of a cell."""
+        title = ", ".join(f"{name} = {value}" for name, value in factors.items())
+        for problem in problems:
+            cell, text, texts, count = self.found.get(
+                problem.topic, (f"cell {index} ({title})", problem.text, set[str](), 0)
+            )
+            self.found[problem.topic] = (cell, text, texts | {problem.text}, count + 1)
+
+    def report(self, problems: Problems, recipe: Recipe, factors: Sequence[str]) -> None:
+        """Note each problem once, at the key it is about."""
+        for topic, (cell, text, texts, count) in self.found.items():
+            path = _blame(topic, recipe, factors, problems)
+            text = text.removeprefix(f"{path[-1]}: ").removeprefix(f"'{path[-1]}': ")
+            if count == self.n_cells and len(texts) == 1:
+                problems.add(path, text)
+            else:
+                more = f"; and {count - 1} more cell{'s' * (count > 2)}" if count > 1 else ""
+                problems.add(path, f"{cell}: {text}{more}")
+
+
+def _blame(topic: str, recipe: Recipe, factors: Sequence[str], problems: Problems) -> Path:
+    """The key that a problem is about: a value, a share of a variable, cluster sizes, or the whole section."""
+    what, _, name = topic.partition(".")
+    if what not in SHARES and topic.split()[0].rstrip(":") in LEVELS and (topic,) not in recipe.entries:
+        name = topic.split()[1] if " " in topic else ""
+        what = next((s for s in ("icc", "variance") if (s,) in recipe.entries or (s, name) in recipe.entries), "")
+    elif what not in SHARES:
+        what, name = (topic if (topic,) in recipe.entries or topic in SETTINGS else ""), ""
+    if name and (what, name) in recipe.entries:
+        return ("population", what, name)
+    if what in factors and not problems.has(("population", what)):
+        return ("factors", what)
+    return ("population", what) if what else ("population",)

@@ -1,0 +1,312 @@
+"""TOML text -> `Design`. Everything that is wrong with a file is reported at once."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Sequence
+from pathlib import Path as FilePath
+
+from simstudy.design.cells import SETTINGS, SHARES, Recipe, build_cells
+from simstudy.design.design import Cell, Design, EstimatorEntry, Intervals
+from simstudy.design.factors import COLUMNS, Factor, grid, read_excludes, read_factors
+from simstudy.design.problems import Problems
+from simstudy.design.schema import (
+    RESERVED,
+    DesignFile,
+    EstimatorsSection,
+    IntervalsSection,
+    PopulationSection,
+    check_schema,
+)
+from simstudy.design.values import Entries, Names, check_names, names_used, read_entry, reference
+from simstudy.errors import DesignError, EstimatorError, ModelError, did_you_mean
+from simstudy.estimators import registry
+from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.calibrate import resolve, share_problem
+from simstudy.population.sizes import ClusterSizes, parse_groups, parse_sizes
+
+
+def load_design(path: str | FilePath) -> Design:
+    """Read a design file.
+
+    Raises
+    ------
+    DesignError
+        One message a problem, each with file, line and key.
+    """
+    path = FilePath(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        files = [file.name for file in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+        raise DesignError(f"{path}: there is no such file{did_you_mean(path.name, files)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DesignError(f"{path}: cannot be read: {error}") from None
+    return parse_design(text, str(path))
+
+
+def parse_design(text: str, source: str = "design") -> Design:
+    """Read the text of a design file; ``source`` is what messages call it.
+
+    Raises
+    ------
+    DesignError
+        One message a problem, each with line and key.
+    """
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise DesignError(_toml_message(error, text, source)) from None
+    problems = Problems(source, text)
+    file, bad = check_schema(raw, problems)
+    estimators = () if "estimators" in bad else _estimators(file.estimators, problems)
+    intervals = _intervals(file.intervals, problems)
+    model = None
+    if "model" not in bad:
+        model = _model(file.model.syntax, std_lv=file.model.std_lv, path=("model", "syntax"), problems=problems)
+    generating = model
+    if file.population.syntax is not None:
+        path = ("population", "syntax")
+        generating = _model(file.population.syntax, std_lv=file.model.std_lv, path=path, problems=problems)
+    so_far = len(problems)
+    factors = read_factors(file.factors, problems)
+    excludes = read_excludes(file.exclude, factors, problems) if "factors" not in bad else []
+    cells: tuple[Cell, ...] = ()
+    if model is not None and generating is not None and bad.isdisjoint(("population", "factors")):
+        _check_variables(model, generating, problems)
+        recipe = _recipe(file, model, generating, factors, problems)
+        if len(problems) == so_far:
+            combinations = grid(factors, excludes)
+            if not combinations:
+                problems.add(("exclude", 0), "no cell is left: the tables exclude every combination of factor values")
+            cells = build_cells(recipe, factors, combinations, problems)
+    problems.raise_if_any()
+    assert model is not None
+    return Design(
+        name=file.study.name,
+        aim=" ".join(file.study.aim.split()),
+        replications=file.study.replications,
+        seed=file.study.seed,
+        text=text,
+        model=model,
+        cells=cells,
+        estimators=estimators,
+        intervals=intervals,
+        factor_names=tuple(factor.name for factor in factors),
+        std_lv=file.model.std_lv,
+    )
+
+
+def _toml_message(error: tomllib.TOMLDecodeError, text: str, source: str) -> str:
+    """Message of a TOML syntax error with line and column in front."""
+    match = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", str(error), flags=re.DOTALL)
+    if match is None:
+        return f"{source}: TOML syntax error: {error}"
+    line, column = (match.group(2), match.group(3)) if match.group(2) else (len(text.splitlines()), "end")
+    rest = text.splitlines()[int(line) - 1][int(column) - 1 :] if column != "end" else ""
+    hint = f" (a number begins with a digit: 0{rest.split(',')[0].strip(' ]}')})" if re.match(r"\.\d", rest) else ""
+    return f"{source}:{line}:{column}: TOML syntax error: {match.group(1)}{hint}"
+
+
+def _model(syntax: str, *, std_lv: bool, path: tuple[str, ...], problems: Problems) -> TwoLevelModel | None:
+    try:
+        return TwoLevelModel.from_syntax(syntax, std_lv=std_lv)
+    except ModelError as error:
+        problems.add_model(path, error.problems)
+        return None
+
+
+def _check_variables(model: TwoLevelModel, generating: TwoLevelModel, problems: Problems) -> None:
+    """Note variables that the analysed model has and the generating model lacks, or has at another level."""
+    for level, mine, theirs in (
+        (1, model.level1, generating.level2),
+        (2, model.level2, generating.level1),
+    ):
+        for name in mine:
+            if name in theirs:
+                problems.add(
+                    ("population", "syntax"),
+                    f"variable '{name}' is measured at level {level} in the analysed model, but at level {3 - level} "
+                    "in the generating model",
+                )
+            elif name not in generating.variables:
+                hint = did_you_mean(name, generating.variables)
+                problems.add(
+                    ("population", "syntax"),
+                    f"the generating model has no variable '{name}', which the analysed model has{hint}; it has: "
+                    f"{', '.join(generating.variables)}",
+                )
+
+
+def _recipe(
+    file: DesignFile,
+    model: TwoLevelModel,
+    generating: TwoLevelModel,
+    factors: Sequence[Factor],
+    problems: Problems,
+) -> Recipe:
+    """Read ``[population]`` together with the factors that stand for its entries."""
+    section, so_far = file.population, len(problems)
+    entries: Entries = {}
+    for key, value in (section.model_extra or {}).items():
+        entry = read_entry(value, ("population", key), problems)
+        named = resolve(generating, key)
+        if isinstance(named, str):
+            setting = did_you_mean(key, RESERVED)
+            problems.add(("population", key), named.split(";")[0] + setting if setting else named)
+        elif entry is not None:
+            entries[key,] = entry
+    for what in SHARES:
+        _read_shares(what, getattr(section, what), generating, entries, problems)
+    direct = _direct(factors, section, generating)
+    sizes, sizes_key = _read_sizes(section, direct, entries, problems)
+    entries |= {(factor.name,): reference(factor.name) for factor in direct if factor.numeric}
+    names = Names(
+        factors=tuple(factor.name for factor in factors if factor.numeric),
+        words={
+            factor.name: f"'{label}'"
+            for factor in factors
+            if not factor.numeric
+            for label in [next(level.label for level in factor.levels if isinstance(level, ClusterSizes))]
+        },
+        constants=generating.table.constants,
+    )
+    check_names(entries, names, problems)
+    used = names_used(entries) | {factor.name for factor in direct}
+    for factor in factors if len(problems) == so_far else ():  # a misspelt name is not an unused factor, too
+        if factor.name not in used and factor.name not in COLUMNS:
+            problems.add(("factors", factor.name), _unused(factor.name, section, generating))
+    return Recipe(generating, entries, sizes, sizes_key, len(model.observed("between")), file.model.std_lv)
+
+
+def _read_shares(what: str, value: object, model: TwoLevelModel, entries: Entries, problems: Problems) -> None:
+    """Read ``variance`` or ``icc``: one entry, or a table by variable."""
+    if value is None:
+        return
+    path = ("population", what)
+    if not isinstance(value, dict):
+        entry = read_entry(value, path, problems, "a number or an expression in quotes, or a table of such by variable")
+        if isinstance(entry, float) and (wrong := share_problem(what, entry)):
+            problems.add(path, wrong)
+        elif entry is not None:
+            entries[what,] = entry
+        return
+    for name, item in value.items():
+        entry = read_entry(item, (*path, name), problems)
+        if name not in model.variables:
+            hint = did_you_mean(name, model.variables)
+            problems.add((*path, name), f"unknown variable '{name}'{hint}; allowed: {', '.join(model.variables)}")
+        elif what == "icc" and name not in model.both:
+            level = "within" if name in model.level1 else "between"
+            text = f"'{name}' lives at the {level} level only, so it has no intraclass correlation"
+            problems.add((*path, name), text)
+        elif isinstance(entry, float) and (wrong := share_problem(what, entry)):
+            problems.add((*path, name), wrong)
+        elif entry is not None:
+            entries[what, name] = entry
+
+
+def _direct(factors: Iterable[Factor], section: PopulationSection, model: TwoLevelModel) -> list[Factor]:
+    """Factors that stand for the entry of ``[population]`` whose name they have, as that is not given there."""
+    given = section.model_fields_set | set(section.model_extra or {})
+    return [
+        factor
+        for factor in factors
+        if factor.name not in given and (factor.name in SETTINGS or not isinstance(resolve(model, factor.name), str))
+    ]
+
+
+def _read_sizes(
+    section: PopulationSection, direct: Sequence[Factor], entries: Entries, problems: Problems
+) -> tuple[ClusterSizes | None, str]:
+    """Cluster sizes that are the same in every cell, if so; what is missing or said twice."""
+    varied = {factor.name for factor in direct}
+    have = {name for name in ("n_clusters", "cluster_size", "clusters") if getattr(section, name) is not None} | varied
+    sizes: ClusterSizes | None = None
+    key = "clusters" if "clusters" in have else "cluster_size"
+    try:
+        if section.clusters is not None:
+            sizes = parse_groups(section.clusters, "clusters")
+        elif section.cluster_size is not None and not isinstance(section.cluster_size, str):
+            sizes = parse_sizes(section.cluster_size, "cluster_size")
+    except DesignError as error:
+        for message in error.problems:
+            problems.add(("population", key), message.removeprefix(f"{key}: "))
+        return None, key
+    for name in ("n_clusters", "cluster_size"):
+        value = getattr(section, name)
+        if value is not None and (name == "n_clusters" or isinstance(value, str)):
+            entry = read_entry(value, ("population", name), problems)
+            if entry is not None:
+                entries[name,] = entry
+    if sizes is not None and sizes.kind == "constant":
+        entries["cluster_size",] = float(sizes.sizes[0])  # expressions may refer to it
+    if "clusters" in have:
+        for name in sorted(have & {"n_clusters", "cluster_size"}):
+            where = "factors" if name in varied else "population"
+            problems.add((where, name), "'clusters' fixes number and sizes of clusters at once; leave one of them out")
+        return sizes, key
+    if "cluster_size" not in have:
+        problems.add(
+            ("population",),
+            'cluster sizes are missing: give cluster_size (here or as a factor), or clusters such as "40 (5) 50 (10)"',
+        )
+    if "n_clusters" not in have and not (sizes is not None and sizes.n_clusters) and not _listed(direct):
+        problems.add(("population",), "n_clusters is missing: give it here or as a factor")
+    return sizes, key
+
+
+def _listed(direct: Iterable[Factor]) -> bool:
+    """Whether all levels of a factor of cluster sizes list every cluster."""
+    return any(
+        all(isinstance(level, ClusterSizes) and level.n_clusters for level in factor.levels)
+        for factor in direct
+        if factor.name == "cluster_size"
+    )
+
+
+def _unused(name: str, section: PopulationSection, model: TwoLevelModel) -> str:
+    """Why a factor has no effect."""
+    if name in section.model_fields_set or name in (section.model_extra or {}):
+        return (
+            f"the factor has no effect: [population] gives '{name}' without using it; use it in an expression there, "
+            "or leave one of them out"
+        )
+    labels = [row.label for row in model.table.rows if row.label]
+    hint = did_you_mean(name, [*SETTINGS, *labels])
+    return f'the factor is used nowhere{hint}; use it in an expression of [population], such as icc = "{name}"'
+
+
+def _estimators(section: EstimatorsSection, problems: Problems) -> tuple[EstimatorEntry, ...]:
+    """Make the methods, each with its options."""
+    tables = dict(section.model_extra or {})
+    entries = []
+    for k, name in enumerate(section.use):
+        if name in section.use[:k]:
+            problems.add(("estimators", "use"), f"'{name}' stands in the list twice")
+            continue
+        options = tables.pop(name, {})
+        if not isinstance(options, dict):
+            problems.add(("estimators", name), f"found {options!r}; allowed: a table of options")
+            continue
+        options = dict(options)
+        method = str(options.pop("estimator", name))  # another name: one method with several sets of options
+        path = ("estimators", name) if options or method != name else ("estimators", "use")
+        try:
+            entries.append(EstimatorEntry(name, method, registry.create(method, options)))
+        except EstimatorError as error:
+            for message in error.problems:
+                problems.add(path, message)
+    for name in tables:
+        if name not in registry.names() and ":" not in name:
+            hint = did_you_mean(name, ["use", *(entry.name for entry in entries), *registry.names()])
+            problems.add(("estimators", name), f"options of a method that is not in 'use'{hint}")
+    return tuple(entries)
+
+
+def _intervals(section: IntervalsSection, problems: Problems) -> Intervals:
+    kinds = tuple(dict.fromkeys(section.kinds))
+    if len(kinds) < len(section.kinds):
+        problems.add(("intervals", "kinds"), "a kind stands in the list twice")
+    return Intervals(section.level, kinds, section.draws)

@@ -1,0 +1,78 @@
+"""Sums over replicates that skip missing values and do not depend on anything but the replicates' order.
+
+Each sum runs over one contiguous vector per parameter.  A parameter's numbers therefore do not change in the last bit
+when parameters, methods or kinds of SE are added to the table or taken from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+IntArray: TypeAlias = npt.NDArray[np.int64]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Measured(NamedTuple):
+    """A performance measure of k parameters: value, Monte Carlo standard error, replicates that entered."""
+
+    value: FloatArray
+    mcse: FloatArray
+    n: IntArray
+
+
+class Moments(NamedTuple):
+    """Number, mean and standard deviation (divisor n - 1) of what is not missing."""
+
+    n: IntArray
+    mean: FloatArray
+    sd: FloatArray
+
+
+def quiet(function: Function) -> Function:
+    """Let 0/0 become NaN and overflow become inf in `function`: an estimator without moments may return 1e200."""
+    return np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore")(function)
+
+
+def over_replicates(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return (R, ...) as a contiguous (..., R): reductions over the last axis are then pairwise sums."""
+    return np.ascontiguousarray(np.moveaxis(x, 0, -1))
+
+
+def total(x: npt.NDArray[np.float64], valid: BoolArray) -> FloatArray:
+    """Sum of the valid entries over replicates, (R, ...) -> (...)."""
+    summed: FloatArray = np.asarray(over_replicates(np.where(valid, x, 0.0)).sum(axis=-1), dtype=np.float64)
+    return summed
+
+
+def count(valid: BoolArray) -> IntArray:
+    """Count the valid entries over replicates, (R, ...) -> (...)."""
+    counted: IntArray = np.asarray(valid.sum(axis=0), dtype=np.int64)
+    return counted
+
+
+def missing_unless(valid: BoolArray, x: FloatArray) -> FloatArray:
+    """`x` with NaN where it is not valid."""
+    return np.where(valid, x, np.nan)
+
+
+@quiet
+def moments(x: FloatArray) -> Moments:
+    """Moments over replicates of the finite entries of `x` (R, ...), by two passes."""
+    valid = np.isfinite(x)
+    n = count(valid)
+    mean = total(x, valid) / n
+    squares = total((x - mean) ** 2, valid)
+    return Moments(n, mean, np.sqrt(np.where(n > 1, squares / (n - 1.0), np.nan)))
+
+
+def measured(value: FloatArray, mcse: FloatArray, n: IntArray) -> Measured:
+    """Put the rule "no replicate, no number" into the result: NaN with n = 0, and no MCSE without a value."""
+    value = np.where(n > 0, value, np.nan)
+    return Measured(value, np.where(np.isnan(value), np.nan, mcse), np.asarray(n, dtype=np.int64))

@@ -1,0 +1,20 @@
+"""Tables and figures of a study's performance."""
+
+from simstudy.report.figures import BIAS_BANDS, COVERAGE_BANDS, plot_bias, plot_coverage, save_figure
+from simstudy.report.panels import figure_data
+from simstudy.report.tables import STYLES, performance_lines, print_performance, write_csv
+from simstudy.report.view import key_parameters
+
+__all__ = [
+    "BIAS_BANDS",
+    "COVERAGE_BANDS",
+    "STYLES",
+    "figure_data",
+    "key_parameters",
+    "performance_lines",
+    "plot_bias",
+    "plot_coverage",
+    "print_performance",
+    "save_figure",
+    "write_csv",
+]

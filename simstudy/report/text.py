@@ -1,0 +1,127 @@
+"""Plain-text tables and numbers, independent of where they are printed."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+NOT_AVAILABLE = "n/a"
+"""No replicate entered."""
+UNDEFINED = "-"
+"""Replicates entered, but the number does not exist (no truth, truth 0, no SE)."""
+
+
+class Line(NamedTuple):
+    """One line of output and its rich style (``""``, ``"bold"``, ``"dim"``)."""
+
+    text: str
+    style: str = ""
+
+
+class Number(NamedTuple):
+    """A performance number as it is printed."""
+
+    value: float
+    mcse: float
+    n: int
+
+
+NOTHING = Number(math.nan, math.nan, 0)
+
+
+def fixed(value: float, decimals: int) -> str:
+    """Return a fixed number of decimals without a negative zero; three significant digits from 10,000 on."""
+    if math.isnan(value):
+        return UNDEFINED
+    if math.isinf(value) or abs(value) >= 1e4:
+        return f"{value:.3g}"
+    text = f"{value:.{decimals}f}"
+    return text.removeprefix("-") if float(text) == 0.0 else text
+
+
+def plain(number: Number, decimals: int) -> str:
+    """Value only."""
+    return NOT_AVAILABLE if number.n == 0 else fixed(number.value, decimals)
+
+
+def with_mcse(number: Number, decimals: int) -> str:
+    """Value and, in parentheses, its Monte Carlo standard error."""
+    if number.n == 0 or math.isnan(number.value):
+        return plain(number, decimals)
+    return f"{fixed(number.value, decimals)} ({fixed(number.mcse, decimals)})"
+
+
+def percent(number: Number) -> str:
+    """Value in per cent with one decimal."""
+    return plain(number, 1) if math.isnan(number.value) else f"{fixed(100.0 * number.value, 1)}%"
+
+
+def setting(value: object) -> str:
+    """Level of a factor as a reader would write it: 0.05, 50, uniform(2,18)."""
+    if isinstance(value, float) and value == int(value) and abs(value) < 1e15:
+        return str(int(value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def wrapped(text: str, width: int, indent: str = "  ") -> list[str]:
+    """Lines of at most `width` characters, the second and later ones indented."""
+    return textwrap.wrap(text, max(width, 40), subsequent_indent=indent, break_on_hyphens=False) or [""]
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """Columns of text.
+
+    Parameters
+    ----------
+    header : tuple of str
+        Column headings.
+    rows : tuple of tuple of str
+        Cells.
+    left : int
+        Number of columns, from the left, that are aligned to the left.
+    groups : tuple of (str, int)
+        Headings above the columns and how many columns each spans, from the left; empty for none.
+    """
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left: int = 1
+    groups: tuple[tuple[str, int], ...] = ()
+
+    def widths(self) -> list[int]:
+        """Width of each column; the last column of a group makes room for the group's heading."""
+        widths = [max(len(row[column]) for row in (self.header, *self.rows)) for column in range(len(self.header))]
+        last = -1
+        for heading, span in self.groups:
+            last += span
+            own = sum(widths[last - span + 1 : last + 1]) + 2 * (span - 1)
+            widths[last] += max(len(heading) - own, 0)
+        return widths
+
+    def width(self) -> int:
+        """Width of the whole table."""
+        return sum(self.widths()) + 2 * (len(self.header) - 1)
+
+    def lines(self) -> list[Line]:
+        """Headings (bold) and rows."""
+        widths = self.widths()
+
+        def laid_out(cells: Sequence[str]) -> str:
+            parts = (
+                cell.ljust(width) if column < self.left else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+            )
+            return "  ".join(parts).rstrip()
+
+        head = [Line(laid_out(self.header), "bold")]
+        if self.groups:
+            parts, last = [], 0
+            for heading, span in self.groups:
+                parts.append(heading.center(sum(widths[last : last + span]) + 2 * (span - 1)))
+                last += span
+            head.insert(0, Line("  ".join(parts).rstrip(), "bold"))
+        return [*head, *(Line(laid_out(row)) for row in self.rows)]

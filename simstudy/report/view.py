@@ -1,0 +1,218 @@
+"""What of a study's performance is to be printed, looked up by cell, parameter, method and kind of SE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import pandas as pd
+
+from simstudy.errors import SimstudyError, did_you_mean
+from simstudy.report.text import NOTHING, Number, setting
+
+LEVEL_PREFIXES = ("within:", "between:")
+
+
+@dataclass(frozen=True)
+class View:
+    """The part of a performance table that is printed, and what the printing needs to know.
+
+    Parameters
+    ----------
+    study_name, replications, level, width
+        Name of the study, replications asked for, level of the intervals, characters a line.
+    factors : tuple of str
+        Names of the design factors.
+    settings : mapping of cell to tuple of str
+        Levels of the factors of each cell; its keys are the cells, in order.
+    estimators, parameters : tuple of str
+        In the study's order.
+    parameter_levels : mapping of parameter to str
+        within, between, both, or empty.
+    truth : mapping of (cell, parameter) to float
+        NaN where there is none.
+    kinds : mapping of (cell, parameter, method) to tuple of str
+        Kinds of SE that the method has for the parameter.
+    numbers : mapping of (cell, parameter, method, kind of SE, measure) to Number
+        Case-wise performance.
+    failures : DataFrame
+        Failures of the cells shown.
+    common : DataFrame
+        Case-wise and common values side by side: cell, estimator, parameter, measure, value, value_common, n_common.
+    left_out : tuple of str
+        What is not shown, and how to see it.
+    cells_chosen : bool
+        The reader asked for these very cells.
+    """
+
+    study_name: str
+    replications: int
+    level: float
+    width: int
+    factors: tuple[str, ...]
+    settings: Mapping[int, tuple[str, ...]]
+    estimators: tuple[str, ...]
+    parameters: tuple[str, ...]
+    parameter_levels: Mapping[str, str]
+    truth: Mapping[tuple[int, str], float]
+    kinds: Mapping[tuple[int, str, str], tuple[str, ...]]
+    numbers: Mapping[tuple[int, str, str, str, str], Number]
+    failures: pd.DataFrame
+    common: pd.DataFrame
+    left_out: tuple[str, ...]
+    cells_chosen: bool
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """Cells shown, in order."""
+        return tuple(self.settings)
+
+    def number(self, cell: int, parameter: str, estimator: str, se_kind: str, measure: str) -> Number:
+        """Case-wise number; nothing with n = 0 if the table has no such row."""
+        return self.numbers.get((cell, parameter, estimator, se_kind, measure), NOTHING)
+
+    def first_kind(self, cell: int, parameter: str, estimator: str) -> str:
+        """Kind of SE that stands for the method where there is room for one only."""
+        return self.kinds.get((cell, parameter, estimator), ("",))[0]
+
+    def cell_title(self, cell: int) -> str:
+        """Return e.g. ``Cell 3: n_clusters = 50, icc = 0.1``."""
+        pairs = zip(self.factors, self.settings[cell], strict=True)
+        text = ", ".join(f"{factor} = {level}" for factor, level in pairs)
+        return f"Cell {cell}: {text}" if text else f"Cell {cell}"
+
+    def parameter_title(self, parameter: str) -> str:
+        """Name and level of a parameter."""
+        level = self.parameter_levels.get(parameter, "")
+        return f"{parameter} ({level})" if level and not parameter.startswith(LEVEL_PREFIXES) else parameter
+
+
+def in_order(values: Iterable[object]) -> list[str]:
+    """Distinct texts in order of appearance, without the empty one."""
+    return [text for text in dict.fromkeys(str(value) for value in values) if text]
+
+
+def key_parameters(parameters: Sequence[str]) -> list[str]:
+    """Labelled and defined parameters, the study's estimands; all of them if none has a label."""
+    return [name for name in parameters if not name.startswith(LEVEL_PREFIXES)] or list(parameters)
+
+
+def choose_parameters(wanted: Sequence[str] | None, available: Sequence[str]) -> list[str]:
+    """Resolve names and patterns (``*``, ``?``) into parameters in the study's order.
+
+    Raises
+    ------
+    SimstudyError
+        One problem for each name or pattern that is no parameter's.
+    """
+    if wanted is None:
+        return key_parameters(available)
+    chosen: set[str] = set()
+    problems = []
+    for name in wanted:
+        found = {name} & set(available) or {known for known in available if fnmatchcase(known, name)}
+        chosen |= found
+        if not found:
+            problems.append(
+                f"parameters: the study has no parameter '{name}'{did_you_mean(name, available)}; "
+                f"it has {', '.join(available)}"
+            )
+    if problems:
+        raise SimstudyError(problems)
+    return [name for name in available if name in chosen]
+
+
+def choose_cells(wanted: Sequence[int] | None, available: Sequence[int]) -> list[int]:
+    """Check the cells asked for; all cells if none are.
+
+    Raises
+    ------
+    SimstudyError
+        If a cell is not in the study.
+    """
+    if wanted is None:
+        return list(available)
+    unknown = [cell for cell in wanted if cell not in set(available)]
+    if unknown:
+        numbers = f"{min(available)} to {max(available)}" if available else "none"
+        raise SimstudyError([f"cells: the study has no cell {cell}; it has {numbers}" for cell in unknown])
+    return [cell for cell in available if cell in set(wanted)]
+
+
+def _common(rows: pd.DataFrame) -> pd.DataFrame:
+    """Case-wise and common values of bias and coverage side by side."""
+    keys = ["cell", "estimator", "se_kind", "parameter", "measure"]
+    some = rows[rows["measure"].isin(["bias", "coverage"])]
+    casewise = some[some["basis"] == "casewise"][[*keys, "value", "n"]]
+    common = some[some["basis"] == "common"][[*keys, "value", "n"]]
+    return casewise.merge(common, on=keys, suffixes=("", "_common"))
+
+
+def make_view(
+    performance: pd.DataFrame,
+    failures: pd.DataFrame,
+    *,
+    parameters: Sequence[str] | None,
+    cells: Sequence[int] | None,
+    factors: Sequence[str],
+    level: float,
+    study_name: str,
+    replications: int,
+    width: int,
+) -> View:
+    """Choose the rows to print and index them.
+
+    Raises
+    ------
+    SimstudyError
+        If a parameter, cell or factor is not in the table.
+    """
+    missing = [name for name in factors if name not in performance.columns]
+    if missing:
+        raise SimstudyError([f"factors: the performance table has no column '{name}'" for name in missing])
+    all_parameters = in_order(performance["parameter"].unique())
+    all_cells = [int(cell) for cell in sorted(performance["cell"].unique())]
+    chosen = choose_parameters(parameters, all_parameters)
+    shown = choose_cells(cells, all_cells)
+    rows = performance[performance["parameter"].isin(chosen) & performance["cell"].isin(shown)]
+    casewise = rows[rows["basis"] == "casewise"]
+
+    numbers: dict[tuple[int, str, str, str, str], Number] = {}
+    kinds: dict[tuple[int, str, str], dict[str, None]] = {}
+    for cell, parameter, estimator, kind, measure, value, mcse, n in zip(
+        *(casewise[name] for name in ("cell", "parameter", "estimator", "se_kind", "measure", "value", "mcse", "n")),
+        strict=True,
+    ):
+        numbers[int(cell), parameter, estimator, kind, measure] = Number(float(value), float(mcse), int(n))
+        kinds.setdefault((int(cell), parameter, estimator), {})[kind] = None
+    first = casewise.drop_duplicates(["cell", "parameter"])
+    places = performance.drop_duplicates("cell").set_index("cell")
+    left_out = []
+    if len(chosen) < len(all_parameters):
+        left_out.append(
+            f"{len(all_parameters) - len(chosen)} of {len(all_parameters)} parameters (parameters=['*'] shows all)"
+        )
+    if len(shown) < len(all_cells):
+        left_out.append(f"{len(all_cells) - len(shown)} of {len(all_cells)} cells (cells=None shows all)")
+    return View(
+        study_name=study_name,
+        replications=replications,
+        level=level,
+        width=width,
+        factors=tuple(factors),
+        settings={cell: tuple(setting(places.at[cell, name]) for name in factors) for cell in shown},
+        estimators=tuple(in_order(performance["estimator"].unique())),
+        parameters=tuple(chosen),
+        parameter_levels=dict(zip(first["parameter"], first["level"], strict=True)),
+        truth={
+            (int(cell), parameter): float(value)
+            for cell, parameter, value in zip(first["cell"], first["parameter"], first["truth"], strict=True)
+        },
+        kinds={key: tuple(found) for key, found in kinds.items()},
+        numbers=numbers,
+        failures=failures[failures["cell"].isin(shown)],
+        common=_common(rows),
+        left_out=tuple(left_out),
+        cells_chosen=cells is not None,
+    )
