@@ -22,6 +22,7 @@ MEASURES = (
     "df",
     "pvalue",
     "scaling",
+    "scaling_h0",
     "chisq_scaled",
     "pvalue_scaled",
     "baseline_chisq",
@@ -102,8 +103,13 @@ def fit_measures(
     )
     found["cfi"], found["tli"], found["rmsea"] = _incremental(chisq, df, chisq_baseline, df_baseline, n_obs)
     if scaled:
-        factor = _scaling(model, unrestricted)
-        factor_baseline = _scaling(baseline, unrestricted)
+        _, c0 = model.engine.robust(model.best.params)
+        _, c1 = unrestricted.engine.robust(unrestricted.best.params)
+        _, cb = baseline.engine.robust(baseline.best.params)
+        with np.errstate(all="ignore"):
+            factor = (unrestricted.npar * c1 - model.npar * c0) / df if df > 0 else np.full(n, np.nan)
+            factor_baseline = (unrestricted.npar * c1 - baseline.npar * cb) / df_baseline
+        found["scaling_h0"] = c0
         scaled_chisq = chisq / factor if df > 0 else chisq
         found.update(scaling=factor, chisq_scaled=scaled_chisq, pvalue_scaled=_upper_tail(scaled_chisq, df))
         found["cfi_scaled"], found["tli_scaled"], found["rmsea_scaled"] = _incremental(
@@ -136,15 +142,6 @@ def _incremental(
         else:
             tli, rmsea = 1.0 + 0.0 * chisq, 0.0 * chisq
     return cfi, tli, rmsea
-
-
-def _scaling(model: Solved, unrestricted: Solved) -> FloatArray:
-    df = unrestricted.npar - model.npar
-    if df <= 0:
-        return np.full(len(model.best.loglik), np.nan)
-    _, c0 = model.engine.robust(model.best.params)
-    _, c1 = unrestricted.engine.robust(unrestricted.best.params)
-    return (unrestricted.npar * c1 - model.npar * c0) / df
 
 
 def rmsea_interval(chisq: float, df: int, n_obs: int, level: float = 0.90) -> tuple[float, float]:

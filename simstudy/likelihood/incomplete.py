@@ -43,7 +43,7 @@ class IncompleteBatch:
 
 
 @dataclass(frozen=True)
-class _Masked:
+class MaskedInverse:
     """Inverses (P, p, p) and log-determinants (P,) of the observed parts of a covariance matrix, padded with zeros."""
 
     inverse: FloatArray
@@ -51,7 +51,8 @@ class _Masked:
     ok: bool
 
     @classmethod
-    def of(cls, sigma: FloatArray, patterns: BoolArray) -> _Masked:
+    def of(cls, sigma: FloatArray, patterns: BoolArray) -> MaskedInverse:
+        """Invert the observed parts of ``sigma`` (p, p) under each of ``patterns`` (P, p)."""
         both = patterns[:, :, None] & patterns[:, None, :]
         eye = np.eye(sigma.shape[-1])
         factor, ok = cholesky(np.where(both, sigma, eye))
@@ -61,11 +62,11 @@ class _Masked:
 
 
 @dataclass(frozen=True)
-class _Posterior:
+class Posterior:
     """What is known of the latent between parts at parameter values; K kinds, J clusters, G groups."""
 
-    within: _Masked
-    level2: _Masked
+    within: MaskedInverse
+    level2: MaskedInverse
     slopes: FloatArray  # J_z = [I, -B] by level-2 pattern (Z, p1, p)
     conditional: FloatArray  # T (K, p1, p1)
     shrink: FloatArray  # (I + A T)^-1 (K, p1, p1)
@@ -119,15 +120,29 @@ class IncompleteLikelihood:
 
     # ------------------------------------------------------------------ one data set
 
+    def posterior(self, params: FloatArray, data: IncompleteStatistics) -> Posterior:
+        """What is known of the latent between parts at parameters (q,)."""
+        return self._posterior(params, data)[0]
+
+    def between_information(self, posterior: Posterior, data: IncompleteStatistics) -> FloatArray:
+        """Information of each kind of cluster about its between vector (K, p, p): J'QJ + Sigma_zz^-1."""
+        return self._omega(posterior, data)
+
+    def between_means(self, posterior: Posterior, data: IncompleteStatistics, params: FloatArray) -> FloatArray:
+        """Posterior means of the between parts minus mu (J, p): Sigma_B gamma_j."""
+        _, _, sigma_between = self.structure.moments(params)
+        result: FloatArray = np.matmul(posterior.gradient, sigma_between)
+        return result
+
     def _posterior(
         self, params: FloatArray, data: IncompleteStatistics
-    ) -> tuple[_Posterior, LevelImplied, LevelImplied]:
+    ) -> tuple[Posterior, LevelImplied, LevelImplied]:
         s = self.structure
         within_implied, between_implied = s.within.implied(params), s.between.implied(params)
         mu, sigma_within, sigma_between = s.assemble(within_implied, between_implied)
         p1 = s.p1
-        within = _Masked.of(sigma_within, data.patterns)
-        level2 = _Masked.of(sigma_between[p1:, p1:], data.z_patterns)
+        within = MaskedInverse.of(sigma_within, data.patterns)
+        level2 = MaskedInverse.of(sigma_between[p1:, p1:], data.z_patterns)
         ok = within.ok and level2.ok and bool(within_implied.ok and between_implied.ok)
         link = np.matmul(sigma_between[:p1, p1:], level2.inverse)  # B (Z, p1, p2)
         slopes = np.concatenate([np.broadcast_to(np.eye(p1), (len(link), p1, p1)), -link], axis=-1)
@@ -171,7 +186,7 @@ class IncompleteLikelihood:
         observed = (rows * data.patterns.sum(axis=1)).sum() + data.z_patterns[data.z_pattern].sum()
         deviance += float(observed * np.log(2.0 * np.pi))
         latent = (m + t_g)[data.cluster]
-        posterior = _Posterior(
+        posterior = Posterior(
             within=within,
             level2=level2,
             slopes=slopes,
@@ -221,7 +236,7 @@ class IncompleteLikelihood:
 
     def _contract(
         self,
-        posterior: _Posterior,
+        posterior: Posterior,
         data: IncompleteStatistics,
         d_within: FloatArray,
         d_between: FloatArray,
@@ -239,7 +254,7 @@ class IncompleteLikelihood:
         score += np.matmul(d_within.reshape(q, p1 * p1), grad_within.reshape(-1))
         return score
 
-    def _omega(self, posterior: _Posterior, data: IncompleteStatistics) -> FloatArray:
+    def _omega(self, posterior: Posterior, data: IncompleteStatistics) -> FloatArray:
         """J'QJ + Sigma_zz^-1 (K, p, p): information of each kind of cluster about its between vector."""
         p1 = self.structure.p1
         slopes = posterior.slopes[data.kind_z]
@@ -247,7 +262,7 @@ class IncompleteLikelihood:
         omega[:, p1:, p1:] += posterior.level2.inverse[data.kind_z]
         return omega
 
-    def _group_gradients(self, posterior: _Posterior, data: IncompleteStatistics) -> FloatArray:
+    def _group_gradients(self, posterior: Posterior, data: IncompleteStatistics) -> FloatArray:
         """Each group's derivative of l with respect to Sigma_W (G, p1, p1)."""
         r = posterior.residual
         spread = posterior.spread[data.kind[data.cluster]]
@@ -285,7 +300,7 @@ class IncompleteLikelihood:
 
     def _information(
         self,
-        posterior: _Posterior,
+        posterior: Posterior,
         data: IncompleteStatistics,
         d_within: FloatArray,
         d_between: FloatArray,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -149,7 +149,7 @@ def build_table(statements: Iterable[Statement], *, std_lv: bool = False) -> Par
     if problems:
         raise ModelError(problems)
     rows, left = _impose_equalities(rows, [s for s in statements if s.op == "=="])
-    table = _number(rows, [s for s in statements if s.op == ":="])
+    table = number_rows(rows, [s for s in statements if s.op == ":="])
     return replace(table, constraints=build_constraints(left, table.names, table.constants)) if left else table
 
 
@@ -277,8 +277,8 @@ def _impose_equalities(rows: list[Parameter], constraints: list[Statement]) -> t
     return rows, left_over
 
 
-def _number(rows: list[Parameter], definitions: list[Statement]) -> ParameterTable:
-    """Give free parameters their index; equal labels share one."""
+def number_rows(rows: list[Parameter], definitions: Sequence[Statement] = ()) -> ParameterTable:
+    """Give free parameters (any ``free`` but -1) their index; equal labels share one."""
     names: list[str] = []
     levels: list[set[str]] = []
     by_label: dict[str, int] = {}

@@ -1,0 +1,1 @@
+"""One real data set: fitting, inference, fit measures."""

@@ -1,0 +1,90 @@
+"""Bootstrap intervals by refitting: parametric (statistics drawn directly, so that it is fast) and by clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simstudy.arrays import FloatArray
+from simstudy.data.layout import ClusterLayout
+from simstudy.data.sample import Sample
+from simstudy.errors import EstimatorError
+from simstudy.estimators.base import FitResult
+from simstudy.estimators.inference import with_defined
+from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.draw import draw_cluster_statistics, draw_sample, draw_statistics, generator
+from simstudy.population.population import Population
+
+if TYPE_CHECKING:
+    from simstudy.analysis.fit import Context
+
+BATCH = 200
+BOOTSTRAP_STREAM = 3
+
+
+def bootstrap(
+    context: Context,
+    model: TwoLevelModel,
+    *,
+    parametric: bool,
+    draws: int,
+    seed: int,
+    progress: Callable[[str, int, int], None] | None,
+) -> FloatArray:
+    """Refitted parameters (draws, q + d); a row is NaN where the fit failed."""
+    step = _parametric if parametric else _clusters
+    if getattr(context.method, "measures", False):  # refits need no fit measures
+        context = replace(context, method=replace(context.method, measures=False))  # type: ignore[type-var]
+    found: list[FloatArray] = []
+    for first in range(0, draws, BATCH if parametric else 1):
+        replicates = range(first, min(first + (BATCH if parametric else 1), draws))
+        result = with_defined(step(context, model, seed, replicates), model.estimands)
+        found.append(result.estimate)
+        if progress is not None:
+            progress("bootstrap", replicates.stop, draws)
+    return np.concatenate(found)
+
+
+def _parametric(context: Context, model: TwoLevelModel, seed: int, replicates: range) -> FitResult:
+    """Data drawn from the fitted model, the missing values of the data set blanked again."""
+    sample, method = context.sample, context.method
+    values = context.result.estimate[0, : len(model.names)]
+    if np.isnan(values).any():
+        raise EstimatorError(
+            f"method '{method.name}' does not estimate the whole model, so no data can be drawn from its fit; "
+            "use ci 'cluster_bootstrap'"
+        )
+    population = Population(model, tuple(values.tolist()), sample.layout, "bootstrap")
+    if not context.result.admissible[0]:
+        raise EstimatorError(
+            "the solution is inadmissible, so that no data can be drawn from it; use ci 'cluster_bootstrap', or "
+            "bounds 'variances'"
+        )
+    prepared = method.prepare(model, sample.layout)
+    if method.needs == "sample":
+        drawn = draw_sample(population, seed, replicates)
+        rows = np.where(np.isnan(sample.rows), np.nan, drawn.rows)
+        clusters = np.where(np.isnan(sample.clusters), np.nan, drawn.clusters)
+        return prepared.fit(Sample(drawn.layout, drawn.level1, drawn.level2, rows, clusters))
+    draw = draw_cluster_statistics if method.needs == "clusters" else draw_statistics
+    return prepared.fit(draw(population, seed, replicates))
+
+
+def _clusters(context: Context, model: TwoLevelModel, seed: int, replicates: range) -> FitResult:
+    """Clusters drawn with replacement."""
+    sample, method = context.sample, context.method
+    sizes = np.asarray(sample.layout.sizes)
+    rng = generator(seed, "cluster bootstrap", replicates.start, BOOTSTRAP_STREAM)
+    chosen = np.sort(rng.integers(0, len(sizes), len(sizes)))  # sizes ascend, so they do after sorting
+    index = np.concatenate(
+        [np.arange(s, s + n) for s, n in zip(sample.layout.row_starts[chosen], sizes[chosen], strict=True)]
+    )
+    again = Sample(
+        ClusterLayout.of(sizes[chosen]), sample.level1, sample.level2, sample.rows[:, index], sample.clusters[:, chosen]
+    )
+    prepared = method.prepare(model, again.layout)
+    data = again if method.needs == "sample" else again.statistics(cluster_wise=method.needs == "clusters")
+    return prepared.fit(data)

@@ -1,0 +1,209 @@
+"""What follows from a fit: standardised solution, R-squared, residuals, fit of one level."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from simstudy.analysis.result import Fit
+from simstudy.arrays import FloatArray
+from simstudy.errors import EstimatorError
+from simstudy.estimators.base import Status
+from simstudy.estimators.engine import Engine, complete_engine, incomplete_engine
+from simstudy.estimators.fit_measures import Solved, baseline_model, fit_measures, rmsea_interval
+from simstudy.estimators.starts import starts_from_moments
+from simstudy.estimators.unrestricted import unrestricted_model
+from simstudy.model.implied import TwoLevelStructure
+from simstudy.model.parameters import LEVEL_NAMES, number_rows
+from simstudy.model.twolevel import TwoLevelModel
+
+STEP = 1e-5
+
+
+def require_solution(fit: Fit) -> None:
+    """Raise an `EstimatorError` where there is no converged fit of the two-level model."""
+    if not fit.converged:
+        raise EstimatorError(f"{fit.estimator} did not converge ({fit.status.message}); nothing follows from the fit")
+    if np.isnan(fit.params).any():
+        raise EstimatorError(f"method '{fit.estimator}' does not estimate the whole two-level model; use msem")
+
+
+def standardized(fit: Fit) -> pd.DataFrame:
+    """Standardised solution (lavaan's ``std.all``) with delta-method SEs.
+
+    Slopes and loadings are multiplied by sd(predictor) / sd(outcome), with the model-implied standard deviations of
+    their own level; variances become shares, residual covariances correlations, intercepts multiples of the standard
+    deviation; ``:=`` parameters are computed from standardised ones.
+
+    Returns
+    -------
+    DataFrame
+        lhs, op, rhs, level, label, est, se, z, pvalue.
+    """
+    require_solution(fit)
+    structure = TwoLevelStructure(fit.model)
+    center = _standardize(structure, fit.params)
+    jacobian = np.empty((len(center), len(fit.params)))
+    for k in range(len(fit.params)):
+        step = np.zeros(len(fit.params))
+        step[k] = STEP * max(abs(float(fit.params[k])), 0.1)
+        difference = _standardize(structure, fit.params + step) - _standardize(structure, fit.params - step)
+        jacobian[:, k] = difference / (2.0 * step[k])
+    variance = ((jacobian @ np.nan_to_num(fit.covariance)) * jacobian).sum(axis=1)
+    se = np.sqrt(np.maximum(variance, 0.0))
+    se = np.where(se > 1e-10, se, np.nan)
+    table = fit.parameters[["lhs", "op", "rhs", "level", "label"]].copy()
+    table["est"], table["se"] = center, se
+    table["z"] = center / se
+    table["pvalue"] = 2.0 * stats.norm.sf(np.abs(table["z"]))
+    return table
+
+
+def _standardize(structure: TwoLevelStructure, params: FloatArray) -> FloatArray:
+    """Standardised values of every row of the table, then of ``:=`` parameters."""
+    model = structure.model
+    values: list[float] = []
+    labelled: dict[str, float] = {}
+    sds: dict[str, dict[str, float]] = {}
+    for name, level in zip(LEVEL_NAMES, (structure.within, structure.between), strict=True):
+        variance = np.diagonal(level.implied(params).cov)
+        with np.errstate(invalid="ignore"):
+            sds[name] = dict(zip(level.maps.variables, np.sqrt(variance).tolist(), strict=True))
+    own = {
+        (row.level, row.lhs): float(params[row.free]) if row.free >= 0 else row.value
+        for row in model.table.rows
+        if row.op == "~~" and row.lhs == row.rhs
+    }
+    for row in model.table.rows:
+        value = float(params[row.free]) if row.free >= 0 else row.value
+        sd = sds[row.level]
+        with np.errstate(all="ignore"):
+            if row.op == "=~":
+                value = value * sd[row.lhs] / np.float64(sd[row.rhs])
+            elif row.op == "~":
+                value = value * sd[row.rhs] / np.float64(sd[row.lhs])
+            elif row.op == "~1":
+                value = value / np.float64(sd[row.lhs])
+            elif row.lhs == row.rhs:
+                value = value / np.float64(sd[row.lhs] ** 2)
+            else:
+                value = value / np.sqrt(np.float64(own[row.level, row.lhs] * own[row.level, row.rhs]))
+        values.append(float(value))
+        if row.label:
+            labelled.setdefault(row.label, float(value))
+    env: dict[str, Any] = {**model.table.constants, **labelled}
+    for name, expression in model.estimands.definitions:
+        env[name] = float(expression.evaluate(env))
+        values.append(env[name])
+    return np.array(values)
+
+
+def r_squared(fit: Fit) -> pd.DataFrame:
+    """Explained share of every outcome's and indicator's variance at its level: variable, level, r2."""
+    require_solution(fit)
+    structure = TwoLevelStructure(fit.model)
+    rows = []
+    for name, level in zip(LEVEL_NAMES, (structure.within, structure.between), strict=True):
+        variance = dict(zip(level.maps.variables, np.diagonal(level.implied(fit.params).cov), strict=True))
+        table = fit.model.table.at(name)
+        explained = {row.lhs for row in table if row.op == "~"} | {row.rhs for row in table if row.op == "=~"}
+        for variable in level.maps.variables:
+            if variable in explained:
+                row = fit.model.table.find(name, variable, "~~", variable)
+                assert row is not None
+                residual = fit.params[row.free] if row.free >= 0 else row.value
+                rows.append((variable, name, 1.0 - float(residual) / float(variance[variable])))
+    return pd.DataFrame(rows, columns=["variable", "level", "r2"])
+
+
+def engine_of(fit: Fit, structure: TwoLevelStructure) -> Engine:
+    """Likelihood of a model of the same variables on the data of a fit."""
+    sample = fit.context.sample.arrange(fit.model.level1, fit.model.level2)
+    if np.isnan(sample.rows).any() or np.isnan(sample.clusters).any():
+        return incomplete_engine(structure, sample.incomplete())
+    return complete_engine(structure, sample.statistics())
+
+
+def _solve(fit: Fit, model: TwoLevelModel, start: Solved | None = None) -> Solved:
+    structure = TwoLevelStructure(model)
+    engine = engine_of(fit, structure)
+    more: tuple[FloatArray, ...] = ()
+    if start is not None:
+        more = (starts_from_moments(structure, *start.structure.moments(start.best.params)),)
+    return Solved(structure, engine, engine.solve(*more), structure.q)
+
+
+def residuals(fit: Fit) -> pd.DataFrame:
+    """Observed (unrestricted maximum-likelihood) minus implied means and covariances of each level.
+
+    Returns
+    -------
+    DataFrame
+        level, lhs, rhs (empty for means), observed, implied, residual.
+    """
+    require_solution(fit)
+    saturated = _solve(fit, unrestricted_model(fit.model))
+    if saturated.best.status[0] != int(Status.OK):
+        raise EstimatorError("the unrestricted model has no maximum for these data, so there are no residuals")
+    structure = TwoLevelStructure(fit.model)
+    mu0, w0, b0 = structure.moments(fit.params[None])
+    mu1, w1, b1 = saturated.structure.moments(saturated.best.params)
+    rows: list[tuple[str, str, str, float, float]] = []
+    names = fit.model.variables
+    between = fit.model.observed("between")
+    for level, own, observed, implied in (("within", fit.model.level1, w1, w0), ("between", between, b1, b0)):
+        at = [names.index(name) for name in names if name in own]
+        for k, i in enumerate(at):
+            rows += [
+                (level, names[j], names[i], float(observed[0, j, i]), float(implied[0, j, i])) for j in at[: k + 1]
+            ]
+        means = at if level == "between" else [i for i in at if names[i] not in between]
+        rows += [(level, names[i], "", float(mu1[0, i]), float(mu0[0, i])) for i in means]
+    table = pd.DataFrame(rows, columns=["level", "lhs", "rhs", "observed", "implied"])
+    table["residual"] = table["observed"] - table["implied"]
+    return table
+
+
+def level_fit(fit: Fit) -> pd.DataFrame:
+    """Fit of each level's structure on its own, the other level unrestricted (Ryu & West 2009).
+
+    Returns
+    -------
+    DataFrame
+        level, chisq, df, pvalue, cfi, tli, rmsea, rmsea_ci_lower, rmsea_ci_upper, srmr. A level whose parameters are
+        tied to the other's by labels has NaN.
+    """
+    require_solution(fit)
+    saturated = _solve(fit, unrestricted_model(fit.model))
+    rows = []
+    for level in LEVEL_NAMES:
+        model = _partially_saturated(fit.model, level)
+        blank: dict[str, Any] = {"level": level}
+        if model is None:
+            rows.append(blank)
+            continue
+        solved = _solve(fit, model, saturated)
+        baseline = _solve(fit, _partially_saturated(baseline_model(fit.model), level) or model, saturated)
+        n_obs = fit.n_obs
+        found = {
+            k: float(v[0]) for k, v in fit_measures(solved, saturated, baseline, n_obs=n_obs, scaled=False).items()
+        }
+        low, high = rmsea_interval(found["chisq"], int(found["df"]), n_obs)
+        kept = {name: found[name] for name in ("chisq", "df", "pvalue", "cfi", "tli", "rmsea")}
+        rows.append({**blank, **kept, "rmsea_ci_lower": low, "rmsea_ci_upper": high, "srmr": found[f"srmr_{level}"]})
+    columns = ["level", "chisq", "df", "pvalue", "cfi", "tli", "rmsea", "rmsea_ci_lower", "rmsea_ci_upper", "srmr"]
+    return pd.DataFrame(rows).reindex(columns=columns)
+
+
+def _partially_saturated(model: TwoLevelModel, level: str) -> TwoLevelModel | None:
+    """The model with the other level unrestricted, or None where labels or constraints tie the levels."""
+    if "both" in model.table.levels or model.table.constraints:
+        return None
+    free = unrestricted_model(model)
+    rows = [*model.table.at(level), *(row for name in LEVEL_NAMES if name != level for row in free.table.at(name))]
+    order = sorted(rows, key=lambda row: LEVEL_NAMES.index(row.level))
+    return replace(model, table=number_rows(order))

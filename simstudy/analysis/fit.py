@@ -1,0 +1,381 @@
+"""`fit`: one method on one real data set, and `fit_all`: every method side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from simstudy.analysis.read import check_data
+from simstudy.analysis.result import PARAMETER_COLUMNS, Fit
+from simstudy.arrays import FloatArray
+from simstudy.data.sample import Sample, from_frame
+from simstudy.errors import EstimatorError, did_you_mean
+from simstudy.estimators import registry
+from simstudy.estimators.base import Estimator, FitResult, Status, failed
+from simstudy.estimators.engine import complete_engine, incomplete_engine
+from simstudy.estimators.fit_measures import rmsea_interval
+from simstudy.estimators.inference import montecarlo, with_defined
+from simstudy.estimators.unrestricted import unrestricted_model
+from simstudy.model.implied import TwoLevelStructure
+from simstudy.model.twolevel import TwoLevelModel
+
+SE = ("expected", "observed", "robust")
+CI = ("wald", "montecarlo", "bootstrap", "cluster_bootstrap")
+MISSING = ("listwise", "fiml")
+BOUNDS = ("none", "variances")
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What further questions about a fit need: the data, the method, and the engine's pieces.
+
+    Attributes
+    ----------
+    sample : Sample
+        One data set (R = 1), NaN where values are missing.
+    cluster_ids : tuple
+        Identifier of every cluster, in the sample's order.
+    method : Estimator
+    result : FitResult
+        With ``:=`` parameters.
+    """
+
+    sample: Sample
+    cluster_ids: tuple[Any, ...]
+    method: Estimator
+    result: FitResult
+
+
+def fit(
+    model: str | TwoLevelModel,
+    data: pd.DataFrame,
+    *,
+    cluster: str,
+    estimator: str = "msem",
+    se: str | None = None,
+    ci: str = "wald",
+    ci_level: float = 0.95,
+    missing: str = "listwise",
+    fixed_x: bool = False,
+    bounds: str | None = None,
+    std_lv: bool = False,
+    draws: int = 1000,
+    seed: int = 1,
+    options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Fit:
+    """Fit one method to one data set.
+
+    Parameters
+    ----------
+    model : str or TwoLevelModel
+        lavaan-style text with ``level:`` blocks.
+    data : DataFrame
+        Rows in any order; missing values as NaN.
+    cluster : str
+        Column of cluster identifiers.
+    estimator : str
+        Name in the registry.
+    se : str, optional
+        ``expected``, ``observed`` or ``robust``; by default the method's first kind, and ``observed`` with ``fiml``.
+    ci : str
+        ``wald``; ``montecarlo`` (draws from the estimates' normal distribution, for ``:=`` parameters);
+        ``bootstrap`` (parametric: data drawn from the fitted model and refitted, percentile intervals);
+        ``cluster_bootstrap`` (clusters drawn with replacement and refitted).
+    missing : str
+        ``listwise``, or ``fiml`` (with ``msem``).
+    fixed_x, bounds, std_lv
+        See `Msem` and `TwoLevelModel`.
+    draws, seed : int
+        For the simulated intervals.
+    options : dict, optional
+        Further options of the method.
+    progress : callable, optional
+        Called with (what, done, total) by whatever takes long.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    ModelError, DataError, EstimatorError
+        With one clear message a problem.
+    """
+    began = time.perf_counter()
+    _check_choices(se=se, ci=ci, missing=missing, bounds=bounds, ci_level=ci_level, draws=draws)
+    if isinstance(model, str):
+        model = TwoLevelModel.from_syntax(model, std_lv=std_lv)
+    method = _method(estimator, se, missing, fixed_x, bounds, options)
+    checked, notes = check_data(data, model, cluster, missing)
+    n_dropped = len(data) - len(checked)
+    sample, ids = _sample(checked, model, cluster)
+    asked = {
+        "se": method.se_kinds[0], "ci": ci, "ci_level": ci_level, "missing": missing, "fixed_x": fixed_x,
+        "bounds": bounds or "none", "std_lv": std_lv, "draws": draws, "seed": seed,
+    }  # fmt: skip
+    reason = _unsupported(method, model, sample)
+    if reason is not None:
+        result = failed(model.names, (method.se_kinds[0],), 1, Status.NOT_SUPPORTED)
+        notes = (*notes, f"{estimator} cannot fit this model: {reason}")
+    else:
+        result = method.prepare(model, sample.layout).fit(_data_for(method, sample))
+    result = with_defined(result, model.estimands)
+    context = Context(sample, ids, method, result)
+    if bounds == "variances":
+        at_zero = [
+            row.path for row in model.table.rows if _is_held_variance(row.op, row.lhs, row.rhs, row.free, result)
+        ]
+        notes = (*notes, *(f"{path} is at its bound, 0" for path in at_zero))
+    limits = _limits(context, model, ci, ci_level, draws, seed, progress)
+    report = _report(model, context, limits, ci_level, asked)
+    return replace(
+        report,
+        estimator=estimator,
+        n_dropped=n_dropped,
+        notes=(*notes, *report.notes),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def fit_all(
+    model: str | TwoLevelModel,
+    data: pd.DataFrame,
+    *,
+    cluster: str,
+    progress: Progress | None = None,
+    **arguments: Any,
+) -> dict[str, Fit]:
+    """Fit every registered method; what a method cannot do is in its notes, with status NOT_SUPPORTED.
+
+    Takes the arguments of `fit` but ``estimator``; choices that only some methods have (``missing = "fiml"``, a kind of
+    SE) are left at their default for the others, which a note says.
+    """
+    names = registry.names()
+    found: dict[str, Fit] = {}
+    for done, name in enumerate(names):
+        if progress is not None:
+            progress(f"fitting {name}", done, len(names))
+        own, dropped = _own_arguments(name, arguments)
+        one = fit(model, data, cluster=cluster, estimator=name, **own)
+        notes = tuple(f"{name} has no choice of '{key}'; it is fitted without" for key in dropped)
+        found[name] = replace(one, notes=(*one.notes, *notes))
+    if progress is not None:
+        progress("done", len(names), len(names))
+    return found
+
+
+def _own_arguments(name: str, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    fields = registry.find(name).__dataclass_fields__  # type: ignore[attr-defined]
+    own, dropped = dict(arguments), []
+    for key, default in (("se", None), ("missing", "listwise"), ("fixed_x", False), ("bounds", None)):
+        if own.get(key, default) not in (default, "none") and key not in fields:
+            own.pop(key)
+            dropped.append(key)
+    return own, dropped
+
+
+def _check_choices(*, se: str | None, ci: str, missing: str, bounds: str | None, ci_level: float, draws: int) -> None:
+    problems = []
+    for key, value, allowed in (
+        ("se", se, SE),
+        ("ci", ci, CI),
+        ("missing", missing, MISSING),
+        ("bounds", bounds, BOUNDS),
+    ):
+        if value is not None and value not in allowed:
+            problems.append(f"{key}: found '{value}'; allowed: {', '.join(allowed)}{did_you_mean(value, allowed)}")
+    if not 0.0 < ci_level < 1.0:
+        problems.append(f"ci_level: found {ci_level}; it must lie between 0 and 1")
+    if draws < 100:
+        problems.append(f"draws: found {draws}; at least 100 are needed for an interval")
+    if problems:
+        raise EstimatorError(problems)
+
+
+def _method(
+    name: str, se: str | None, missing: str, fixed_x: bool, bounds: str | None, options: Mapping[str, Any] | None
+) -> Estimator:
+    fields = registry.find(name).__dataclass_fields__  # type: ignore[attr-defined]
+    chosen: dict[str, Any] = dict(options or {})
+    if se is not None:
+        if "se" not in fields and se != "expected":
+            raise EstimatorError(f"method '{name}' has model-based ('expected') standard errors only; found se '{se}'")
+        if "se" in fields:
+            chosen["se"] = [se]
+    for key, value, plain in (("missing", missing, "listwise"), ("fixed_x", fixed_x, False), ("bounds", bounds, None)):
+        if value in (plain, "none"):
+            continue
+        if key not in fields:
+            raise EstimatorError(f"method '{name}' has no choice of '{key}'; it goes with msem")
+        chosen[key] = value
+    if "measures" in fields:
+        chosen.setdefault("measures", True)
+    if missing == "fiml" and se is None:
+        chosen.setdefault("se", ["observed"])
+    elif "se" in fields and se is None:
+        chosen.setdefault("se", ["expected"])
+    return registry.create(name, chosen)
+
+
+def _is_held_variance(op: str, lhs: str, rhs: str, free: int, result: FitResult) -> bool:
+    return op == "~~" and lhs == rhs and free >= 0 and bool(result.estimate[0, free] == 0.0)
+
+
+def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sample, tuple[Any, ...]]:
+    """One data set with its cluster identifiers, smallest clusters first."""
+    sample = from_frame(data, cluster, model.level1, model.level2, missing=True)
+    counts = data.groupby(cluster, sort=False, observed=True).size()
+    order = np.argsort(counts.to_numpy(), kind="stable")
+    return sample, tuple(counts.index[order])
+
+
+def _unsupported(method: Estimator, model: TwoLevelModel, sample: Sample) -> str | None:
+    if model.table.constraints and method.name != "msem":
+        return "'==' constraints among parameters are imposed by msem only"
+    return method.supports(model, sample.layout)
+
+
+def _data_for(method: Estimator, sample: Sample) -> Any:
+    if method.needs == "sample":
+        return sample
+    return sample.statistics(cluster_wise=method.needs == "clusters")
+
+
+# ---------------------------------------------------------------------- intervals
+
+
+def _limits(
+    context: Context, model: TwoLevelModel, ci: str, level: float, draws: int, seed: int, progress: Progress | None
+) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
+    """Lower and upper limits (q + d,), and notes."""
+    result = context.result
+    kind = next(iter(result.se))
+    z = float(stats.norm.ppf(0.5 + level / 2.0))
+    lower, upper = result.estimate[0] - z * result.se[kind][0], result.estimate[0] + z * result.se[kind][0]
+    if ci == "wald" or not result.converged[0]:
+        return lower, upper, ()
+    if ci == "montecarlo":
+        found = montecarlo(result, model.estimands, seed, "fit", range(1), draws, level)
+        if "montecarlo" in found.intervals:
+            low, high = (limit[0] for limit in found.intervals["montecarlo"])
+            lower, upper = np.where(np.isnan(low), lower, low), np.where(np.isnan(high), upper, high)
+        return lower, upper, ("intervals of := parameters are Monte Carlo intervals; the others are Wald intervals",)
+    from simstudy.analysis.bootstrap import bootstrap
+
+    boot = bootstrap(context, model, parametric=ci == "bootstrap", draws=draws, seed=seed, progress=progress)
+    good = ~np.isnan(boot).all(axis=1)
+    failures = int((~good).sum())
+    tail = (1.0 - level) / 2.0
+    with np.errstate(all="ignore"):
+        low, high = np.quantile(boot[good], [tail, 1.0 - tail], axis=0)
+    notes = [f"intervals are percentile intervals of {int(good.sum())} bootstrap fits"]
+    if failures:
+        notes.append(f"{failures} of {draws} bootstrap fits failed and are left out of the intervals")
+    return low, high, tuple(notes)
+
+
+# ---------------------------------------------------------------------- report
+
+
+def _report(
+    model: TwoLevelModel,
+    context: Context,
+    limits: tuple[FloatArray, FloatArray, tuple[str, ...]],
+    level: float,
+    asked: dict[str, Any],
+) -> Fit:
+    result, sample = context.result, context.sample
+    kind = next(iter(result.se))
+    estimate, se = result.estimate[0], result.se[kind][0]
+    lower, upper, notes = limits
+    q = len(model.names)
+    free = np.where(np.isnan(se[:q]) | (se[:q] > 0), True, False)
+    rows = []
+    for row in model.table.rows:
+        i = row.free
+        values = (
+            (estimate[i], se[i], lower[i], upper[i], bool(free[i])) if i >= 0 else (row.value, *[np.nan] * 3, False)
+        )
+        rows.append(_parameter_row(row.lhs, row.op, row.rhs, row.level, row.label, *values))
+    for k, (name, expression) in enumerate(model.estimands.definitions):
+        i = q + k
+        rows.append(_parameter_row(name, ":=", expression.text, "", name, estimate[i], se[i], lower[i], upper[i], True))
+    measures = {name: float(value[0]) for name, value in result.measures.items()}
+    measures.setdefault("loglik", float(result.loglik[0]))
+    measures.setdefault("npar", float(np.sum(~np.isnan(estimate[:q]) & free)))
+    if "chisq" in measures:
+        ci = rmsea_interval(measures["chisq"], int(np.nan_to_num(measures["df"])), sample.layout.n_obs)
+        measures["rmsea_ci_lower"], measures["rmsea_ci_upper"] = ci
+    patterns = {tuple(row) for row in np.unique(~np.isnan(sample.rows[0]), axis=0).tolist()}
+    return Fit(
+        model=model,
+        estimator=context.method.name,
+        options=asked,
+        n_obs=sample.layout.n_obs,
+        n_clusters=sample.layout.n_clusters,
+        sizes=sample.layout.sizes,
+        n_patterns=len(patterns),
+        n_dropped=0,
+        status=Status(int(result.status[0])),
+        admissible=bool(result.admissible[0]),
+        improper=_improper(model, estimate[:q], bool(result.admissible[0]), bool(result.converged[0])),
+        n_iter=int(result.n_iter[0]),
+        parameters=pd.DataFrame(rows, columns=list(PARAMETER_COLUMNS)),
+        measures=measures,
+        icc=_icc(model, context),
+        params=estimate[:q],
+        covariance=result.covariance[kind][0, :q, :q],
+        notes=notes,
+        context=context,
+    )
+
+
+def _parameter_row(
+    lhs: str, op: str, rhs: str, level: str, label: str, est: float, se: float, lower: float, upper: float, free: bool
+) -> tuple[Any, ...]:
+    with np.errstate(all="ignore"):
+        z = est / se if se > 0 else np.nan
+    pvalue = 2.0 * float(stats.norm.sf(abs(z))) if np.isfinite(z) else np.nan
+    return lhs, op, rhs, level, label, est, se if free else np.nan, z, pvalue, lower, upper, free
+
+
+def _improper(model: TwoLevelModel, params: FloatArray, admissible: bool, converged: bool) -> tuple[str, ...]:
+    """What is inadmissible about the solution."""
+    if admissible or not converged:
+        return ()
+    found = [
+        f"{row.path} = {params[row.free]:.4f}"
+        for row in model.table.rows
+        if row.op == "~~" and row.lhs == row.rhs and row.free >= 0 and params[row.free] < -1e-10
+    ]
+    return tuple(found) or ("the between covariance matrix is not positive semidefinite",)
+
+
+def _icc(model: TwoLevelModel, context: Context) -> dict[str, float]:
+    """ICCs of the unrestricted model, for variables that live on both levels."""
+    sample = context.sample
+    structure = TwoLevelStructure(unrestricted_model(model))
+    try:
+        if np.isnan(sample.rows).any() or np.isnan(sample.clusters).any():
+            engine = incomplete_engine(structure, sample.incomplete())
+        else:
+            engine = complete_engine(structure, sample.statistics(cluster_wise=False))
+        best = engine.solve()
+    except (np.linalg.LinAlgError, FloatingPointError):
+        return {}
+    if best.status[0] != int(Status.OK):
+        return dict.fromkeys(model.both, np.nan)
+    _, within, between = structure.moments(best.params)
+    found: dict[str, float] = {}
+    for name in model.both:
+        k = model.level1.index(name)
+        found[name] = float(between[0, k, k] / (between[0, k, k] + within[0, k, k]))
+    return found

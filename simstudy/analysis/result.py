@@ -1,0 +1,128 @@
+"""`Fit`: everything known about one method fitted to one data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from simstudy.arrays import FloatArray
+from simstudy.estimators.base import Status
+from simstudy.model.twolevel import TwoLevelModel
+
+PARAMETER_COLUMNS = (
+    "lhs",
+    "op",
+    "rhs",
+    "level",
+    "label",
+    "est",
+    "se",
+    "z",
+    "pvalue",
+    "ci_lower",
+    "ci_upper",
+    "free",
+)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One method fitted to one data set.
+
+    Attributes
+    ----------
+    model : TwoLevelModel
+    estimator : str
+        Name of the method.
+    options : dict
+        What was asked for: se, ci, ci_level, missing, fixed_x, bounds, ...
+    n_obs, n_clusters : int
+    sizes : tuple of int
+        Cluster sizes, ascending.
+    n_patterns : int
+        Patterns of missing values used (1 for complete data).
+    n_dropped : int
+        Rows left out (listwise deletion, or nothing observed).
+    status : Status
+    admissible : bool
+    improper : tuple of str
+        What is inadmissible: names of negative variances, or of a level whose covariance matrix is not positive
+        semidefinite.
+    n_iter : int
+    parameters : DataFrame
+        Columns lhs, op, rhs, level, label, est, se, z, pvalue, ci_lower, ci_upper, free, in lavaan's terms; level is
+        ``within``, ``between`` or empty for ``:=``; se is NaN for fixed parameters. A parameter that the method does
+        not speak about is NaN.
+    measures : dict
+        Fit measures, NaN where there are none: loglik, unrestricted_loglik, npar, chisq, df, pvalue, chisq_scaled,
+        scaling, pvalue_scaled, baseline_chisq, baseline_df, cfi, tli, cfi_scaled, tli_scaled, rmsea, rmsea_ci_lower,
+        rmsea_ci_upper, rmsea_scaled, srmr_within, srmr_between, aic, bic.
+    icc : dict
+        Between share of each level-1 variable's variance in the unrestricted model.
+    params : (q,)
+        Free parameters, in the order of ``model.names``.
+    covariance : (q, q)
+        Their covariance matrix.
+    notes : tuple of str
+        What the user should know: warnings, reasons.
+    """
+
+    model: TwoLevelModel
+    estimator: str
+    options: dict[str, Any]
+    n_obs: int
+    n_clusters: int
+    sizes: tuple[int, ...]
+    n_patterns: int
+    n_dropped: int
+    status: Status
+    admissible: bool
+    improper: tuple[str, ...]
+    n_iter: int
+    parameters: pd.DataFrame
+    measures: dict[str, float]
+    icc: dict[str, float]
+    params: FloatArray
+    covariance: FloatArray
+    notes: tuple[str, ...] = ()
+    seconds: float = np.nan
+    context: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the method converged."""
+        return self.status == Status.OK
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of INTERFACE.md's ``fit --json``; numbers that do not exist are None."""
+
+        def clean(value: Any) -> Any:
+            if isinstance(value, (float, np.floating)):
+                return None if not np.isfinite(value) else float(value)
+            return value
+
+        found: dict[str, Any] = {
+            "estimator": self.estimator,
+            "converged": self.converged,
+            "admissible": bool(self.admissible),
+            "status": self.status.name,
+            "message": self.status.message,
+            "improper": list(self.improper),
+            "notes": list(self.notes),
+            "options": {key: list(v) if isinstance(v, tuple) else v for key, v in self.options.items()},
+            "n_obs": self.n_obs,
+            "n_clusters": self.n_clusters,
+        }
+        found.update({key: clean(value) for key, value in self.measures.items()})
+        for key in ("npar", "df", "baseline_df"):
+            if found.get(key) is not None:
+                found[key] = int(found[key])
+        found["icc"] = {key: clean(value) for key, value in self.icc.items()}
+        found["parameters"] = [
+            {str(key): clean(value) for key, value in row.items() if key != "free"}
+            for row in self.parameters.to_dict("records")
+        ]
+        return found
