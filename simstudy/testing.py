@@ -239,7 +239,9 @@ def _same(a: FitResult, b: FitResult, where: str, what: str) -> None:
 
 
 def _data(method: Estimator, population: Population, replicates: range) -> TwoLevelStatistics | Sample:
-    draw = {"statistics": draw_statistics, "clusters": draw_cluster_statistics, "sample": draw_sample}[method.needs]
+    if method.needs == "sample":
+        return draw_sample(population, 20090306, replicates)
+    draw = draw_cluster_statistics if method.needs == "clusters" else draw_statistics
     return draw(population, 20090306, replicates)
 
 

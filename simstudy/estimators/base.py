@@ -122,7 +122,7 @@ class FitResult:
 
 
 def stack_results(results: Sequence[FitResult]) -> FitResult:
-    """Join results of the same method, one after another."""
+    """Join results of the same method, one after another; fit measures that one lacks are NaN there."""
     first = results[0]
 
     def join(parts: list[FloatArray]) -> FloatArray:
@@ -141,7 +141,10 @@ def stack_results(results: Sequence[FitResult]) -> FitResult:
             kind: (join([r.intervals[kind][0] for r in results]), join([r.intervals[kind][1] for r in results]))
             for kind in first.intervals
         },
-        measures={name: join([r.measures[name] for r in results]) for name in first.measures},
+        measures={
+            name: join([r.measures.get(name, np.full(r.n_replicates, np.nan)) for r in results])
+            for name in dict.fromkeys(name for r in results for name in r.measures)
+        },
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -54,6 +55,7 @@ def with_defined(fit: FitResult, estimands: Estimands) -> FitResult:
         full = np.matmul(np.matmul(whole, np.where(np.isnan(cov), 0.0, cov)), transpose(whole))
         blank = np.concatenate([missing, bad], axis=-1)
         extended[kind] = np.where(blank[:, :, None] | blank[:, None, :], np.nan, full)
+    silent = np.full(values.shape, np.nan)
     return FitResult(
         labels=fit.labels + estimands.defined_names,
         estimate=np.concatenate([fit.estimate, values], axis=-1),
@@ -62,6 +64,10 @@ def with_defined(fit: FitResult, estimands: Estimands) -> FitResult:
         admissible=fit.admissible,
         n_iter=fit.n_iter,
         loglik=fit.loglik,
+        intervals={
+            kind: (np.concatenate([low, silent], axis=-1), np.concatenate([high, silent], axis=-1))
+            for kind, (low, high) in fit.intervals.items()
+        },
         measures=fit.measures,
     )
 
@@ -104,9 +110,7 @@ def montecarlo(
     cov = submatrix(fit.covariance[kind], used, used)
     cov = np.where(np.isnan(cov), 0.0, cov)
     factor = _factor(cov)
-    normals = np.stack(
-        [generator(seed, key, r, MONTE_CARLO_STREAM).standard_normal((draws, len(used))) for r in replicates]
-    )
+    normals = _normals(seed, key, tuple(replicates), draws, len(used))
     points = np.broadcast_to(fit.estimate[:, None, :q], (n, draws, q)).copy()
     points[..., used] += np.matmul(normals, transpose(factor))
     with np.errstate(all="ignore"):
@@ -118,6 +122,12 @@ def montecarlo(
     lower[:, q:] = np.where(missing, np.nan, _quantile(values, tail))
     upper[:, q:] = np.where(missing, np.nan, _quantile(values, 1.0 - tail))
     return replace(fit, intervals={**fit.intervals, "montecarlo": (lower, upper)})
+
+
+@lru_cache(maxsize=1)
+def _normals(seed: int, key: str, replicates: tuple[int, ...], draws: int, k: int) -> FloatArray:
+    """Standard normals (R, draws, k); the methods of a study ask for the same ones, one after another."""
+    return np.stack([generator(seed, key, r, MONTE_CARLO_STREAM).standard_normal((draws, k)) for r in replicates])
 
 
 def _factor(cov: FloatArray) -> FloatArray:

@@ -53,7 +53,7 @@ class Msem:
     reference: ClassVar[str] = "Muthén & Asparouhov (2008); Preacher, Zyphur & Zhang (2010)"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     can: ClassVar[str] = "separates latent within and between effects; outcomes and predictors at either level"
-    cannot: ClassVar[str] = "needs many clusters: between estimates are variable, and biased in small samples"
+    cannot: ClassVar[str] = "do without many clusters: between estimates are variable, and biased in small samples"
 
     se: tuple[SeKind, ...] = ("expected",)
     missing: Literal["listwise", "fiml"] = "listwise"

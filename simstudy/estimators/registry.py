@@ -63,8 +63,8 @@ def find(name: str) -> type[Estimator]:
         module_name, _, attribute = name.partition(":")
         try:
             found = getattr(importlib.import_module(module_name), attribute)
-        except (ImportError, AttributeError) as error:
-            raise EstimatorError(f"method '{name}' cannot be imported: {error}") from error
+        except Exception as error:  # whatever a user's module raises on import
+            raise EstimatorError(f"method '{name}' cannot be imported: {type(error).__name__}: {error}") from error
         check_class(found, f"'{name}'")
         return found  # type: ignore[no-any-return]
     if name not in _REGISTRY:

@@ -13,6 +13,7 @@ from simstudy.performance.catalog import (
     Measure,
 )
 from simstudy.performance.cell import COLUMNS, summarise_cell
+from simstudy.performance.fit_measures import SUMMARY_COLUMNS, expected_percentiles, summarise_fit_measures
 from simstudy.performance.moments import Measured
 from simstudy.performance.pivot import kind_order
 from simstudy.performance.table import FAILURE_COLUMNS, STATUSES, failures_table, performance_table
@@ -27,10 +28,13 @@ __all__ = [
     "MEASURES",
     "PARAMETER_MEASURES",
     "STATUSES",
+    "SUMMARY_COLUMNS",
     "Measure",
     "Measured",
+    "expected_percentiles",
     "failures_table",
     "kind_order",
     "performance_table",
     "summarise_cell",
+    "summarise_fit_measures",
 ]

@@ -1,6 +1,7 @@
 """Tables and figures of a study's performance."""
 
 from simstudy.report.figures import BIAS_BANDS, COVERAGE_BANDS, plot_bias, plot_coverage, save_figure
+from simstudy.report.fit_measures import fit_measure_lines, print_fit_measures
 from simstudy.report.panels import figure_data
 from simstudy.report.tables import STYLES, performance_lines, print_performance, write_csv
 from simstudy.report.view import key_parameters
@@ -10,10 +11,12 @@ __all__ = [
     "COVERAGE_BANDS",
     "STYLES",
     "figure_data",
+    "fit_measure_lines",
     "key_parameters",
     "performance_lines",
     "plot_bias",
     "plot_coverage",
+    "print_fit_measures",
     "print_performance",
     "save_figure",
     "write_csv",

@@ -1,0 +1,377 @@
+"""The public Python calls: everything that a command does."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from simstudy.design import Design, load_design
+from simstudy.errors import SimstudyError, StoreError
+from simstudy.estimators import registry
+from simstudy.performance import (
+    SUMMARY_COLUMNS,
+    failures_table,
+    performance_table,
+    summarise_cell,
+    summarise_fit_measures,
+)
+from simstudy.report import figure_data, key_parameters, plot_bias, plot_coverage, save_figure, write_csv
+from simstudy.runner.engine import execute, n_workers
+from simstudy.runner.files import write_bytes, write_table
+from simstudy.runner.fit import Study
+from simstudy.runner.manifest import MANIFEST, Manifest
+from simstudy.runner.merge import merge_folders
+from simstudy.runner.parts import FITS, DamagedPartError, set_aside
+from simstudy.runner.plan import BLOCK_SIZE, Shard, cell_addresses, coverage, missing_tasks
+from simstudy.runner.progress import Reporter, reporter
+from simstudy.runner.replay import Replay, draw_frame
+from simstudy.runner.replay import replay as replay_fit
+from simstudy.runner.status import StudyStatus, read_status
+from simstudy.runner.store import FIGURES, check_folder, locked, open_folder, tidy
+from simstudy.runner.tables import iterate_cells, read_folder
+
+__all__ = [
+    "Replay",
+    "Results",
+    "StudyStatus",
+    "analyse",
+    "list_estimators",
+    "merge",
+    "plot",
+    "plot_bias",
+    "plot_coverage",
+    "replay",
+    "results",
+    "run",
+    "run_study",
+    "simulate",
+    "status",
+    "validate",
+]
+
+PERFORMANCE = "performance"
+FIT_MEASURES = "fit_measures"
+MAX_FIGURE_PARAMETERS = 4
+MAX_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a study came to.
+
+    Attributes
+    ----------
+    folder : Path
+    manifest : Manifest
+    performance, failures : DataFrame
+    fit_measures : DataFrame
+        Distribution of chi-square, CFI, ...; without rows where no method has any.
+    """
+
+    folder: Path
+    manifest: Manifest
+    performance: pd.DataFrame
+    failures: pd.DataFrame
+    fit_measures: pd.DataFrame
+
+    @property
+    def failed_everywhere(self) -> list[str]:
+        """Methods that converged in no replicate of the study."""
+        converged = self.failures.groupby("estimator", sort=False)["converged"].sum()
+        return [name for name in self.manifest.methods if name in converged.index and converged[name] == 0]
+
+
+def _design(design: Design | str | Path, reps: int | None = None) -> Design:
+    found = design if isinstance(design, Design) else open_design(design)
+    if reps is None:
+        return found
+    if reps < 1:
+        raise SimstudyError(f"reps: found {reps}; allowed: 1 or more")
+    return dataclasses.replace(found, replications=reps)
+
+
+def open_design(path: str | Path) -> Design:
+    """Read a design file; methods in modules beside it (``"module:Attr"``) are found.
+
+    The folder goes to the end of ``sys.path``, so that it hides no other module.
+    """
+    folder = str(Path(path).resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return load_design(path)
+
+
+def default_folder(name: str, shard: Shard) -> Path:
+    """``results/<name>``, or with the shard's number behind the name."""
+    folder = re.sub(r"[^\w.-]+", "_", name).strip("._") or "study"
+    return Path("results") / (folder if shard.count == 1 else f"{folder}-shard-{shard.index}-of-{shard.count}")
+
+
+def run(
+    design: Design | str | Path,
+    out: str | Path | None = None,
+    jobs: int | None = None,
+    reps: int | None = None,
+    block_size: int | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Run a study, or what is missing of it, and return its performance table.
+
+    Parameters
+    ----------
+    design : Design or path
+    out : path, optional
+        Results folder; ``results/<study name>`` by default.
+    jobs : int, optional
+        Processes; all cores by default.
+    reps : int, optional
+        Replications instead of the design's.
+    block_size : int, optional
+        Replicates a task.
+    progress : bool
+        Show progress on standard error.
+
+    Returns
+    -------
+    DataFrame
+        Long performance table: the factors, estimator, se_kind, parameter, measure, value, mcse, n, ...
+    """
+    return run_study(design, out, jobs=jobs, reps=reps, block_size=block_size, progress=progress).performance
+
+
+def run_study(
+    design: Design | str | Path,
+    out: str | Path | None = None,
+    *,
+    jobs: int | None = None,
+    reps: int | None = None,
+    block_size: int | None = None,
+    shard: str | None = None,
+    progress: bool = True,
+) -> Results:
+    """`run`, returning failures as well; ``shard="i/k"`` runs that share of the blocks.
+
+    The same design and number of replications give the same results, bit for bit, for any number of jobs, any block
+    size, and whatever was there before.
+    """
+    design = _design(design, reps)
+    share = Shard.parse(shard) if shard else Shard()
+    if block_size is not None and block_size < 1:
+        raise SimstudyError(f"block size: found {block_size}; allowed: 1 or more")
+    workers = n_workers(jobs)
+    root = Path(out) if out is not None else default_folder(design.name, share)
+    check_folder(design, root)
+    with locked(root), reporter(progress) as report:
+        manifest = open_folder(design, root, block_size, BLOCK_SIZE, report.say)
+        for _ in range(MAX_ROUNDS):
+            _run_missing(design, manifest, root, share, workers, report)
+            found, damaged = _analyse(root)
+            for error in damaged:
+                set_aside(root, error.name)
+                report.say(f"{error}; moved to {root / 'damaged'}, its replicates are run again")
+            if not damaged:
+                return found
+    raise StoreError(f"{root}: parts were damaged again and again while they were written; check the disk")
+
+
+def _run_missing(design: Design, manifest: Manifest, root: Path, shard: Shard, workers: int, report: Reporter) -> None:
+    parts = tidy(root, design.digest, report.say)
+    there = coverage(parts, cell_addresses(design), manifest.methods, design.replications)
+    tasks = missing_tasks(design, there, manifest.block_size, shard)
+    fits = sum(int(done.sum()) for done in there.values())
+    if fits:
+        report.say(f"{root}: {fits:,} of {len(there) * design.replications:,} fits are there already")
+    study = Study(root, design.digest, design.seed, design.model, design.intervals)
+    execute(study, tasks, workers, report)
+
+
+def analyse(folder: str | Path) -> pd.DataFrame:
+    """Performance table of a results folder, from its replicate rows; also written to the folder as Parquet and CSV.
+
+    Raises
+    ------
+    StoreError
+        If it is not a results folder, or parts of it are damaged.
+    """
+    return results(folder).performance
+
+
+def results(folder: str | Path) -> Results:
+    """`analyse`, returning failures as well."""
+    found, damaged = _analyse(Path(folder))
+    if damaged:
+        raise StoreError([f"{folder}: {error}; run the design again to replace it" for error in damaged])
+    return found
+
+
+def _analyse(root: Path) -> tuple[Results, list[DamagedPartError]]:
+    """Performance and failures, cell by cell; written only if no part is damaged."""
+    folder = read_folder(root)
+    damaged = list(folder.contents.damaged)
+    summaries, failures, measures = [], [], []
+    for rows in iterate_cells(folder, damaged):
+        summaries.append(
+            summarise_cell(
+                rows.replicates,
+                rows.fits,
+                folder.truth[folder.truth["cell"] == rows.cell],
+                estimators=folder.methods,
+                params=folder.params,
+                level=folder.manifest.level,
+            )
+        )
+        failures.append(failures_table(rows.fits, folder.methods))
+        measures.append(summarise_fit_measures(rows.fits, folder.methods))
+    performance = performance_table(summaries, folder.cells, folder.manifest.factors)
+    failed = pd.concat(failures, ignore_index=True) if failures else failures_table(_no_fits(), folder.methods)
+    counts = failed.columns.difference(["cell", "estimator"], sort=False)
+    failed = failed.fillna(dict.fromkeys(counts, 0)).astype(dict.fromkeys(counts, "int64"))
+    filled = [table for table in measures if len(table)]
+    fit_measures = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(SUMMARY_COLUMNS))
+    fit_measures = fit_measures.sort_values("cell", kind="stable", ignore_index=True)
+    if not damaged and len(fit_measures):
+        write_table(root / f"{FIT_MEASURES}.parquet", pa.Table.from_pandas(fit_measures, preserve_index=False))
+        write_csv(fit_measures, root / f"{FIT_MEASURES}.csv")
+    if not damaged:
+        write_table(root / f"{PERFORMANCE}.parquet", pa.Table.from_pandas(performance, preserve_index=False))
+        write_csv(performance, root / f"{PERFORMANCE}.csv")
+    return Results(root, folder.manifest, performance, failed, fit_measures), damaged
+
+
+def _no_fits() -> pd.DataFrame:
+    columns = {"cell": "int64", "estimator": "str", "status": "str", "admissible": "bool"}
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
+
+
+def status(folder: str | Path) -> StudyStatus:
+    """What is done, what failed and why."""
+    return read_status(Path(folder))
+
+
+def validate(design: Design | str | Path) -> pd.DataFrame:
+    """Check a design without running it.
+
+    Returns
+    -------
+    DataFrame
+        One row a cell and method: cell, n_clusters, cluster_size, n_obs, the factors, estimator, and the reason why the
+        method does not support the cell (empty if it does).
+
+    Raises
+    ------
+    SimstudyError
+        With everything that is wrong with the design.
+    """
+    design = _design(design)
+    cells, reasons = design.cell_table().drop(columns="key"), design.unsupported()
+    table = cells.loc[cells.index.repeat(len(design.estimators))].reset_index(drop=True)
+    table["estimator"] = [entry.name for entry in design.estimators] * len(design.cells)
+    table["reason"] = [
+        reasons.get((entry.name, cell.index), "") for cell in design.cells for entry in design.estimators
+    ]
+    return table
+
+
+def simulate(design: Design | str | Path, cell: int, rep: int, out: str | Path | None = None) -> pd.DataFrame:
+    """One data set of a study, as every method gets it; written to a CSV or Parquet file if ``out`` is given."""
+    data = draw_frame(_design(design), cell, rep)
+    if out is not None:
+        path = Path(out)
+        if path.suffix == ".csv":
+            write_bytes(path, data.to_csv(index=False, lineterminator="\n").encode())
+        elif path.suffix == ".parquet":
+            write_table(path, pa.Table.from_pandas(data, preserve_index=False))
+        else:
+            raise SimstudyError(f"out: found '{path.name}'; allowed: a name that ends in .csv or .parquet")
+    return data
+
+
+def replay(folder: str | Path, cell: int, rep: int, estimator: str) -> Replay:
+    """Fit one replicate again and compare it with what is stored, bit for bit."""
+    return replay_fit(Path(folder), cell, rep, estimator)
+
+
+def merge(folders: Sequence[str | Path], out: str | Path | None = None, progress: bool = True) -> StudyStatus:
+    """Join results folders of one design into ``out`` (``results/<study name>`` by default)."""
+    roots = [Path(folder) for folder in folders]
+    if not roots:
+        raise SimstudyError("merge: give at least one results folder")
+    name = read_folder(roots[0]).manifest.name
+    root = Path(out) if out is not None else default_folder(name, Shard())
+    with reporter(progress) as report:
+        merge_folders(roots, root, report.say)
+    return read_status(root)
+
+
+def plot(folder: str | Path, parameters: Sequence[str] | None = None) -> list[Path]:
+    """Draw bias and coverage of parameters into ``figures/`` of a results folder, as PDF, PNG and CSV.
+
+    Parameters
+    ----------
+    folder : path
+    parameters : sequence of str, optional
+        By default the study's ``:=`` parameters, or else its labelled ones, at most four.
+    """
+    return plot_results(_up_to_date(Path(folder)), parameters)
+
+
+def plot_results(found: Results, parameters: Sequence[str] | None = None) -> list[Path]:
+    """`plot` for results at hand."""
+    performance, level = found.performance, found.manifest.level
+    written: list[Path] = []
+    for name in parameters or figure_parameters(performance):
+        stem = re.sub(r"[^\w.-]+", "_", name)
+        for kind, figure in (
+            ("bias", plot_bias(performance, name)),
+            ("coverage", plot_coverage(performance, name, level=level)),
+        ):
+            data = figure_data(performance, kind, name)
+            written += save_figure(figure, data, found.folder / FIGURES / f"{kind}_{stem}")
+    return written
+
+
+def figure_parameters(performance: pd.DataFrame) -> list[str]:
+    """The parameters that a study is about."""
+    rows = performance.loc[performance["parameter"] != "", ["parameter", "level"]].drop_duplicates()
+    defined = rows.loc[rows["level"] == "", "parameter"].tolist()
+    return (defined or key_parameters(rows["parameter"].tolist()))[:MAX_FIGURE_PARAMETERS]
+
+
+def _up_to_date(root: Path) -> Results:
+    """Results from ``performance.parquet`` if no part is newer, otherwise analysed."""
+    saved = root / f"{PERFORMANCE}.parquet"
+    try:
+        newest = max((root / name).stat().st_mtime_ns for name in (FITS, MANIFEST))
+        if saved.stat().st_mtime_ns >= newest:
+            manifest = read_folder(root).manifest
+            return Results(root, manifest, pd.read_parquet(saved), pd.DataFrame(), pd.DataFrame())
+    except (OSError, ValueError):
+        pass
+    return results(root)
+
+
+def list_estimators() -> pd.DataFrame:
+    """Every known method: name, title, levels, options, what it can and cannot do, reference."""
+    rows = []
+    for name in registry.names():
+        cls = registry.find(name)
+        options = [f"{f.name} = {f.default!r}" for f in dataclasses.fields(cls) if f.init]  # type: ignore[arg-type]
+        rows.append(
+            {
+                "estimator": name,
+                "title": cls.title,
+                "levels": ", ".join(cls.levels),
+                "options": ", ".join(options),
+                "can": cls.can,
+                "cannot": cls.cannot,
+                "reference": cls.reference,
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,139 @@
+"""`manifest.json`: whose results a folder holds, and what made them."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from simstudy.design import Design
+from simstudy.errors import StoreError
+from simstudy.runner.files import write_bytes
+from simstudy.runner.plan import method_digests
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+PACKAGES = ("numpy", "scipy", "pandas", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Contents of `manifest.json`.
+
+    Attributes
+    ----------
+    format : int
+        Of the folder.
+    name, design_digest, design_text : str
+        Of the study; the digest leaves out the number of replications and the methods.
+    seed, replications : int
+    methods : dict of str to str
+        Name of each method, in order, and the digest of its options.
+    factors : tuple of str
+    level : float
+        Of the intervals.
+    block_size : int
+        Replicates a part.
+    versions : dict of str to str
+        Python and packages that began the folder.
+    platform, created, updated : str
+    """
+
+    format: int
+    name: str
+    design_digest: str
+    design_text: str
+    seed: int
+    replications: int
+    methods: dict[str, str]
+    factors: tuple[str, ...]
+    level: float
+    block_size: int
+    versions: dict[str, str]
+    platform: str
+    created: str
+    updated: str
+
+
+def short(digest: str) -> str:
+    """A digest as messages show it."""
+    return digest[:12]
+
+
+def current_versions() -> dict[str, str]:
+    """Versions that numbers may depend on."""
+    found = {"python": platform.python_version(), "simstudy": str(vars(sys.modules["simstudy"])["__version__"])}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def version_changes(manifest: Manifest, now: Mapping[str, str]) -> str:
+    """What differs between the versions that began a folder and others, in words; empty if nothing does."""
+    before = manifest.versions
+    return ", ".join(f"{name} {then} -> {now.get(name)}" for name, then in before.items() if now.get(name) != then)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def manifest_of(design: Design, block_size: int) -> Manifest:
+    """Manifest of a folder begun now."""
+    now = _now()
+    return Manifest(
+        format=FORMAT,
+        name=design.name,
+        design_digest=design.digest,
+        design_text=design.text,
+        seed=design.seed,
+        replications=design.replications,
+        methods=method_digests(design),
+        factors=tuple(design.factor_names),
+        level=design.intervals.level,
+        block_size=block_size,
+        versions=current_versions(),
+        platform=f"{platform.platform()} {platform.machine()} {sys.implementation.name}",
+        created=now,
+        updated=now,
+    )
+
+
+def write_manifest(root: Path, manifest: Manifest) -> None:
+    """Write `manifest.json`, whole or not at all."""
+    write_bytes(root / MANIFEST, (json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_manifest(root: Path) -> Manifest:
+    """Read `manifest.json`.
+
+    Raises
+    ------
+    StoreError
+        If the folder is not one of results, or its manifest cannot be read.
+    """
+    path = root / MANIFEST
+    if not root.is_dir():
+        raise StoreError(f"{root}: there is no such results folder")
+    if not path.is_file():
+        raise StoreError(f"{root}: this is not a results folder, it has no {MANIFEST}")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values["format"] != FORMAT:
+            raise StoreError(
+                f"{root}: its format is {values['format']}; this version of simstudy knows {FORMAT}. "
+                "Use the version that made it, or another folder"
+            )
+        known = {field.name for field in fields(Manifest)}
+        found = Manifest(**{key: value for key, value in values.items() if key in known})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"{path}: it cannot be read ({error}); restore it, or delete the folder") from error
+    return Manifest(**{**vars(found), "factors": tuple(found.factors)})

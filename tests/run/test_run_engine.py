@@ -1,0 +1,164 @@
+"""Workers that die, interruptions, and kill -9 of everything."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from run_fakes import design_text, snapshot, tables
+
+from simstudy import api
+from simstudy.design import parse_design
+from simstudy.errors import SimstudyError
+from simstudy.population.draw import draw_statistics
+from simstudy.runner.engine import n_workers
+from simstudy.runner.parts import read_part
+
+HERE = Path(__file__).parent
+
+
+def deadly(lives, *others, **options):
+    return design_text("Deadly", *others, options={"deadly": f'lives = "{lives}"'}, **options)
+
+
+def run(text, root, **options):
+    return api.run_study(parse_design(text), root, **{"jobs": 2, "block_size": 10, **options})
+
+
+def test_a_killed_worker_costs_its_block_and_nothing_else(tmp_path, capsys):
+    lives = tmp_path / "lives"
+    lives.write_text("1")
+    root, fresh = tmp_path / "study", tmp_path / "fresh"
+    found = run(deadly(lives, "Fake"), root)
+    assert lives.read_text() == ""
+    assert "a worker process was killed" in capsys.readouterr().err
+    assert found.failures["EXCEPTION"].sum() == 0
+    run(deadly(lives, "Fake"), fresh, jobs=1)
+    assert tables(root) == tables(fresh)
+
+
+def test_a_block_that_kills_its_worker_again_and_again_is_reported(tmp_path, capsys):
+    """Only the fits of the method that does it; and a later run tries again."""
+    lives = tmp_path / "lives"
+    lives.write_text("1" * 100)
+    root, fresh = tmp_path / "study", tmp_path / "fresh"
+    text = deadly(lives, "Fake", clusters=(30,), reps=20, seed=3)
+    design = parse_design(text)
+    first = draw_statistics(design.cells[0].population, design.seed, range(20)).size_means[:, 0, 0]
+    assert {replicate // 10 for replicate in np.flatnonzero(first > 0.15).tolist()} == {0}  # one block of the two
+    found = run(text, root)
+    assert capsys.readouterr().err.count("was killed 3 times on this block") == 1
+    failures = found.failures.set_index("estimator")
+    assert failures["EXCEPTION"].to_dict() == {"deadly": 10, "fake": 0}
+    assert "was killed 3 times" in api.status(root).problems["message"].item()
+    kept = {n: s for n, s in snapshot(root / "fits").items() if not read_part(root, n).killed}
+    assert len(kept) == 2
+    lives.write_text("")
+    run(text, root)
+    assert "blocks on which a worker was killed are tried again: 1" in capsys.readouterr().err
+    after = snapshot(root / "fits")
+    assert all(after[name] == state for name, state in kept.items())
+    run(text, fresh, jobs=1)
+    assert tables(root) == tables(fresh)
+
+
+SCRIPT = """
+import sys
+from simstudy import api
+from simstudy.design import parse_design
+if __name__ == "__main__":
+    from pathlib import Path
+    api.run(parse_design(Path(sys.argv[1]).read_text()), sys.argv[2], jobs=2, block_size=5)
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a run in a process group of its own, whatever is left of which is ended at the end."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    started = []
+
+    def go(text, root):
+        (tmp_path / "design.toml").write_text(text)
+        path = os.pathsep.join([str(HERE.parents[1]), str(HERE)])
+        command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "design.toml"), str(root)]
+        environment = {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}
+        process = subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True)
+        started.append(process)
+        return process
+
+    yield go
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def finished(root):
+    return len(list((root / "fits").glob("*.parquet"))) if (root / "fits").is_dir() else 0
+
+
+def wait_for(condition, seconds=30.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+SLOW = design_text("Slow", "Fake", "mlm", options={"slow": "seconds = 0.015"}, reps=60)
+
+
+def test_kill_9_and_resume_gives_the_same_bytes(tmp_path, start):
+    """The parent is killed at random moments; its workers end by themselves, and the last run finishes."""
+    root, fresh = tmp_path / "study", tmp_path / "fresh"
+    moments = random.Random(4)
+    for round_ in range(3):
+        process = start(SLOW, root)
+        wait_for(lambda: finished(root) > 4 * round_ or process.poll() is not None)  # noqa: B023
+        time.sleep(moments.uniform(0.0, 0.2))
+        process.kill()
+        process.wait()
+        if round_ == 0:
+            assert finished(root) < 24
+    run(SLOW, root, jobs=1, block_size=5)
+    run(SLOW, fresh, jobs=1)
+    assert tables(root) == tables(fresh)
+
+
+def test_workers_end_when_their_parent_is_gone(tmp_path, start):
+    process = start(SLOW, tmp_path / "study")
+    wait_for(lambda: finished(tmp_path / "study") > 1)
+    process.kill()
+    process.wait()
+
+    def all_gone():
+        found = subprocess.run(["pgrep", "-g", str(process.pid), "-f", "LokyProcess"], capture_output=True, text=True)
+        return found.stdout == ""
+
+    wait_for(all_gone, 10.0)
+
+
+def test_ctrl_c_keeps_what_is_finished(tmp_path, start):
+    root = tmp_path / "study"
+    process = start(SLOW, root)
+    wait_for(lambda: finished(root) > 1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, message = process.communicate(timeout=20)
+    assert message.count("KeyboardInterrupt") == 1  # of the parent alone
+    assert 0 < finished(root) < 24
+    assert all(read_part(root, path.name) for path in (root / "fits").glob("*.parquet"))
+
+
+def test_number_of_workers():
+    assert n_workers(3) == 3
+    assert n_workers(None) == n_workers(-1) >= 1
+    with pytest.raises(SimstudyError, match="jobs: found -2"):
+        n_workers(-2)
