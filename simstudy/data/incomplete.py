@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -62,12 +63,29 @@ class IncompleteStatistics:
         """Number of clusters, J, those without any observed level-1 value included."""
         return len(self.z)
 
-    @property
+    @cached_property
+    def pattern_rows(self) -> FloatArray:
+        """Rows of each pattern (P,)."""
+        return np.matmul(self.membership, self.count)  # type: ignore[no-any-return]
+
+    @cached_property
+    def pooled_scatter(self) -> FloatArray:
+        """Scatter within groups, pooled by pattern (P, p1, p1)."""
+        p1 = len(self.level1)
+        pooled: FloatArray = np.matmul(self.membership, self.scatter.reshape(-1, p1 * p1))
+        return pooled.reshape(-1, p1, p1)
+
+    @cached_property
+    def membership(self) -> FloatArray:
+        """One where a group has a pattern (P, G)."""
+        return (np.arange(len(self.patterns))[:, None] == self.pattern).astype(np.float64)
+
+    @cached_property
     def kind_count(self) -> FloatArray:
         """Clusters of each make-up (K,)."""
         return np.bincount(self.kind, minlength=len(self.kind_z)).astype(float)
 
-    @property
+    @cached_property
     def starts(self) -> IntArray:
         """First group of every cluster that has one, for `numpy.add.reduceat`."""
         return np.flatnonzero(np.diff(self.cluster, prepend=-1)).astype(np.int64)

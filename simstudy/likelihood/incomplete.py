@@ -177,10 +177,10 @@ class IncompleteLikelihood:
         t_g = matvec(conditional[data.kind], g)
         gamma = matvec(transpose(slopes)[data.z_pattern], g)
         gamma[:, p1:] += weighted_e
-        scatter = np.zeros((n_patterns, p1, p1))
-        np.add.at(scatter, data.pattern, data.scatter)
-        rows = np.bincount(data.pattern, weights=data.count, minlength=n_patterns)
-        deviance = float((rows * within.log_det).sum() + (within.inverse * scatter).sum() + (pulled * r).sum())
+        rows = data.pattern_rows
+        deviance = float(
+            (rows * within.log_det).sum() + (within.inverse * data.pooled_scatter).sum() + (pulled * r).sum()
+        )
         deviance += float((data.kind_count * (log_det + level2.log_det[data.kind_z])).sum())
         deviance += float((-2.0 * m * h + m * a_m - (h - a_m) * t_g).sum() + (e * weighted_e).sum())
         observed = (rows * data.patterns.sum(axis=1)).sum() + data.z_patterns[data.z_pattern].sum()
@@ -248,7 +248,7 @@ class IncompleteLikelihood:
         grad_between = 0.5 * (
             np.matmul(gamma.T, gamma) - np.tensordot(data.kind_count, self._omega(posterior, data), 1)
         )
-        grad_within = self._group_gradients(posterior, data).sum(axis=0)
+        grad_within = self._pattern_gradients(posterior, data)
         score: FloatArray = np.matmul(d_mean, gamma.sum(axis=0))
         score = score + np.matmul(d_between.reshape(q, -1), grad_between.reshape(-1))
         score += np.matmul(d_within.reshape(q, p1 * p1), grad_within.reshape(-1))
@@ -261,6 +261,19 @@ class IncompleteLikelihood:
         omega: FloatArray = np.matmul(np.matmul(transpose(slopes), posterior.precision), slopes)
         omega[:, p1:, p1:] += posterior.level2.inverse[data.kind_z]
         return omega
+
+    def _pattern_gradients(self, posterior: Posterior, data: IncompleteStatistics) -> FloatArray:
+        """Derivative of l with respect to Sigma_W (p1, p1): what `_group_gradients` adds up to, by pattern."""
+        r, n_patterns, p1 = posterior.residual, len(data.patterns), self.structure.p1
+        products = (data.count[:, None] * r)[:, :, None] * r[:, None, :]
+        inner = np.matmul(data.membership, products.reshape(len(r), -1))
+        inner = inner + np.matmul((data.kind_rows * data.kind_count[:, None]).T, posterior.spread.reshape(-1, p1 * p1))
+        inner = inner.reshape(n_patterns, p1, p1) + data.pooled_scatter
+        p = posterior.within.inverse
+        result: FloatArray = 0.5 * (np.matmul(np.matmul(p, inner), p) - data.pattern_rows[:, None, None] * p).sum(
+            axis=0
+        )
+        return result
 
     def _group_gradients(self, posterior: Posterior, data: IncompleteStatistics) -> FloatArray:
         """Each group's derivative of l with respect to Sigma_W (G, p1, p1)."""
@@ -320,27 +333,30 @@ class IncompleteLikelihood:
         result = result + 0.5 * np.matmul(np.matmul(vec_between, kernel), transpose(d_between).reshape(q, p * p).T)
         # derivatives of A by kind: sum_g n_g Sigma_g^-1 D_a Sigma_g^-1
         inverse_g = posterior.within.inverse  # (P, p1, p1)
-        turned = np.matmul(np.matmul(inverse_g[:, None], d_within), inverse_g[:, None])  # (P, q, p1, p1)
+        own = np.flatnonzero((d_within != 0).any(axis=(1, 2)))  # parameters of the within level
+        d_own, k = d_within[own], len(own)
+        turned = np.matmul(np.matmul(inverse_g[:, None], d_own), inverse_g[:, None])  # (P, k, p1, p1)
         n_patterns = len(inverse_g)
-        by_kind = np.matmul(data.kind_rows, turned.reshape(n_patterns, -1)).reshape(n_kinds, q, p1, p1)
+        by_kind = np.matmul(data.kind_rows, turned.reshape(n_patterns, -1)).reshape(n_kinds, k, p1, p1)
         shrink = posterior.shrink[:, None]
         slopes = posterior.slopes[data.kind_z][:, None]
         seen = np.matmul(np.matmul(shrink, by_kind), transpose(shrink))
-        seen = np.matmul(np.matmul(transpose(slopes), seen), slopes)  # (K, q, p, p)
-        summed = np.tensordot(weight, seen, 1).reshape(q, p * p)
+        seen = np.matmul(np.matmul(transpose(slopes), seen), slopes)  # (K, k, p, p)
+        summed = np.tensordot(weight, seen, 1).reshape(k, p * p)
         cross = 0.5 * np.matmul(summed, vec_between.T)
-        result = result + cross + cross.T
+        result[own] += cross
+        result[:, own] += cross.T
         # within by within
         rows = np.matmul(weight, data.kind_rows)  # (P,)
         held = np.matmul((data.kind_rows * weight[:, None]).T, posterior.spread.reshape(n_kinds, -1))
         held = held.reshape(n_patterns, p1, p1)  # sum over clusters of n_g M
         outer = np.matmul(held, inverse_g)[:, None]
         left = rows[:, None, None, None] * turned - np.matmul(transpose(outer), turned) - np.matmul(turned, outer)
-        ww = np.matmul(left.sum(axis=0).reshape(q, -1), d_within.reshape(q, -1).T)
-        moved = np.matmul(posterior.spread[:, None], by_kind)  # M A_a (K, q, p1, p1)
+        ww = np.matmul(left.sum(axis=0).reshape(k, -1), d_own.reshape(k, -1).T)
+        moved = np.matmul(posterior.spread[:, None], by_kind)  # M A_a (K, k, p1, p1)
         ww += np.matmul(
-            (moved * weight[:, None, None, None]).transpose(1, 0, 2, 3).reshape(q, -1),
-            moved.transpose(0, 1, 3, 2).transpose(1, 0, 2, 3).reshape(q, -1).T,
+            (moved * weight[:, None, None, None]).transpose(1, 0, 2, 3).reshape(k, -1),
+            moved.transpose(0, 1, 3, 2).transpose(1, 0, 2, 3).reshape(k, -1).T,
         )
-        result = result + 0.5 * ww
+        result[own[:, None], own] += 0.5 * ww
         return 0.5 * (result + result.T)
