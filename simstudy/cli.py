@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from simstudy.commands.fit import fit as fit_command
 from simstudy.errors import SimstudyError
 
 if TYPE_CHECKING:
@@ -298,6 +299,9 @@ def estimators() -> None:
         for name in ("levels", "can", "cannot", "options", "reference"):
             if row[name]:
                 print(f"    {name + ':':11}{row[name]}")
+
+
+command(fit_command)
 
 
 def _print_table(table: Any, left: int) -> None:

@@ -84,5 +84,5 @@ def _rejection(pvalues: FloatArray) -> dict[str, float]:
 
 def expected_percentiles(df: float) -> tuple[float, float, float]:
     """Percentiles 5, 50 and 95 of the chi-square distribution that a true model's statistic follows."""
-    low, middle, high = stats.chi2.ppf([0.05, 0.5, 0.95], df)
-    return float(low), float(middle), float(high)
+    low, middle, high = (float(stats.chi2.ppf(p, df)) for p in (0.05, 0.5, 0.95))
+    return low, middle, high

@@ -1,0 +1,1 @@
+"""Commands too long for `simstudy.cli`; each is a function that `simstudy.cli.command` adds."""

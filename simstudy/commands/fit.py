@@ -1,0 +1,356 @@
+"""`simstudy fit`: one real data set."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from simstudy.errors import EstimatorError, ModelError, SimstudyError, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from simstudy.analysis.result import Fit
+    from simstudy.model.twolevel import TwoLevelModel
+
+NOT_CONVERGED = 1
+ALL = "all"
+QUIET_SECONDS, LINE_SECONDS = 1.0, 5.0
+"""Without a terminal: progress is printed from so many seconds on, and then so often."""
+Progress = Callable[[str, int, int], None]
+
+
+def fit(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="File with the model, or the text itself (with 'level:' blocks).", show_default=False
+        ),
+    ],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA", help="CSV (also .gz), .tsv, Parquet, Stata .dta, SPSS .sav.", show_default=False
+        ),
+    ],
+    cluster: Annotated[str, typer.Option(metavar="COLUMN", help="Column of clusters.", show_default=False)],
+    estimator: Annotated[str, typer.Option(metavar="NAME", help="Method, or 'all' for all side by side.")] = "msem",
+    se: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="Standard errors: expected (default), observed (with fiml), robust."),
+    ] = None,
+    ci: Annotated[
+        str, typer.Option(metavar="KIND", help="Intervals: wald, montecarlo, bootstrap, cluster_bootstrap.")
+    ] = "wald",
+    ci_level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    missing: Annotated[str, typer.Option(metavar="HOW", help="Missing values: listwise or fiml.")] = "listwise",
+    fixed_x: Annotated[bool, typer.Option("--fixed-x", help="Fix the moments of exogenous variables.")] = False,
+    bounds: Annotated[
+        str | None, typer.Option(metavar="WHAT", help="'variances' keeps variances from falling below 0.")
+    ] = None,
+    std_lv: Annotated[bool, typer.Option("--std-lv", help="Fix factor variances instead of first loadings.")] = False,
+    standardized: Annotated[bool, typer.Option("--standardized", help="Add standardised estimates.")] = False,
+    rsquare: Annotated[bool, typer.Option("--rsquare", help="Add R-squares.")] = False,
+    residuals: Annotated[bool, typer.Option("--residuals", help="Add observed minus implied moments.")] = False,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the method; may be repeated.")
+    ] = None,
+    draws: Annotated[int, typer.Option(help="Draws of simulated intervals.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of simulated intervals.")] = 1,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write everything to this JSON file.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the parameters to this CSV file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the path diagram: .svg, .png or .pdf.")
+    ] = None,
+    all_parameters: Annotated[
+        bool, typer.Option("--all-parameters", help="With 'all': every parameter, not only labelled ones.")
+    ] = False,
+) -> None:
+    """Fit a two-level model to one data set and print the result as lavaan does.
+
+    Exit codes: 0 converged, 1 did not converge, 2 bad input.
+    """
+    from rich.console import Console
+
+    from simstudy.analysis.fit import fit as fit_one
+    from simstudy.analysis.fit import fit_all
+    from simstudy.report.fit_summary import print_fit, print_side_by_side
+
+    choices = {"se": se, "ci": ci, "ci_level": ci_level, "missing": missing, "bounds": bounds, "draws": draws}
+    options, read_model, table = _inputs(model, data, estimator, choices, option or [], plot, std_lv=std_lv)
+    arguments: dict[str, Any] = {**choices, "fixed_x": fixed_x, "std_lv": std_lv, "seed": seed, "cluster": cluster}
+    console = Console(highlight=False)
+    with _named(data), _progress(sys.stderr) as progress:
+        if estimator == ALL:
+            fits = fit_all(read_model, table, progress=progress, **arguments)
+        else:
+            one = fit_one(read_model, table, estimator=estimator, options=options, progress=progress, **arguments)
+            fits = {estimator: one}
+    extra: dict[str, pd.DataFrame] = {}
+    if estimator == ALL:
+        print_side_by_side(console, fits, ["*"] if all_parameters else None)
+    else:
+        extra = _extra(one, standardized=standardized, r_squared=rsquare, residuals=residuals)
+        print_fit(console, one, cluster=cluster, **extra)
+    _write(fits, extra, json_file, csv)
+    if plot is not None:
+        from simstudy.report.diagram import path_diagram, save_diagram
+
+        drawn = fits["msem"] if "msem" in fits else next(iter(fits.values()))
+        _say(f"written: {save_diagram(path_diagram(drawn), plot)}")
+    if _failed(fits):
+        raise typer.Exit(NOT_CONVERGED)
+
+
+def _failed(fits: Mapping[str, Fit]) -> bool:
+    """Whether a fit did not converge; among all methods, those that cannot fit the model do not count."""
+    tried = [one for one in fits.values() if len(fits) == 1 or one.status.name != "NOT_SUPPORTED"]
+    return not all(one.converged for one in tried) or not tried
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+# ---------------------------------------------------------------------- input
+
+
+def _inputs(
+    model: str,
+    data: Path,
+    estimator: str,
+    choices: Mapping[str, Any],
+    options: list[str],
+    plot: Path | None,
+    *,
+    std_lv: bool,
+) -> tuple[dict[str, Any], TwoLevelModel, pd.DataFrame]:
+    """Options of the method, model and data; everything that is wrong with them is reported together."""
+    from simstudy.analysis.read import read_data
+
+    problems = _check_choices(choices) + _check_estimator(estimator, options) + _check_plot(plot)
+    found: list[Any] = []
+    steps: tuple[Callable[[], Any], ...] = (
+        lambda: _parse_options(options),
+        lambda: _read_model(model, std_lv=std_lv),
+        lambda: read_data(data),
+    )
+    for step in steps:
+        try:
+            found.append(step())
+        except SimstudyError as error:
+            problems += error.problems
+    if problems:
+        raise SimstudyError(problems)
+    return found[0], found[1], found[2]
+
+
+def _check_choices(choices: Mapping[str, Any]) -> list[str]:
+    """Problems of values that are one of a few, or numbers in a range."""
+    from simstudy.analysis.fit import BOUNDS, CI, MISSING, SE
+
+    problems = []
+    for key, allowed in (("se", SE), ("ci", CI), ("missing", MISSING), ("bounds", BOUNDS)):
+        value = choices[key]
+        if value is not None and value not in allowed:
+            problems.append(f"--{key}: found '{value}'; allowed: {', '.join(allowed)}{did_you_mean(value, allowed)}")
+    if not 0.0 < choices["ci_level"] < 1.0:
+        problems.append(f"--ci-level: found {choices['ci_level']:g}; it must lie between 0 and 1, such as 0.95")
+    if choices["draws"] < 100:
+        problems.append(f"--draws: found {choices['draws']}; at least 100 are needed for an interval")
+    return problems
+
+
+def _check_estimator(name: str, options: list[str]) -> list[str]:
+    from simstudy.estimators import registry
+
+    if name == ALL:
+        return ["--option: options belong to one method; name it with --estimator"] if options else []
+    try:
+        registry.find(name)
+    except EstimatorError as error:
+        known = [*registry.names(), ALL]
+        if ":" in name:
+            return [f"--estimator: {problem}" for problem in error.problems]
+        return [f"--estimator: found '{name}'; allowed: {', '.join(known)}{did_you_mean(name, known)}"]
+    return []
+
+
+def _check_plot(plot: Path | None) -> list[str]:
+    from simstudy.report.diagram import FORMATS
+
+    if plot is None or plot.suffix.lower().removeprefix(".") in FORMATS:
+        return []
+    allowed = [f".{name}" for name in FORMATS]
+    hint = did_you_mean(plot.suffix.lower(), allowed)
+    return [f"--plot: found '{plot}'; a diagram is written as {', '.join(allowed)}{hint}"]
+
+
+def _parse_options(options: list[str]) -> dict[str, Any]:
+    """``key=value`` pairs; numbers, true and false are read as such, commas make lists."""
+    problems = [f"--option: found '{text}'; write key=value" for text in options if not text.partition("=")[0].strip()]
+    problems += [f"--option: found '{text}'; write key=value" for text in options if "=" not in text]
+    if problems:
+        raise EstimatorError(list(dict.fromkeys(problems)))
+    found: dict[str, Any] = {}
+    for text in options:
+        key, _, value = text.partition("=")
+        parts = [_value(part.strip()) for part in value.split(",")]
+        found[key.strip()] = parts if len(parts) > 1 else parts[0]
+    return found
+
+
+def _value(text: str) -> Any:
+    if text.lower() in ("true", "false", "none"):
+        return {"true": True, "false": False, "none": None}[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def _read_model(model: str, *, std_lv: bool) -> TwoLevelModel:
+    """The model in a file, or the text itself."""
+    from simstudy.model.twolevel import TwoLevelModel
+
+    path = Path(model)
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except OSError:  # too long to be a name
+        is_file = is_folder = False
+    if not is_file and "level:" not in model.replace(" ", "").lower():
+        folder = path.parent
+        near = [other.name for other in folder.iterdir()] if folder.is_dir() else []
+        what = "this is a folder" if is_folder else f"there is no such file{did_you_mean(path.name, near)}"
+        raise ModelError(f"{model}: {what}; give a model file, or the text itself with its 'level:' blocks")
+    if not is_file:
+        return TwoLevelModel.from_syntax(model, std_lv=std_lv)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ModelError(f"{path}: this is not a text file") from None
+    try:
+        return TwoLevelModel.from_syntax(text, std_lv=std_lv)
+    except ModelError as error:
+        raise ModelError([f"{path}: {problem}" for problem in error.problems]) from error
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Give problems of the data the name of their file."""
+    try:
+        yield
+    except SimstudyError as error:
+        problems = [
+            f"{path}: {text.removeprefix('data: ')}" if text.startswith("data: ") else text for text in error.problems
+        ]
+        raise type(error)(problems) from error
+
+
+# ---------------------------------------------------------------------- progress
+
+
+@contextmanager
+def _progress(stream: TextIO) -> Iterator[Progress]:
+    """What goes on: a bar on a terminal, a line now and then elsewhere; nothing if it is over at once."""
+    if not stream.isatty():
+        yield _Lines(stream)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(file=stream)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("fitting", total=1, visible=False)
+
+        def update(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=max(total, 1), visible=True)
+
+        yield update
+
+
+class _Lines:
+    """Plain lines; the first after a while, the last when it is done."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._start = self._last = time.monotonic()
+        self._shown = False
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Print a line if it is time to."""
+        now = time.monotonic()
+        waited = now - self._last if self._shown else now - self._start
+        if waited >= (LINE_SECONDS if self._shown else QUIET_SECONDS) or (self._shown and done >= total):
+            self._last, self._shown = now, True
+            print(f"{what}: {done:,}/{total:,}, {now - self._start:.0f} s", file=self._stream, flush=True)
+
+
+# ---------------------------------------------------------------------- output
+
+
+def _extra(fit: Fit, **wanted: bool) -> dict[str, pd.DataFrame]:
+    """Tables that were asked for; what does not exist for this fit is said."""
+    from simstudy.analysis import derived
+
+    found: dict[str, pd.DataFrame] = {}
+    for name, asked in wanted.items():
+        if asked:
+            try:
+                found[name] = getattr(derived, name)(fit)
+            except EstimatorError as error:
+                _say(f"note: no {name.replace('_', '-')} values: {'; '.join(error.problems)}")
+    return found
+
+
+def _write(
+    fits: Mapping[str, Fit], extra: Mapping[str, pd.DataFrame], json_file: Path | None, csv: Path | None
+) -> None:
+    """JSON with everything, CSV with the parameters."""
+    from simstudy.report.tables import write_csv
+
+    if json_file is not None:
+        records = [one.to_json() for one in fits.values()]
+        content: dict[str, Any] = records[0] if len(records) == 1 else {"estimator": ALL, "fits": records}
+        for name, table in extra.items():
+            plain = table.astype(object).where(table.notna(), None)
+            content[name] = plain.to_dict("records")
+        text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False, default=_plain)
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = json_file.with_name(f".{json_file.name}.{os.getpid()}.tmp")
+        unfinished.write_text(text + "\n", encoding="utf-8")
+        unfinished.replace(json_file)
+        _say(f"written: {json_file}")
+    if csv is not None:
+        import pandas as pd
+
+        tables = [one.parameters.assign(estimator=name) for name, one in fits.items()]
+        table = pd.concat(tables, ignore_index=True)
+        if "standardized" in extra:
+            table["std_all"] = extra["standardized"]["est"].to_numpy()
+        leading = ["estimator"] if len(fits) > 1 else []
+        columns = leading + [name for name in table.columns if name not in ("estimator", "free")]
+        _say(f"written: {write_csv(table[columns], csv)}")
+
+
+def _plain(value: Any) -> Any:
+    """NumPy scalars as Python ones."""
+    return value.item() if hasattr(value, "item") else str(value)

@@ -1,0 +1,399 @@
+"""The printed summary of a fit, and methods side by side."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from simstudy import __version__
+from simstudy.analysis.result import PARAMETER_COLUMNS, Fit
+from simstudy.errors import SimstudyError
+from simstudy.estimators.base import Status
+from simstudy.model.twolevel import TwoLevelModel
+from simstudy.report.fit_summary import (
+    fit_summary_lines,
+    print_fit,
+    print_side_by_side,
+    residual_lines,
+    side_by_side_lines,
+)
+
+MEDIATION = "level: within\n y ~ bw*m\nlevel: between\n m ~ a*x\n y ~ bb*m + c*x\nind := a*bb"
+CFA = "level: within\n fw =~ y1 + y2 + y3\n fw ~ x\nlevel: between\n fb =~ y1 + y2 + y3\n y1 ~~ y2\n y3 ~~ 0*y3"
+ROBUST = {
+    "loglik": -10951.9642, "unrestricted_loglik": -10942.0098, "npar": 31.0, "chisq": 19.9091, "df": 17.0,
+    "pvalue": 0.2789, "scaling": 1.0444, "chisq_scaled": 19.0623, "pvalue_scaled": 0.3250, "baseline_chisq": 1772.0672,
+    "baseline_df": 30.0, "cfi": 0.99833, "tli": 0.99705, "cfi_scaled": 0.9988, "tli_scaled": 0.9979, "rmsea": 0.011386,
+    "rmsea_ci_lower": 0.0, "rmsea_ci_upper": 0.0285, "rmsea_scaled": 0.009587, "srmr_within": 0.01528,
+    "srmr_between": 0.02578, "aic": 21965.9284, "bic": 22126.6754,
+}  # fmt: skip
+
+
+def fit_by_hand(text: str, **changes: object) -> Fit:
+    """A fit with made-up estimates: 0.51, 0.52, ... with standard errors 0.1."""
+    model = TwoLevelModel.from_syntax(text)
+    rows = []
+    for k, row in enumerate(model.table.rows):
+        est, se = (0.51 + k / 100, 0.1) if row.free >= 0 else (row.value, np.nan)
+        numbers = (est, se, est / se, 0.0 * se, est - 1.96 * se, est + 1.96 * se)
+        rows.append((row.lhs, row.op, row.rhs, row.level, row.label, *numbers, row.free >= 0))
+    for name, expression in model.estimands.definitions:
+        rows.append((name, ":=", expression.text, "", name, 0.3, 0.15, 2.0, 0.0455, 0.006, 0.594, True))
+    q = model.table.n_free
+    values: dict[str, object] = {
+        "model": model,
+        "estimator": "msem",
+        "options": {"se": "expected", "ci": "wald", "ci_level": 0.95, "draws": 1000, "seed": 1},
+        "n_obs": 1320,
+        "n_clusters": 120,
+        "sizes": (3, *[11] * 118, 20),
+        "n_patterns": 1,
+        "n_dropped": 0,
+        "status": Status.OK,
+        "admissible": True,
+        "improper": (),
+        "n_iter": 17,
+        "parameters": pd.DataFrame(rows, columns=list(PARAMETER_COLUMNS)),
+        "measures": {"npar": float(q), "loglik": -100.0},
+        "icc": {"y": 0.2215},
+        "params": np.zeros(q),
+        "covariance": np.eye(q),
+        **changes,
+    }
+    return Fit(**values)  # type: ignore[arg-type]
+
+
+def failed(fit: Fit, **changes: object) -> Fit:
+    """The same fit without a number in it."""
+    table = fit.parameters.copy()
+    table.loc[table["free"], ["est", "se", "z", "pvalue", "ci_lower", "ci_upper"]] = np.nan
+    return replace(fit, parameters=table, **changes)  # type: ignore[arg-type]
+
+
+def summary(fit: Fit, **options: object) -> str:
+    return "\n".join(line.text for line in fit_summary_lines(fit, **options))  # type: ignore[arg-type]
+
+
+def row_of(text: str, start: str) -> list[str]:
+    """Cells of the first line that begins so."""
+    return next(line for line in text.splitlines() if line.startswith(start)).split()
+
+
+# ---------------------------------------------------------------------- one fit
+
+
+def test_head_and_data():
+    text = summary(fit_by_hand(MEDIATION, n_dropped=7), cluster="school")
+    assert text.startswith(f"simstudy {__version__} ended normally after 17 iterations\n")
+    assert row_of(text, "  Estimator") == ["Estimator", "msem"]
+    assert "multilevel SEM, full-information maximum likelihood" in text
+    assert row_of(text, "  Number of model parameters")[-1] == str(TwoLevelModel.from_syntax(MEDIATION).table.n_free)
+    assert row_of(text, "  Number of observations")[-1] == "1320"
+    assert row_of(text, "  Rows left out")[-1] == "7"
+    assert row_of(text, "  Number of clusters [school]")[-1] == "120"
+    assert row_of(text, "  Cluster size")[-3:] == ["3", "to", "20"]
+    assert "missing patterns" not in text
+    assert "equality constraints" not in text
+
+
+def test_what_was_asked_for_is_said():
+    options = {"se": "observed", "ci": "bootstrap", "ci_level": 0.9, "draws": 500, "seed": 3, "missing": "fiml"}
+    tied = MEDIATION.replace("bw*m", "b*m").replace("bb*m", "b*m").replace("a*bb", "a*b")
+    fit = fit_by_hand(tied, n_patterns=4, sizes=(8,) * 10, options={**options, "fixed_x": True, "bounds": "variances"})
+    text = summary(fit)
+    assert row_of(text, "  Missing data")[-1] == "fiml"
+    assert row_of(text, "  Number of missing patterns")[-1] == "4"
+    assert row_of(text, "  Number of equality constraints")[-1] == "1"
+    assert row_of(text, "  Moments of exogenous variables")[-2:] == ["fixed", "(fixed.x)"]
+    assert row_of(text, "  Bounds")[-1] == "variances"
+    assert row_of(text, "  Cluster size")[-1] == "8"
+    assert "90% Parametric bootstrap, 500 draws, seed 3" in text
+
+
+def test_test_statistics_are_laid_out_as_by_lavaan():
+    fit = fit_by_hand(CFA, measures=ROBUST, options={"se": "robust", "ci": "wald"})
+    text = summary(fit)
+    order = [
+        "Model Test User Model:", "Test Statistic", "Degrees of freedom", "P-value (Chi-square)",
+        "Scaling correction factor", "Model Test Baseline Model:", "User Model versus Baseline Model:",
+        "Comparative Fit Index (CFI)", "Tucker-Lewis Index (TLI)", "Loglikelihood and Information Criteria:",
+        "Loglikelihood user model (H0)", "Loglikelihood unrestricted model (H1)", "Akaike (AIC)", "Bayesian (BIC)",
+        "Root Mean Square Error of Approximation:", "90 Percent confidence interval - upper",
+        "SRMR (within covariance matrix)", "SRMR (between covariance matrix)", "Parameter Estimates:",
+        "Level 1 [within]:", "Level 2 [cluster]:",
+    ]  # fmt: skip
+    places = [text.index(words) for words in order]
+    assert places == sorted(places)
+    assert row_of(text, "  Test Statistic")[-2:] == ["19.909", "19.062"]
+    assert row_of(text, "  Degrees of freedom")[-2:] == ["17", "17"]
+    assert row_of(text, "  P-value (Chi-square)")[-2:] == ["0.279", "0.325"]
+    assert row_of(text, "  Scaling correction")[-1] == "1.044"
+    assert row_of(text, "  Comparative")[-2:] == ["0.998", "0.999"]
+    assert row_of(text, "  Loglikelihood user")[-1] == "-10951.964"
+    assert row_of(text, "  RMSEA")[-2:] == ["0.011", "0.010"]
+    assert row_of(text, "  Standard errors")[-1] == "Robust.cluster"
+    assert row_of(text, "  Information")[-1] == "Observed"
+    baseline = text[text.index("Baseline Model:") :]
+    assert row_of(baseline, "  P-value")[-1] == "0.000"  # of chi-square 1772 with 30 degrees of freedom
+
+
+def test_one_column_without_scaling_and_no_p_value_without_degrees_of_freedom():
+    plain = {name: value for name, value in ROBUST.items() if "scal" not in name}
+    text = summary(fit_by_hand(CFA, measures={**plain, "chisq_scaled": np.nan, "df": 0.0, "pvalue": np.nan}))
+    assert "Scaled" not in text
+    assert row_of(text, "  Test Statistic") == ["Test", "Statistic", "19.909"]
+    assert "P-value (Chi-square)" not in text
+    assert "nan" not in text.lower().replace("covariance", "")
+
+
+def test_a_method_without_likelihood_has_no_tests():
+    text = summary(fit_by_hand(MEDIATION, estimator="mlm", measures={"loglik": np.nan, "npar": 9.0}))
+    for absent in ("Model Test", "Loglikelihood", "RMSEA", "SRMR", "Information"):
+        assert absent not in text
+
+
+def test_parameter_tables_of_both_levels():
+    text = summary(fit_by_hand(CFA))
+    within, between = text.split("Level 2 [cluster]:")
+    assert between.index("Latent Variables:") < between.index("Covariances:") < between.index("Intercepts:")
+    assert between.index("Intercepts:") < between.index("Variances:")
+    heading = ["Estimate", "Std.Err", "z-value", "P(>|z|)", "ci.lower", "ci.upper"]
+    assert row_of(within, " " * 17 + " Estimate") == heading
+    assert row_of(within, "  fw =~") == ["fw", "=~"]
+    assert row_of(within, "    y1") == ["y1", "1.000"]  # the marker: no SE
+    assert row_of(within, "    y2")[:4] == ["y2", "0.520", "0.100", "5.200"]
+    assert row_of(within, "  fw ~") == ["fw", "~"]
+    assert row_of(within, "   .y1")[0] == ".y1"
+    assert row_of(within, "   .fw")[0] == ".fw"  # it has an equation
+    assert row_of(within, "    x ")[0] == "x"
+    assert " .y1 ~~\n   .y2" in between
+    assert row_of(between, "   .y3  ")[0] == ".y3"
+    assert row_of(between.split("Variances:")[1], "   .y3") == [".y3", "0.000"]  # fixed at 0: no SE
+    assert row_of(between, "    fb ")[0] == "fb"
+    assert "Intercepts:" in within  # of x, which lives within
+    assert row_of(within.split("Intercepts:")[1], "    x")[0] == "x"
+    assert "fw " not in within.split("Intercepts:")[1].split("Variances:")[0]  # zero by definition: not printed
+    assert "Defined" not in text
+
+
+def test_labels_and_defined_parameters():
+    text = summary(fit_by_hand(MEDIATION))
+    assert row_of(text, "    m            (bw)")[:3] == ["m", "(bw)", "0.510"]
+    assert row_of(text.split("Level 2")[1], "    m            (bb)")[:2] == ["m", "(bb)"]
+    defined = text.split("Defined Parameters:")[1]
+    assert row_of(defined, "    ind") == ["ind", "0.300", "0.150", "2.000", "0.045", "0.006", "0.594"]
+    assert text.index("Level 2") < text.index("Defined Parameters:")
+
+
+def test_standardized_r_square_and_residuals():
+    fit = fit_by_hand(MEDIATION)
+    standardized = fit.parameters[["lhs", "op", "rhs", "level", "label", "est", "se"]].copy()
+    standardized["est"] = 0.777
+    standardized.loc[standardized["op"] == "~1", "est"] = np.nan
+    r_squared = pd.DataFrame(
+        {"variable": ["y", "y", "m"], "level": ["within", "between", "between"], "r2": [0.1, 0.6, 0.4]}
+    )
+    residuals = pd.DataFrame(
+        {"level": ["within", "between"], "lhs": ["y", "x"], "rhs": ["m", ""], "observed": [0.5, 0.1],
+         "implied": [0.4, 0.1], "residual": [0.1, -0.00001]}
+    )  # fmt: skip
+    text = summary(fit, standardized=standardized, r_squared=r_squared, residuals=residuals)
+    assert row_of(text, "    m            (bw)")[-1] == "0.777"
+    assert row_of(text, " " * 23 + "Estimate")[-1] == "Std.all"
+    within, between = text.split("Level 2")
+    assert row_of(within.split("R-Square:")[1], "    y")[-1] == "0.100"
+    assert row_of(between.split("R-Square:")[1], "    m")[-1] == "0.400"
+    assert row_of(text.split("Residuals [within]")[1], "  y ") == ["y", "m", "0.500", "0.400", "0.100"]
+    assert row_of(text.split("Residuals [between]")[1], "  x ")[1:] == ["(mean)", "0.100", "0.100", "0.000"]
+    assert len(residual_lines(residuals)) > 6
+
+
+def test_intraclass_correlations_and_notes():
+    text = summary(fit_by_hand(MEDIATION, icc={"m": 0.25, "y": np.nan}, notes=("37 of 1,357 rows are left out",)))
+    table = text.split("Intraclass Correlations")[1]
+    assert row_of(table, "    m ") == ["m", "0.250"]
+    assert row_of(table, "    y ") == ["y", "n/a"]
+    assert text.endswith("Notes:\n  - 37 of 1,357 rows are left out")
+
+
+def test_no_convergence_stands_first():
+    fit = failed(fit_by_hand(MEDIATION), status=Status.SINGULAR_INFORMATION, n_iter=200, admissible=False, icc={})
+    lines = fit_summary_lines(fit)
+    assert lines[0].text == f"simstudy {__version__} DID NOT CONVERGE (SINGULAR_INFORMATION, 200 iterations)"
+    assert "not identified" in lines[1].text
+    assert "red" in lines[0].style
+    text = "\n".join(line.text for line in lines)
+    assert row_of(text, "    m            (bw)") == ["m", "(bw)", *["n/a"] * 6]
+    assert "nan" not in text.lower().replace("covariance", "")
+
+
+def test_inadmissible_solution_names_the_variable():
+    fit = fit_by_hand(MEDIATION, admissible=False, improper=("between: m ~~ m = -0.0028",))
+    row = (fit.parameters["lhs"] == "m") & (fit.parameters["op"] == "~~") & (fit.parameters["level"] == "between")
+    fit.parameters.loc[row, "est"] = -0.0028
+    lines = fit_summary_lines(fit)
+    text = "\n".join(line.text for line in lines)
+    assert text.index("NOT ADMISSIBLE") < text.index("between: m ~~ m = -0.0028") < text.index("Estimator")
+    assert "--bounds variances" in text
+    (marked,) = [line for line in lines if line.text.startswith("   .m") and "-0.003" in line.text]
+    assert "red" in marked.style
+
+
+def test_a_method_that_cannot_fit_says_why_and_nothing_else():
+    note = "mlm cannot fit this model: latent variables cannot be expressed in a regression"
+    text = summary(failed(fit_by_hand(CFA), estimator="mlm", status=Status.NOT_SUPPORTED, notes=(note,)))
+    assert "NOT FITTED" in text.splitlines()[0]
+    assert text.count(note) == 1
+    assert "Level 1" not in text
+
+
+def test_parameters_that_a_method_does_not_estimate():
+    fit = fit_by_hand(MEDIATION, estimator="aggregated")
+    fit.parameters.loc[fit.parameters["level"] == "within", ["est", "se"]] = np.nan
+    text = summary(fit)
+    assert row_of(text, "    m            (bw)")[2:4] == ["n/a", "n/a"]
+    assert text.endswith("n/a: aggregated does not estimate these parameters")
+
+
+def test_on_a_narrow_terminal_limits_are_left_out_unless_they_were_simulated():
+    fit = fit_by_hand(MEDIATION)
+    lines = fit_summary_lines(fit, width=70)
+    text = "\n".join(line.text for line in lines)
+    assert "ci.lower" not in text
+    assert "do not fit into 70 characters" in text
+    assert max(len(line.text) for line in lines) <= 80
+    boot = replace(fit, options={**fit.options, "ci": "cluster_bootstrap"})
+    assert "ci.lower" in summary(boot, width=70)
+    assert "ci.lower" in summary(fit, width=80)  # as wide as an ordinary terminal
+
+
+def test_long_names_keep_the_columns_apart():
+    text = summary(fit_by_hand("level: within\n mathematics_achievement ~ self_efficacy_in_math\nlevel: between\n"
+                               " mathematics_achievement ~ self_efficacy_in_math"))  # fmt: skip
+    assert row_of(text, "    self_efficacy_in_math")[:2] == ["self_efficacy_in_math", "0.510"]
+
+
+def test_print_fit_has_no_markup_in_a_file():
+    stream = io.StringIO()
+    fit = fit_by_hand(MEDIATION, improper=("between: m ~~ m = -0.0028",))
+    print_fit(Console(file=stream), fit, cluster="[bold]g[/bold]")
+    assert "Number of clusters [[bold]g[/bold]]" in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()
+
+
+# ---------------------------------------------------------------------- side by side
+
+
+def conflated(fit: Fit, name: str) -> Fit:
+    """A method with one slope for both levels."""
+    table = fit.parameters.copy()
+    table.loc[(table["lhs"] == "y") & (table["op"] == "~") & (table["rhs"] == "m"), "est"] = 0.4321
+    return replace(fit, estimator=name, parameters=table)
+
+
+def side_by_side() -> dict[str, Fit]:
+    msem = fit_by_hand(MEDIATION)
+    between_only = fit_by_hand(MEDIATION, estimator="aggregated")
+    between_only.parameters.loc[between_only.parameters["level"] == "within", ["est", "se"]] = np.nan
+    reason = "mlm_centered cannot fit this model: a reason of its own"
+    return {
+        "disaggregated": conflated(msem, "disaggregated"),
+        "aggregated": between_only,
+        "mlm": conflated(msem, "mlm"),
+        "mlm_centered": failed(
+            fit_by_hand(MEDIATION, estimator="mlm_centered"), status=Status.NOT_SUPPORTED, notes=(reason,)
+        ),
+        "two_step": failed(fit_by_hand(MEDIATION, estimator="two_step"), status=Status.MAX_ITER),
+        "msem": msem,
+    }
+
+
+def compared(fits: dict[str, Fit], **options: object) -> str:
+    return "\n".join(line.text for line in side_by_side_lines(fits, **options))  # type: ignore[arg-type]
+
+
+def test_methods_are_columns_and_parameters_are_rows():
+    text = compared(side_by_side())
+    lines = text.splitlines()
+    header = next(line for line in lines if "disaggregated" in line)
+    assert header.split() == ["disaggregated", "aggregated", "mlm", "mlm_centered", "two_step", "msem"]
+    within = next(line for line in lines if line.startswith("  bw: y ~ m"))
+    assert within.split() == [
+        "bw:", "y", "~", "m", "0.432", "(0.100)=", "n/a", "0.432", "(0.100)=", "n/a", "n/a", "0.510", "(0.100)",
+    ]  # fmt: skip
+    titles = [line for line in lines if line in ("Within", "Between", "Defined")]
+    assert titles == ["Within", "Between", "Defined"]
+    assert any(line.startswith("  ind := a*bb") for line in lines)
+    assert not any("~~" in line for line in lines)  # only what has a label, and what is defined
+    verdicts = next(line for line in lines if line.startswith("Converged")).split()
+    assert verdicts == ["Converged", "yes", "yes", "yes", "not", "fitted", "no", "yes"]
+
+
+def test_side_by_side_explains_itself():
+    text = compared(side_by_side())
+    flat = " ".join(text.split())
+    assert "= one number for both levels: the method cannot tell within from between effects" in flat
+    assert "aggregated: it speaks about the between level only" in flat
+    assert "mlm_centered cannot fit this model: a reason of its own" in flat
+    assert "two_step: no convergence within the allowed iterations" in flat
+    for name in side_by_side():
+        assert f"{name}: " in flat
+    assert "Cannot: separate within from between effects" in flat
+
+
+def test_no_mark_where_the_model_itself_ties_the_levels():
+    tied = fit_by_hand("level: within\n y ~ b*m\nlevel: between\n y ~ b*m")
+    tied.parameters.loc[tied.parameters["label"] == "b", "est"] = 0.4
+    text = compared({"msem": tied})
+    assert "=" not in text.split("What the methods are")[0]
+
+
+def test_all_parameters_patterns_and_unknown_names():
+    fits = side_by_side()
+    everything = compared(fits, parameters=["*"])
+    assert "m ~~ m" in everything
+    assert "y ~ 1" in everything
+    chosen = compared(fits, parameters=["b*", "between: y ~~ y"])
+    assert "  y ~~ y" in chosen
+    assert "ind :=" not in chosen
+    with pytest.raises(SimstudyError, match=r"no parameter 'bbb' \(did you mean 'bb'\?\); it has bw"):
+        side_by_side_lines(fits, parameters=["bbb"])
+
+
+def test_without_labels_regressions_and_loadings_are_shown():
+    text = compared({"msem": fit_by_hand(CFA)})
+    assert "fw =~ y2" in text
+    assert "fw ~ x" in text
+    assert "~~" not in text
+    assert "y1 ~ 1" not in text
+    assert "fw =~ y1" not in text  # fixed
+
+
+def test_on_a_narrow_terminal_methods_follow_below():
+    lines = side_by_side_lines(side_by_side(), width=60)
+    assert max(len(line.text) for line in lines) <= 60
+    assert sum(line.text.startswith("  bw: y ~ m") for line in lines) > 1
+
+
+def test_notes_that_all_share_are_printed_once():
+    shared = "37 of 1,357 rows are left out"
+    fits = {
+        name: replace(fit, notes=(shared, *fit.notes, *(("own",) if name == "msem" else ())))
+        for name, fit in side_by_side().items()
+    }
+    text = compared(fits)
+    assert text.count(shared) == 1
+    assert "msem: own" in text
+
+
+def test_print_side_by_side_and_nothing_to_show():
+    stream = io.StringIO()
+    print_side_by_side(Console(file=stream), side_by_side())
+    assert stream.getvalue().startswith("Side by side: estimate (standard error)\n1,320 observations in 120 clusters")
+    with pytest.raises(SimstudyError, match="no fit to show"):
+        side_by_side_lines({})
