@@ -66,7 +66,8 @@ class IncompleteStatistics:
     @cached_property
     def pattern_rows(self) -> FloatArray:
         """Rows of each pattern (P,)."""
-        return np.matmul(self.membership, self.count)  # type: ignore[no-any-return]
+        rows: FloatArray = np.matmul(self.membership, self.count)
+        return rows
 
     @cached_property
     def pooled_scatter(self) -> FloatArray:
@@ -78,7 +79,8 @@ class IncompleteStatistics:
     @cached_property
     def membership(self) -> FloatArray:
         """One where a group has a pattern (P, G)."""
-        return (np.arange(len(self.patterns))[:, None] == self.pattern).astype(np.float64)
+        found: FloatArray = (np.arange(len(self.patterns))[:, None] == self.pattern).astype(np.float64)
+        return found
 
     @cached_property
     def kind_count(self) -> FloatArray:

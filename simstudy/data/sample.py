@@ -132,6 +132,8 @@ def from_frame(
     for name in (*level1, *level2):
         if not pd.api.types.is_numeric_dtype(data[name]):
             problems.append(f"data: column '{name}' is not numeric (it is {data[name].dtype})")
+        elif np.isinf(data[name].to_numpy(dtype=float, na_value=np.nan)).any():
+            problems.append(f"data: column '{name}' has infinite values")
         elif data[name].isna().any() and not missing:
             problems.append(f"data: column '{name}' has {int(data[name].isna().sum())} missing values")
     if data[cluster].isna().any():

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from simstudy.data.layout import ClusterLayout
 from simstudy.design.design import Cell, digest_of
 from simstudy.design.factors import Factor, Level
 from simstudy.design.problems import Path, Problems
+from simstudy.design.situation import COMPLETE_NORMAL, Situation
 from simstudy.design.values import Entries, evaluate
 from simstudy.errors import DesignError
 from simstudy.model.twolevel import TwoLevelModel
-from simstudy.population.calibrate import LEVELS, Problem, Shares, attempt, resolve
+from simstudy.population.calibrate import attempt
+from simstudy.population.distributions import NORMAL_POPULATION, Distribution
+from simstudy.population.given import LEVELS, Problem, Shares, resolve
+from simstudy.population.missing import MissingRule
 from simstudy.population.population import Population
 from simstudy.population.sizes import ClusterSizes, parse_sizes, run_lengths
 
 SHARES = ("variance", "icc")
 SETTINGS = (*SHARES, "n_clusters", "cluster_size", "clusters")
+DEPARTURES = ("distribution", "missing")
+
+Asked = tuple[TwoLevelModel, Mapping[str, float], Shares, Shares, ClusterLayout]
+"""Generating model, values, variance, icc and layout: what a population's key is made of."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,8 @@ class Recipe:
     n_between : int
         Observed between-level variables of the analysed model: there must be more clusters.
     std_lv : bool
+    situation : Situation
+        Distribution and missing values, without their numbers.
     """
 
     model: TwoLevelModel
@@ -46,6 +56,7 @@ class Recipe:
     sizes_key: str
     n_between: int
     std_lv: bool = False
+    situation: Situation = COMPLETE_NORMAL
 
 
 def build_cells(
@@ -84,8 +95,25 @@ def _population(recipe: Recipe, levels: Mapping[str, Level]) -> tuple[Population
     params, problems = attempt(recipe.model, values, shares["variance"], shares["icc"])
     if problems:
         raise _CellError(problems)
-    key = population_key(recipe.model, values, shares["variance"], shares["icc"], layout, std_lv=recipe.std_lv)
-    return Population(recipe.model, tuple(params.tolist()), layout, key), sizes.label
+    asked = (recipe.model, values, shares["variance"], shares["icc"], layout)
+    population = _depart(recipe, found, Population(recipe.model, tuple(params.tolist()), layout, ""), asked)
+    return population, sizes.label
+
+
+def _depart(recipe: Recipe, found: Mapping[Path, float], plain: Population, asked: Asked) -> Population:
+    """Give a population its distribution, its missing values, and its keys."""
+    distribution, problems = recipe.situation.distribution(recipe.model, found)
+    rules, more = recipe.situation.rules(recipe.model, found)
+    if problems or more:
+        raise _CellError([*problems, *more])
+    data_key = population_key(*asked, std_lv=recipe.std_lv, distribution=distribution)
+    key = population_key(*asked, std_lv=recipe.std_lv, distribution=distribution, missing=rules) if rules else data_key
+    population = replace(plain, key=key, data_key=data_key, distribution=distribution, missing=rules)
+    try:
+        _ = population.shapes, population.missing_rates
+    except DesignError as error:
+        raise _CellError([recipe.situation.problem(text) for text in error.problems]) from None
+    return population
 
 
 def _shares(found: Mapping[Path, float], what: str) -> Shares:
@@ -132,13 +160,16 @@ def population_key(
     layout: ClusterLayout,
     *,
     std_lv: bool = False,
+    distribution: Distribution = NORMAL_POPULATION,
+    missing: Sequence[MissingRule] = (),
 ) -> str:
     """Address of a population's random numbers: 16 hex digits.
 
     Hashes what was asked for: the statements of the generating model (without labels, starting values, ``:=`` and
-    layout), values by path, variances and ICCs by variable, and the cluster sizes. Not what was computed from it, whose
-    last digits may differ between machines; and not labels or the order of values, so that the same population has the
-    same data in every design with the same seed.
+    layout), values by path, variances and ICCs by variable, the cluster sizes, and the distribution and the missing
+    values where data are not normal and complete. Not what was computed from it, whose last digits may differ between
+    machines; and not labels (but for those of ``==`` constraints) or the order of values, so that the same population
+    has the same data in every design with the same seed.
     """
     rows = [
         [row.level, row.lhs, row.op, row.rhs, None if row.free >= 0 else row.value]
@@ -155,7 +186,20 @@ def population_key(
         what: {name: float(asked) for name in names if (asked := _of(share, name)) is not None}
         for what, share, names in (("variance", variance, model.variables), ("icc", icc, model.both))
     }
-    content = {"version": 1, "model": rows, "std_lv": std_lv, "values": given, **shares, "sizes": run_lengths(layout)}
+    sizes = run_lengths(layout)
+    content: dict[str, object] = {
+        "version": 1, "model": rows, "std_lv": std_lv, "values": given, **shares, "sizes": sizes
+    }  # fmt: skip
+    if model.table.constraints:
+        paths = {row.label: row.path for row in reversed(model.table.rows)}
+        content["constraints"] = [
+            ["".join(constraint.text.split()), {name: paths[name] for name in constraint.names}]
+            for constraint in model.table.constraints
+        ]
+    if not distribution.normal:
+        content["distribution"] = asdict(distribution)
+    if missing:
+        content["missing"] = sorted([rule.variable, rule.rate, rule.on, rule.slope] for rule in missing)
     return digest_of(content)[:16]
 
 
@@ -194,6 +238,8 @@ class _Tally:
 def _blame(topic: str, recipe: Recipe, factors: Sequence[str], problems: Problems) -> Path:
     """The key that a problem is about: a value, a share of a variable, cluster sizes, or the whole section."""
     what, _, name = topic.partition(".")
+    if what in DEPARTURES:
+        return ("population", *topic.split()[0].split("."))
     if what not in SHARES and topic.split()[0].rstrip(":") in LEVELS and (topic,) not in recipe.entries:
         name = topic.split()[1] if " " in topic else ""
         what = next((s for s in ("icc", "variance") if (s,) in recipe.entries or (s, name) in recipe.entries), "")

@@ -19,11 +19,12 @@ from simstudy.design.schema import (
     PopulationSection,
     check_schema,
 )
+from simstudy.design.situation import read_situation
 from simstudy.design.values import Entries, Names, check_names, names_used, read_entry, reference
 from simstudy.errors import DesignError, EstimatorError, ModelError, did_you_mean
 from simstudy.estimators import registry
 from simstudy.model.twolevel import TwoLevelModel
-from simstudy.population.calibrate import resolve, share_problem
+from simstudy.population.given import name_problem, resolve, share_problem
 from simstudy.population.sizes import ClusterSizes, parse_groups, parse_sizes
 
 
@@ -159,6 +160,7 @@ def _recipe(
             entries[key,] = entry
     for what in SHARES:
         _read_shares(what, getattr(section, what), generating, entries, problems)
+    situation = read_situation(section.distribution, section.missing, generating, entries, problems)
     direct = _direct(factors, section, generating)
     sizes, sizes_key = _read_sizes(section, direct, entries, problems)
     entries |= {(factor.name,): reference(factor.name) for factor in direct if factor.numeric}
@@ -177,7 +179,8 @@ def _recipe(
     for factor in factors if len(problems) == so_far else ():  # a misspelt name is not an unused factor, too
         if factor.name not in used and factor.name not in COLUMNS:
             problems.add(("factors", factor.name), _unused(factor.name, section, generating))
-    return Recipe(generating, entries, sizes, sizes_key, len(model.observed("between")), file.model.std_lv)
+    n_between = len(model.observed("between"))
+    return Recipe(generating, entries, sizes, sizes_key, n_between, file.model.std_lv, situation)
 
 
 def _read_shares(what: str, value: object, model: TwoLevelModel, entries: Entries, problems: Problems) -> None:
@@ -194,14 +197,10 @@ def _read_shares(what: str, value: object, model: TwoLevelModel, entries: Entrie
         return
     for name, item in value.items():
         entry = read_entry(item, (*path, name), problems)
-        if name not in model.variables:
-            hint = did_you_mean(name, model.variables)
-            problems.add((*path, name), f"unknown variable '{name}'{hint}; allowed: {', '.join(model.variables)}")
-        elif what == "icc" and name not in model.both:
-            level = "within" if name in model.level1 else "between"
-            text = f"'{name}' lives at the {level} level only, so it has no intraclass correlation"
-            problems.add((*path, name), text)
-        elif isinstance(entry, float) and (wrong := share_problem(what, entry)):
+        wrong = name_problem(model, what, name)
+        if isinstance(entry, float) and not wrong:
+            wrong = share_problem(what, entry)
+        if wrong:
             problems.add((*path, name), wrong)
         elif entry is not None:
             entries[what, name] = entry

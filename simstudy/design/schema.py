@@ -52,6 +52,8 @@ class PopulationSection(Section):
     n_clusters: Any = Field(default=None, description=ENTRY)
     cluster_size: Any = Field(default=None, description="a specification of cluster sizes")
     clusters: Any = Field(default=None, description='text such as "40 (5) 50 (10)"')
+    distribution: Any = Field(default=None, description="a table, for both levels or by level")
+    missing: Any = Field(default=None, description="a table of mcar, mar or both")
 
 
 class EstimatorsSection(Section):

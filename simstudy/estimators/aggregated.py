@@ -12,6 +12,7 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics, total_scatter
 from simstudy.estimators.base import FitResult, Needs
+from simstudy.estimators.checks import check_kinds, judge_data, refuse_constraints
 from simstudy.estimators.registry import register
 from simstudy.estimators.single_level import SingleLevelFitter
 from simstudy.likelihood.single_level import Data
@@ -39,6 +40,9 @@ class Aggregated:
 
     se: tuple[Literal["expected", "observed", "robust"], ...] = ("expected",)
 
+    def __post_init__(self) -> None:
+        check_kinds(self.name, self.se)
+
     @property
     def needs(self) -> Needs:
         """Robust SEs need cluster-wise means."""
@@ -53,7 +57,7 @@ class Aggregated:
         """There must be more clusters than between variables."""
         if layout.n_clusters <= len(model.observed("between")):
             return "no more clusters than between variables"
-        return None
+        return refuse_constraints(model)
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedAggregated:
         """Build the between model."""
@@ -83,4 +87,5 @@ class PreparedAggregated:
         if "robust" in self.options.se:
             assert statistics.cluster_means is not None
             clusters = (np.ones(self.layout.n_clusters), columns(statistics.cluster_means, c), None)
-        return self.fitter.fit(Data(mean, scatter), self.options.se, clusters)
+        result = self.fitter.fit(Data(mean, scatter), self.options.se, clusters)
+        return judge_data(result, statistics, within=False)

@@ -12,6 +12,7 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics, total_scatter
 from simstudy.estimators.base import FitResult, Needs
+from simstudy.estimators.checks import check_kinds, judge_data, refuse_constraints
 from simstudy.estimators.registry import register
 from simstudy.estimators.single_level import SingleLevelFitter
 from simstudy.likelihood.single_level import Data
@@ -41,6 +42,9 @@ class Disaggregated:
 
     se: tuple[Literal["expected", "observed", "robust"], ...] = ("expected", "robust")
 
+    def __post_init__(self) -> None:
+        check_kinds(self.name, self.se)
+
     @property
     def needs(self) -> Needs:
         """Robust SEs need cluster-wise scores."""
@@ -56,6 +60,8 @@ class Disaggregated:
         single = merged_model(model)
         if isinstance(single, str):
             return single
+        if model.table.constraints:
+            return refuse_constraints(model)
         return "no more rows than variables" if layout.n_obs <= len(model.variables) else None
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedDisaggregated:
@@ -86,7 +92,8 @@ class PreparedDisaggregated:
         p1 = len(self.model.level1)
         scatter[:, :p1, :p1] += statistics.scatter_within
         clusters = self._clusters(statistics, p1) if "robust" in self.options.se else None
-        return self.fitter.fit(Data(mean, scatter), self.options.se, clusters)
+        result = self.fitter.fit(Data(mean, scatter), self.options.se, clusters)
+        return judge_data(result, statistics, within=False)
 
     def _clusters(self, statistics: TwoLevelStatistics, p1: int) -> tuple[FloatArray, FloatArray, FloatArray]:
         assert statistics.cluster_means is not None

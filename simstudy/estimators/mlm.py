@@ -11,7 +11,8 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimators.base import FitResult, Needs
-from simstudy.estimators.equations import Equation, combine, fit_level1, level1_equations
+from simstudy.estimators.checks import judge_data, refuse_constraints
+from simstudy.estimators.equations import combine, fit_level1, level1_equations
 from simstudy.estimators.registry import register
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -26,7 +27,7 @@ def unsupported(model: TwoLevelModel, layout: ClusterLayout, *, centred: bool) -
     most = max(len(equation.targets) for equation in equations)
     if layout.n_clusters <= most or layout.n_obs - layout.n_clusters <= most:
         return "no more clusters than regressors"
-    return None
+    return refuse_constraints(model)
 
 
 @register
@@ -65,7 +66,7 @@ class Mlm:
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedRegressions:
         """Build the equations."""
-        return PreparedRegressions(model, level1_equations(model, centred=False), reml=self.likelihood == "reml")
+        return PreparedRegressions(model, centred=False, reml=self.likelihood == "reml")
 
 
 @register
@@ -106,15 +107,16 @@ class MlmCentered:
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedRegressions:
         """Build the equations."""
-        return PreparedRegressions(model, level1_equations(model, centred=True), reml=self.likelihood == "reml")
+        return PreparedRegressions(model, centred=True, reml=self.likelihood == "reml")
 
 
 class PreparedRegressions:
     """Random-intercept regressions of one model."""
 
-    def __init__(self, model: TwoLevelModel, equations: list[Equation] | str, *, reml: bool) -> None:
+    def __init__(self, model: TwoLevelModel, *, centred: bool, reml: bool) -> None:
+        equations = level1_equations(model, centred=centred)
         assert not isinstance(equations, str), equations
-        self.model, self.equations, self.reml = model, equations, reml
+        self.model, self.equations, self.centred, self.reml = model, equations, centred, reml
 
     @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
@@ -122,4 +124,4 @@ class PreparedRegressions:
         statistics = data.statistics(cluster_wise=False) if isinstance(data, Sample) else data
         statistics = statistics.arrange(self.model.level1, self.model.level2)
         parts = [fit_level1(equation, statistics, reml=self.reml) for equation in self.equations]
-        return combine(self.model, parts, "expected")
+        return judge_data(combine(self.model, parts, "expected"), statistics, within=self.centred)

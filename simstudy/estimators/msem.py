@@ -13,6 +13,7 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimators.base import FitResult, Needs, Status, stack_results
+from simstudy.estimators.checks import check_kinds, judge_data
 from simstudy.estimators.engine import Engine, complete_engine, incomplete_engine
 from simstudy.estimators.fit_measures import Solved, baseline_model, fit_measures
 from simstudy.estimators.inference import covariance
@@ -60,6 +61,9 @@ class Msem:
     fixed_x: bool = False
     bounds: Literal["none", "variances"] = "none"
     measures: bool = False
+
+    def __post_init__(self) -> None:
+        check_kinds(self.name, self.se)
 
     @property
     def needs(self) -> Needs:
@@ -110,7 +114,8 @@ class PreparedMsem:
             return self.fit_incomplete(items)
         statistics = data.statistics() if isinstance(data, Sample) else data
         statistics = statistics.arrange(self.model.level1, self.model.level2)
-        return self._fit(lambda structure: complete_engine(structure, statistics), self.layout.n_obs)
+        result = self._fit(lambda structure: complete_engine(structure, statistics), self.layout.n_obs)
+        return judge_data(result, statistics, within=True)
 
     def fit_incomplete(self, items: tuple[IncompleteStatistics, ...]) -> FitResult:
         """Fit data sets with missing values, reduced to patterns."""

@@ -171,6 +171,8 @@ def with_fallback(
     as failed.
     """
     best = maximise(likelihood.evaluate, data, starts[0], tolerance=tolerance, max_iter=max_iter)
+    if getattr(likelihood, "exact_second_derivatives", True):
+        best = _refuse_saddles(likelihood, data, best)
     newton = _newton(likelihood)
     tries: list[tuple[Callable[[FloatArray, D], Evaluation], FloatArray, int]] = [
         (likelihood.evaluate, start, max_iter) for start in starts[1:]
@@ -226,6 +228,20 @@ def _newton(likelihood: Likelihood[D]) -> Callable[[FloatArray, D], Evaluation]:
         return replace(found, information=rebuilt, ok=found.ok & np.isfinite(rebuilt).all(axis=(-2, -1)))
 
     return evaluate
+
+
+def _refuse_saddles(likelihood: Likelihood[D], data: D, optimum: Optimum) -> Optimum:
+    """Take the verdict OK from points that scoring moved to and that are no maxima.
+
+    A start that needed no step is not looked at: it is the closed-form maximum.
+    """
+    moved = np.flatnonzero((optimum.status == int(Status.OK)) & (optimum.n_iter > 0))
+    if not len(moved):
+        return optimum
+    _, maximum = inverse_spd(likelihood.observed_information(optimum.params[moved], data.select(moved)))
+    status = optimum.status.copy()
+    status[moved[~maximum]] = int(Status.SINGULAR_INFORMATION)
+    return replace(optimum, status=status)
 
 
 def _verify(likelihood: Likelihood[D], data: D, optimum: Optimum) -> Optimum:

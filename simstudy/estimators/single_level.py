@@ -65,7 +65,7 @@ class SingleLevelFitter:
             else:
                 assert clusters is not None
                 n_clusters = len(clusters[0])
-                factor = 1.0 if clusters[2] is None else n_clusters / (n_clusters - 1.0)
+                factor = 1.0 if clusters[2] is None else np.divide(n_clusters, n_clusters - 1.0)
                 found[kind] = factor * sandwich(observed, self.likelihood.cluster_scores(best.params, *clusters))
         index = self.single.index
         spoken = index >= 0

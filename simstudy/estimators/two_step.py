@@ -12,6 +12,7 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimators.base import FitResult, Needs
+from simstudy.estimators.checks import judge_data, refuse_constraints
 from simstudy.estimators.equations import (
     Equation,
     combine,
@@ -73,7 +74,10 @@ class TwoStep:
         if not first and not second:
             return "the model has no outcome"
         most = max(len(equation.targets) for equation in first + second)
-        return "no more clusters than regressors" if layout.n_clusters <= most else None
+        spare = layout.n_obs - layout.n_clusters
+        if layout.n_clusters <= most or (first and spare <= max(len(equation.targets) for equation in first)):
+            return "no more clusters than regressors"
+        return refuse_constraints(model)
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedTwoStep:
         """Build the equations of both steps."""
@@ -116,7 +120,8 @@ class PreparedTwoStep:
         parts = [fit_level1(equation, statistics, reml=reml) for equation in self.first]
         shrinkage = self._shrinkage(statistics, reml) if self.second and self.options.means == "eb" else None
         parts += [fit_level2(equation, statistics, shrinkage) for equation in self.second]
-        return combine(self.model, parts, "expected")
+        within = self.options.centering == "cluster"
+        return judge_data(combine(self.model, parts, "expected"), statistics, within=within)
 
     def _shrinkage(self, statistics: TwoLevelStatistics, reml: bool) -> FloatArray:
         """Reliabilities tau^2 / (tau^2 + sigma^2 / n) (R, S, p) of predictors' cluster means; 1 elsewhere."""

@@ -86,6 +86,8 @@ class IncompleteLikelihood:
     structure : TwoLevelStructure
     """
 
+    exact_second_derivatives = False  # the observed information costs 2 q scores
+
     def __init__(self, structure: TwoLevelStructure) -> None:
         self.structure = structure
 

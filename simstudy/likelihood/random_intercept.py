@@ -18,6 +18,7 @@ import numpy as np
 from simstudy.arrays import BoolArray, FloatArray, IntArray, inverse_spd, matvec, transpose
 
 MAX_ITER = 60
+GRID = np.array([0.0, 0.05, 0.15, 0.4, 0.8, 1.4, 2.2, 3.2, 4.5])
 # A residual sum of squares below this share of the outcome's is rounding error: there is no residual variance.
 PERFECT_FIT = 1e-13
 
@@ -96,16 +97,17 @@ def fit_random_intercept(moments: Moments, *, reml: bool, tau_free: bool = True)
     """
     n_replicates = len(moments.within)
     nbar = float((moments.sizes * moments.counts).sum() / moments.counts.sum())
-    position = np.zeros(n_replicates)
-    slope, curvature, ok = _derivatives(moments, position, nbar, reml)
+    slope, curvature, ok = _derivatives(moments, np.zeros(n_replicates), nbar, reml)
     n_iter = np.zeros(n_replicates, dtype=np.int64)
     converged = ~ok | (slope >= 0)
     if not tau_free:
         converged[:] = True
+    position, low, high = _brackets(moments, converged, nbar, reml)
+    if not tau_free:
+        position = np.zeros(n_replicates)
+    converged = converged & ~(position > 0)
     active = np.flatnonzero(~converged)
-    low = np.zeros(len(active))
-    high = np.full(len(active), np.inf)
-    position[active] = _start(moments.select(active), nbar)
+    low, high = low[active], high[active]
     for _ in range(MAX_ITER):
         if not len(active):
             break
@@ -126,6 +128,47 @@ def fit_random_intercept(moments: Moments, *, reml: bool, tau_free: bool = True)
         active, low, high = active[~done], low[~done], high[~done]
     theta = np.expm1(position) / nbar
     return _finish(moments, theta, reml, n_iter, ok, converged)
+
+
+def _brackets(
+    moments: Moments, at_zero: BoolArray, nbar: float, reml: bool
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Start, lower and upper limit of the position for every replicate.
+
+    Balanced criteria are convex: where the slope at 0 is positive, 0 is the minimum. Unbalanced ones may have a second
+    minimum, so they are looked at on a grid.
+    """
+    n = len(at_zero)
+    start, low, high = np.zeros(n), np.zeros(n), np.full(n, np.inf)
+    rising = np.flatnonzero(~at_zero)
+    start[rising] = _start(moments.select(rising), nbar)
+    if len(moments.sizes) == 1:
+        return start, low, high
+    heights = np.stack([_criterion(moments, np.full(n, g), nbar, reml) for g in GRID])
+    best = np.argmin(heights, axis=0)
+    start_height = _criterion(moments, start, nbar, reml)
+    with np.errstate(invalid="ignore"):
+        better = (best > 0) & (heights[best, np.arange(n)] < start_height - 1e-9 * np.abs(start_height))
+    padded = np.append(GRID, np.inf)
+    start[better], low[better], high[better] = padded[best[better]], padded[best[better] - 1], padded[best[better] + 1]
+    return start, low, high
+
+
+def _criterion(moments: Moments, position: FloatArray, nbar: float, reml: bool) -> FloatArray:
+    """-2 log-likelihood without constants at log(1 + nbar theta)."""
+    n, j = moments.sizes, moments.counts
+    theta = np.expm1(position) / nbar
+    shrink = 1.0 / (1.0 + n * theta[:, None])
+    m0 = moments.combine(n * shrink, 1.0)
+    e, inner, ok = _regress(m0)
+    k = m0.shape[-1] - 1
+    with np.errstate(all="ignore"):
+        value = (float((n * j).sum()) - (k if reml else 0)) * np.log(_quadratic(m0, e)) - (j * np.log(shrink)).sum(
+            axis=-1
+        )
+        if reml:
+            value = value - np.linalg.slogdet(np.where(ok[:, None, None], inner, np.eye(k)))[1]
+    return np.where(ok & np.isfinite(value), value, np.inf)
 
 
 def _start(moments: Moments, nbar: float) -> FloatArray:

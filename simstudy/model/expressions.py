@@ -56,6 +56,16 @@ class Expression:
         walk(self.root)
         return tuple(found)
 
+    def rename(self, names: Mapping[str, str]) -> Expression:
+        """The expression with names replaced."""
+
+        def walk(node: Node) -> Node:
+            children = tuple(walk(child) for child in node.children)
+            name = names.get(node.name, node.name) if node.kind == "name" else node.name
+            return Node(node.kind, node.value, name, children)
+
+        return Expression(self.text, walk(self.root))
+
     def evaluate(self, values: Mapping[str, Value]) -> Value:
         """Evaluate with a value for every name; floating-point errors give NaN or infinity."""
         with np.errstate(all="ignore"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from simstudy.arrays import IntArray
 from simstudy.errors import ModelError, did_you_mean
 from simstudy.model.constraints import Constraint, build_constraints
-from simstudy.model.expressions import Expression
+from simstudy.model.expressions import CONSTANTS, Expression
 from simstudy.model.syntax import Statement
 
 LEVEL_NAMES = ("within", "between")
@@ -121,10 +121,10 @@ def path_name(level: str, lhs: str, op: str, rhs: str) -> str:
 def build_table(statements: Iterable[Statement], *, std_lv: bool = False) -> ParameterTable:
     """Turn statements into the full table, adding the defaults of lavaan's ``sem()`` with ``fixed.x = FALSE``.
 
-    Defaults a level: free residual variances; free variances and covariances of exogenous observed variables; free
-    covariances of exogenous latent variables and of pure outcomes; first loading fixed to 1 (or factor variances, with
-    ``std_lv``); free intercepts of observed variables at the between level, and at the within level for variables that
-    live there only.
+    Defaults a level: free residual variances (0 for the only indicator of a factor); free covariances of exogenous
+    observed predictors, of exogenous latent variables, and of pure outcomes; first loading fixed to 1 (or factor
+    variances, with ``std_lv``); free intercepts of observed variables at the between level, and at the within level
+    for variables that live there only.
 
     Raises
     ------
@@ -146,10 +146,15 @@ def build_table(statements: Iterable[Statement], *, std_lv: bool = False) -> Par
             continue
         rows.extend(_with_defaults(user, level, between_observed, std_lv))
     _check_names(rows, problems)
+    problems += [
+        f"model: the label '{name}' is the name of a constant; choose another"
+        for name in sorted({row.label for row in rows} | {s.lhs for s in statements if s.op == ":="})
+        if name in CONSTANTS
+    ]
     if problems:
         raise ModelError(problems)
-    rows, left = _impose_equalities(rows, [s for s in statements if s.op == "=="])
-    table = number_rows(rows, [s for s in statements if s.op == ":="])
+    rows, left, merged = _impose_equalities(rows, [s for s in statements if s.op == "=="])
+    table = number_rows(rows, [renamed(s, merged) for s in statements if s.op == ":="])
     return replace(table, constraints=build_constraints(left, table.names, table.constants)) if left else table
 
 
@@ -214,11 +219,12 @@ def _with_defaults(user: list[Parameter], level: str, between_observed: list[str
             for second in names[i + 1 :]:
                 add(first, "~~", second)
 
+    single = {row.rhs for row in user if row.op == "=~" and sum(r.op == "=~" and r.lhs == row.lhs for r in user) == 1}
     for name in observed:
-        add(name, "~~", name)
+        add(name, "~~", name, 0.0 if name in single else None)
     for name in latents:
         add(name, "~~", name, 1.0 if std_lv and name not in outcomes else None)
-    add_pairs([name for name in observed if name not in outcomes and name not in indicators])
+    add_pairs([name for name in observed if name in predictors and name not in outcomes and name not in indicators])
     add_pairs([name for name in latents if name not in outcomes and name not in indicators])
     add_pairs([n for n in [*latents, *observed] if n in outcomes and n not in predictors and n not in indicators])
     for name in observed:
@@ -229,8 +235,8 @@ def _with_defaults(user: list[Parameter], level: str, between_observed: list[str
 
 
 def _settle_loading(row: Parameter, user: list[Parameter], std_lv: bool) -> Parameter:
-    """The first indicator of a factor is its marker unless the user says otherwise."""
-    if row.op != "=~" or std_lv or row.free != -2 or row.label:
+    """The first indicator of a factor is its marker unless ``NA*`` frees it; a label alone does not."""
+    if row.op != "=~" or std_lv or row.free != -2:
         return row
     first = next(other for other in user if other.op == "=~" and other.lhs == row.lhs)
     return replace(row, free=-1, value=1.0) if row is first else row
@@ -253,10 +259,14 @@ def _check_names(rows: list[Parameter], problems: list[str]) -> None:
     )  # fmt: skip
 
 
-def _impose_equalities(rows: list[Parameter], constraints: list[Statement]) -> tuple[list[Parameter], list[Statement]]:
-    """Impose ``label == label`` and ``label == number``; return the other constraints."""
+def _impose_equalities(
+    rows: list[Parameter], constraints: list[Statement]
+) -> tuple[list[Parameter], list[Statement], dict[str, str]]:
+    """Impose ``label == label`` and ``label == number``; return what is left, and labels merged into others."""
     left_over: list[Statement] = []
-    for s in constraints:
+    merged: dict[str, str] = {}
+    for statement in constraints:
+        s = renamed(statement, merged)
         assert s.expression is not None
         assert s.right is not None
         labels = {row.label for row in rows if row.label}
@@ -269,12 +279,30 @@ def _impose_equalities(rows: list[Parameter], constraints: list[Statement]) -> t
         left, right = s.expression.root, s.right.root
         if left.kind == "name" and right.kind == "name":
             rows = [replace(row, label=left.name) if row.label == right.name else row for row in rows]
+            if left.name != right.name:
+                merged = {old: left.name if new == right.name else new for old, new in merged.items()}
+                merged[right.name] = left.name
         elif left.kind == "name" and not s.right.names:
             value = float(s.right.evaluate({}))
+            if any(row.label == left.name and row.free == -1 and row.value != value for row in rows):
+                raise ModelError(
+                    f"model line {s.line}: '{s.lhs} == {s.rhs}' contradicts another value of '{left.name}'"
+                )
             rows = [replace(row, free=-1, value=value) if row.label == left.name else row for row in rows]
         else:
             left_over.append(s)
-    return rows, left_over
+    return rows, [renamed(s, merged) for s in left_over], merged
+
+
+def renamed(statement: Statement, names: Mapping[str, str]) -> Statement:
+    """A ``:=`` or ``==`` statement with labels replaced."""
+    if not names:
+        return statement
+    return replace(
+        statement,
+        expression=statement.expression.rename(names) if statement.expression else None,
+        right=statement.right.rename(names) if statement.right else None,
+    )
 
 
 def number_rows(rows: list[Parameter], definitions: Sequence[Statement] = ()) -> ParameterTable:

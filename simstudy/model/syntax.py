@@ -78,13 +78,14 @@ def parse_syntax(text: str) -> tuple[Statement, ...]:
     statements: list[Statement] = []
     problems: list[str] = []
     level: str | None = None
-    for line, column, chunk in _chunks(text):
+    for chunk in _chunks(text):
+        header = re.fullmatch(r"(level|block|cluster)\s*:(?!=)\s*(.*)", chunk.text, flags=re.IGNORECASE)
         try:
-            header = re.fullmatch(r"(level|block|cluster)\s*:(?!=)\s*(.*)", chunk, flags=re.IGNORECASE)
             if header:
-                level = _level(header, line, column)
-                continue
-            statements.extend(_statement(chunk, level, line, column))
+                level = level or "within"  # so that what stands below an unknown level is no further problem
+                level = _level(header, chunk.where(0))
+            else:
+                statements.extend(_statement(chunk, level))
         except ModelError as error:
             problems.extend(error.problems)
     if problems:
@@ -94,83 +95,93 @@ def parse_syntax(text: str) -> tuple[Statement, ...]:
     return tuple(statements)
 
 
-def _chunks(text: str) -> list[tuple[int, int, str]]:
-    """Split into (line, column, text); a statement goes on after an operator at a line's end, or at a leading ``+``."""
-    chunks: list[tuple[int, int, str]] = []
-    pending: tuple[int, int, str] | None = None
+@dataclass(frozen=True)
+class _Chunk:
+    """A statement's text, and where its pieces stand: (first character, line, column)."""
+
+    text: str
+    marks: tuple[tuple[int, int, int], ...]
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Line and column of a character."""
+        start, line, column = next(mark for mark in reversed(self.marks) if mark[0] <= index)
+        return line, column + index - start
+
+    def where(self, index: int) -> str:
+        """Where a character stands, for messages."""
+        line, column = self.place(index)
+        return f"model line {line}, column {column}"
+
+    def join(self, other: _Chunk) -> _Chunk:
+        """The statement continued."""
+        shift = len(self.text) + 1
+        return _Chunk(f"{self.text} {other.text}", self.marks + tuple((a + shift, b, c) for a, b, c in other.marks))
+
+
+def _chunks(text: str) -> list[_Chunk]:
+    """Split into statements; one goes on after an operator at a line's end, or at a leading ``+``."""
+    chunks: list[_Chunk] = []
+    pending: _Chunk | None = None
     for number, raw in enumerate(text.splitlines(), start=1):
         code = re.split(r"[#!]", raw, maxsplit=1)[0]
         offset = 0
         for piece in code.split(";"):
-            start = offset + len(piece) - len(piece.lstrip()) + 1
+            column = offset + len(piece) - len(piece.lstrip()) + 1
             offset += len(piece) + 1
             body = piece.strip()
             if not body:
                 continue
+            chunk = _Chunk(body, ((0, number, column),))
             if pending is None and body.startswith("+") and chunks:
                 pending = chunks.pop()
             if pending is not None:
-                body_line, start, body = pending[0], pending[1], f"{pending[2]} {body}"
-            else:
-                body_line = number
+                chunk = pending.join(chunk)
             pending = None
             if re.search(r"(\+|\*|~|=|,)$", body):
-                pending = (body_line, start, body)
+                pending = chunk
             else:
-                chunks.append((body_line, start, body))
+                chunks.append(chunk)
     if pending is not None:
         chunks.append(pending)
     return chunks
 
 
-def _where(line: int, column: int) -> str:
-    return f"model line {line}, column {column}"
-
-
-def _level(header: re.Match[str], line: int, column: int) -> str:
+def _level(header: re.Match[str], where: str) -> str:
     keyword, value = header.group(1).lower(), header.group(2).strip().strip("\"'")
     if keyword != "level":
-        raise ModelError(
-            f"{_where(line, column)}: '{keyword}:' is not supported; write 'level: within' or 'level: between'"
-        )
+        raise ModelError(f"{where}: '{keyword}:' is not supported; write 'level: within' or 'level: between'")
     if value.lower() not in LEVELS:
         raise ModelError(
-            f"{_where(line, column)}: unknown level '{value}'; allowed: within, between, 1, 2"
-            f"{did_you_mean(value.lower(), LEVELS)}"
+            f"{where}: unknown level '{value}'; allowed: within, between, 1, 2{did_you_mean(value.lower(), LEVELS)}"
         )
     return LEVELS[value.lower()]
 
 
-def _statement(chunk: str, level: str | None, line: int, column: int) -> list[Statement]:
-    where = _where(line, column)
-    match = _OPERATOR.search(chunk)
+def _statement(chunk: _Chunk, level: str | None) -> list[Statement]:
+    where, text = chunk.where(0), chunk.text
+    line, column = chunk.place(0)
+    match = _OPERATOR.search(text)
     if match is None:
-        raise ModelError(f"{where}: no operator in '{chunk}'; expected one of =~  ~  ~~  :=  ==  or 'level: within'")
-    op, left, right = match.group(), chunk[: match.start()].strip(), chunk[match.end() :].strip()
+        raise ModelError(f"{where}: no operator in '{text}'; expected one of =~  ~  ~~  :=  ==  or 'level: within'")
+    op, left, right = match.group(), text[: match.start()].strip(), text[match.end() :].strip()
     if op in _REFUSED:
         raise ModelError(
             f"{where}: {_REFUSED[op]} are not supported" if op != "|~" else f"{where}: '|~' is not supported"
         )
-    right_column = column + match.end() + len(chunk[match.end() :]) - len(chunk[match.end() :].lstrip())
+    begin = match.end() + len(text[match.end() :]) - len(text[match.end() :].lstrip())
     if not left or not right:
-        raise ModelError(f"{where}: nothing stands {'before' if not left else 'after'} '{op}' in '{chunk}'")
+        raise ModelError(f"{where}: nothing stands {'before' if not left else 'after'} '{op}' in '{text}'")
     if op == ":=":
         if not _NAME.fullmatch(left):
             raise ModelError(f"{where}: '{left}' is not a name for a defined parameter")
-        expression = parse_expression(right, _where(line, right_column))
+        expression = parse_expression(right, chunk.where(begin))
         return [Statement(left, ":=", right, "", label=left, expression=expression, line=line, column=column)]
     if op == "==":
-        return [
-            Statement(
-                left, "==", right, "",
-                expression=parse_expression(left, where),
-                right=parse_expression(right, _where(line, right_column)),
-                line=line, column=column,
-            )
-        ]  # fmt: skip
+        first, second = parse_expression(left, where), parse_expression(right, chunk.where(begin))
+        return [Statement(left, "==", right, "", expression=first, right=second, line=line, column=column)]
     if level is None:
         raise ModelError(
-            f"{where}: '{chunk}' stands before any 'level:' line; write 'level: within' above the level-1 "
+            f"{where}: '{text}' stands before any 'level:' line; write 'level: within' above the level-1 "
             "equations and 'level: between' above the level-2 equations"
         )
     names = [name.strip() for name in left.split("+")]
@@ -178,13 +189,13 @@ def _statement(chunk: str, level: str | None, line: int, column: int) -> list[St
         if not _NAME.fullmatch(name):
             raise ModelError(f"{where}: '{name}' is not a variable name (left of '{op}')")
     statements: list[Statement] = []
-    for term, at in _terms(right, right_column):
-        statements.extend(_term(name, op, term, level, line, at) for name in names)
+    for term, at in _terms(right):
+        statements.extend(_term(name, op, term, level, *chunk.place(begin + at)) for name in names)
     return statements
 
 
-def _terms(text: str, column: int) -> list[tuple[str, int]]:
-    """Split at ``+`` outside parentheses; a sign directly after ``*`` or ``(`` is part of a number."""
+def _terms(text: str) -> list[tuple[str, int]]:
+    """Split at ``+`` outside parentheses, with each term's first character; a sign after ``*`` belongs to a number."""
     terms: list[tuple[str, int]] = []
     depth, begin = 0, 0
     for position, character in enumerate(text):
@@ -194,16 +205,16 @@ def _terms(text: str, column: int) -> list[tuple[str, int]]:
             depth -= 1
         elif character == "+" and depth == 0 and text[begin:position].strip():
             before = text[begin:position].rstrip()
-            if before.endswith("*") or re.search(r"\d[eE]$", before):
+            if before.endswith("*") or re.search(r"(?<![\w.])(\d+\.?\d*|\.\d+)[eE]$", before):
                 continue
             terms.append((text[begin:position], begin))
             begin = position + 1
     terms.append((text[begin:], begin))
-    return [(term.strip(), column + at + len(term) - len(term.lstrip())) for term, at in terms]
+    return [(term.strip(), at + len(term) - len(term.lstrip())) for term, at in terms]
 
 
 def _term(lhs: str, op: str, term: str, level: str, line: int, column: int) -> Statement:
-    where = _where(line, column)
+    where = f"model line {line}, column {column}"
     if not term:
         raise ModelError(f"{where}: a term is missing beside '+'")
     *modifiers, target = [part.strip() for part in term.split("*")]

@@ -14,6 +14,10 @@ triangular, independent entries, A_ii^2 ~ chi^2 with N - J - i + 1 degrees of fr
 manifold: (v, A) may be drawn alone, and the rows follow from them with an independent Q = Z chol(Z'Z)^-T of standard
 normals Z, E = Q (L A)'. With N - J < p1 the scatter is singular, and X itself is drawn.
 
+Other populations have no such shortcut: their rows are drawn (see `rows`), and statistics are those of the rows.
+Missing values are taken out of the rows of the complete data set, whose bits do not depend on them; there are no
+statistics then.
+
 Random numbers are addressed: stream 0 of a replicate holds the normals of v, then those of A, then its chi-squares;
 stream 1 holds Z. Each replicate draws its own, and everything after that is elementwise or a stacked product of small
 matrices, so that no bit of a replicate depends on the others of its batch.
@@ -21,62 +25,23 @@ matrices, so that no bit of a replicate depends on the others of its batch.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simstudy.arrays import FloatArray, cholesky, inverse
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics, from_cluster_means
+from simstudy.errors import DataError
+from simstudy.population.missing import remove
 from simstudy.population.population import Population
+from simstudy.population.psd import psd_factor
+from simstudy.population.rows import draw_rows, reduce_rows
+from simstudy.population.streams import ROWS, STATISTICS, Streams, generator
 
-STATISTICS, ROWS = 0, 1
-"""Streams of a replicate: what every drawing function uses, and what raw rows need beyond it."""
-
-
-def generator(seed: int, key: str, replicate: int, stream: int) -> np.random.Generator:
-    """The random numbers of one stream of one replicate.
-
-    Philox4x64 (Salmon et al. 2011) under a 128-bit key from SHA-256 of (seed, key), with the counter starting at
-    (0, 0, replicate, stream). A stream would have to use up 2^128 blocks to run into the next one, so streams of one
-    (seed, key) never overlap. Nothing is seeded in sequence: any replicate can be made alone, in any order.
-
-    Parameters
-    ----------
-    seed : int
-        Of the study.
-    key : str
-        Of the population.
-    replicate, stream : int
-        From 0, below 2^64.
-    """
-    return np.random.Generator(np.random.Philox(key=_philox_key(seed, key), counter=[0, 0, replicate, stream]))
-
-
-def _philox_key(seed: int, key: str) -> NDArray[np.uint64]:
-    digest = hashlib.sha256(f"simstudy draw 1:{seed}:{key}".encode()).digest()
-    return np.frombuffer(digest[:16], dtype="<u8").astype(np.uint64)
-
-
-class _Streams:
-    """`generator` for one replicate after another, a tenth of the price: one bit generator is moved about."""
-
-    def __init__(self, seed: int, key: str, stream: int) -> None:
-        self._bits = np.random.Philox(key=_philox_key(seed, key))
-        self._state = self._bits.state
-        self._counter = self._state["state"]["counter"]
-        self._counter[3] = stream
-        self._generator = np.random.Generator(self._bits)
-
-    def at(self, replicate: int) -> np.random.Generator:
-        """The generator, moved to the beginning of a replicate's stream."""
-        self._counter[2] = replicate
-        self._bits.state = self._state
-        return self._generator
+__all__ = ["draw_cluster_statistics", "draw_sample", "draw_statistics", "generator", "psd_factor"]
 
 
 @dataclass(frozen=True)
@@ -116,7 +81,15 @@ def draw_statistics(population: Population, seed: int, replicates: Sequence[int]
     -------
     TwoLevelStatistics
         Without cluster-wise quantities.
+
+    Raises
+    ------
+    DataError
+        If the population has missing values: statistics would not be sufficient. Draw rows (`draw_sample`).
     """
+    _refuse_missing(population)
+    if not population.normal:
+        return reduce_rows(population, seed, replicates, cluster_wise=False)
     base = _draw_base(population, seed, replicates)
     return _statistics(population, base, None)
 
@@ -126,6 +99,9 @@ def draw_cluster_statistics(population: Population, seed: int, replicates: Seque
 
     The parts that `draw_statistics` gives too are the same to the last bit.
     """
+    _refuse_missing(population)
+    if not population.normal:
+        return reduce_rows(population, seed, replicates, cluster_wise=True)
     base = _draw_base(population, seed, replicates)
     contrasts = _draw_contrasts(population, seed, replicates, base)
     layout, p1 = population.layout, contrasts.shape[-1]
@@ -139,7 +115,24 @@ def draw_cluster_statistics(population: Population, seed: int, replicates: Seque
 
 
 def draw_sample(population: Population, seed: int, replicates: Sequence[int]) -> Sample:
-    """Rows of the same data sets.
+    """Rows of the same data sets, with NaN for missing values."""
+    draw = _normal_rows if population.normal else draw_rows
+    sample = draw(population, seed, replicates)
+    if not population.has_missing:
+        return sample
+    return remove(sample, population.missing_rates, seed, population.data_key, replicates)
+
+
+def _refuse_missing(population: Population) -> None:
+    if population.has_missing:
+        raise DataError(
+            "the population has missing values, which statistics cannot express: draw rows with draw_sample, and fit "
+            "them by FIML or after listwise deletion (population.missing.listwise)"
+        )
+
+
+def _normal_rows(population: Population, seed: int, replicates: Sequence[int]) -> Sample:
+    """Rows of complete normal data sets.
 
     Contrasts e (n_j - 1 rows) of a cluster become deviations by the first n_j - 1 columns of the Householder
     reflection that takes the last unit vector to (1, ..., 1)' / sqrt(n_j): orthonormal and orthogonal to 1. With s the
@@ -192,7 +185,7 @@ def _draw_base(population: Population, seed: int, replicates: Sequence[int]) -> 
     n_normals = p * n_clusters + (p1 * (p1 - 1) // 2 if rank == p1 else df * p1)
     normals = np.empty((len(replicates), n_normals))
     squares = np.empty((len(replicates), p1))
-    streams = _Streams(seed, population.key, STATISTICS)
+    streams = Streams(seed, population.data_key, STATISTICS)
     freedom = [float(df - i) for i in range(p1)] if rank == p1 else []
     for r, replicate in enumerate(replicates):
         random = streams.at(replicate)
@@ -232,7 +225,7 @@ def _draw_contrasts(population: Population, seed: int, replicates: Sequence[int]
     if rank < p1:  # the factor is L X': Q is the identity
         return np.ascontiguousarray(base.factor.swapaxes(-1, -2))
     normals = np.empty((len(replicates), df, p1))
-    streams = _Streams(seed, population.key, ROWS)
+    streams = Streams(seed, population.data_key, ROWS)
     for r, replicate in enumerate(replicates):
         streams.at(replicate).standard_normal(out=normals[r])
     half = _inverse_half(normals)
@@ -257,23 +250,3 @@ def _blocks(layout: ClusterLayout, contrasts: FloatArray) -> list[tuple[int, int
         found.append((n, count, contrasts[:, first:last].reshape(len(contrasts), count, n - 1, contrasts.shape[-1])))
         first = last
     return found
-
-
-def psd_factor(a: FloatArray, tolerance: float = 1e-13) -> FloatArray:
-    """Lower triangular L (..., p, p) with L L' = a, for positive semidefinite matrices.
-
-    Cholesky's factor, where a pivot below ``tolerance`` times its diagonal element counts as zero and leaves a zero
-    column. In plain arithmetic: singular matrices (no between variance, a variable without residual) are the same case,
-    and there is no choice of sign or order that could differ between LAPACK libraries.
-    """
-    left = a.copy()
-    result = np.zeros_like(a)
-    scale = np.diagonal(a, axis1=-2, axis2=-1)
-    for k in range(a.shape[-1]):
-        pivot = left[..., k, k]
-        used = pivot > tolerance * scale[..., k]
-        root = np.sqrt(np.where(used, pivot, 1.0))
-        column = np.where(used[..., None], left[..., k:, k] / root[..., None], 0.0)
-        result[..., k:, k] = column
-        left[..., k:, k:] -= column[..., :, None] * column[..., None, :]
-    return result

@@ -1,8 +1,8 @@
-"""`Population`: the generating model, its parameter values, and how many clusters of which sizes are drawn."""
+"""`Population`: the generating model, its parameter values, the clusters, the distribution, and what is missing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +11,8 @@ from simstudy.arrays import FloatArray
 from simstudy.data.layout import ClusterLayout
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.distributions import NORMAL_POPULATION, Distribution, Shape
+from simstudy.population.missing import MissingRule, Rates, rates
 
 
 @dataclass(frozen=True)
@@ -51,18 +53,72 @@ class Population:
     key : str
         Address of its random numbers: a hash of everything that was asked for (not of numerically derived values), so
         that the same population has the same data in every design with the same seed.
+    distribution : Distribution
+        Of the deviations at each level; normal unless said otherwise.
+    missing : tuple of MissingRule
+        Which variables have missing values, and by what mechanism.
+    data_key : str
+        Address of the complete data, where it is not ``key``: the key of the same population without missing values,
+        so that both have the same data sets but for the values that are missing.
     """
 
     model: TwoLevelModel
     values: tuple[float, ...]
     layout: ClusterLayout
     key: str
+    distribution: Distribution = NORMAL_POPULATION
+    missing: tuple[MissingRule, ...] = ()
+    data_key: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.data_key:
+            object.__setattr__(self, "data_key", self.key)
 
     @cached_property
     def moments(self) -> Moments:
         """Population mu, Sigma_within, Sigma_between."""
         mu, within, between = TwoLevelStructure(self.model).moments(np.asarray(self.values))
         return Moments(self.model.level1, self.model.level2, mu, within, between)
+
+    @property
+    def normal(self) -> bool:
+        """Whether complete data are normal: statistics are then sufficient, and drawn directly."""
+        return self.distribution.normal
+
+    @property
+    def has_missing(self) -> bool:
+        """Whether values are missing: only rows can then be drawn."""
+        return any(rule.rate > 0.0 for rule in self.missing)
+
+    @property
+    def complete(self) -> Population:
+        """The same population, with the same data sets, before values are missing."""
+        return replace(self, key=self.data_key, missing=())
+
+    @cached_property
+    def shapes(self) -> tuple[Shape, Shape]:
+        """From standard normals to deviations within and between clusters.
+
+        Raises
+        ------
+        DesignError
+            If no distribution of the kind asked for has this population's moments.
+        """
+        m = self.moments
+        within = self.distribution.within.shape(m.level1, m.sigma_within, "within")
+        return within, self.distribution.between.shape(m.level1 + m.level2, m.sigma_between, "between")
+
+    @cached_property
+    def missing_rates(self) -> Rates:
+        """What is missing, as functions of what is observed.
+
+        Raises
+        ------
+        DesignError
+            If a rule names a variable that is not there, or that has missing values itself.
+        """
+        m = self.moments
+        return rates(self.missing, m.level1, m.level2, m.mu, m.sigma_within, m.sigma_between, self.layout)
 
     def truth(self, analysed: TwoLevelModel) -> FloatArray:
         """Population values (len(analysed.reported),) of what an analysed model estimates.
