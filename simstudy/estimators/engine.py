@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from simstudy.arrays import FloatArray, transpose
+from simstudy.arrays import FloatArray, dot, entries, transpose
 from simstudy.data.incomplete import IncompleteStatistics
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimators.inference import covariance
@@ -51,7 +51,9 @@ class Engine:
         """Sandwich covariance (R, q, q), and the scaling factor tr(H^-1 meat) / q (R,) of THEORY C11."""
         bread, meat = covariance(self.observed(params)), self.meat(params)
         product = np.matmul(bread, meat)
-        scaling = np.diagonal(product, axis1=-2, axis2=-1).sum(axis=-1) / params.shape[-1]
+        q = params.shape[-1]
+        diagonal = entries(product, np.arange(q), np.arange(q))
+        scaling = dot(diagonal, np.ones_like(diagonal)) / q
         return np.matmul(product, bread), scaling
 
 

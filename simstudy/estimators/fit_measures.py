@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import optimize, stats
 
-from simstudy.arrays import FloatArray
+from simstudy.arrays import FloatArray, dot, entries, submatrix
 from simstudy.estimators.base import Status
 from simstudy.estimators.engine import Engine
 from simstudy.estimators.scoring import Optimum
@@ -61,19 +62,24 @@ class Solved:
         return np.where(self.best.status == int(Status.OK), self.best.loglik, np.nan)
 
 
-def baseline_model(model: TwoLevelModel) -> TwoLevelModel:
-    """The independence model: means and variances of both levels, no covariances."""
+def baseline_model(model: TwoLevelModel, fixed: Mapping[str, Container[str]] | None = None) -> TwoLevelModel:
+    """The independence model: means and variances of both levels, no covariances.
+
+    ``fixed`` names each level's fixed x, whose covariances with each other are no part of the model and stay free.
+    """
 
     def block(level: str, names: tuple[str, ...]) -> list[str]:
         lines = [f"level: {level}", *(f"  {name} ~~ {name}" for name in names)]
-        return lines + [f"  {a} ~~ 0*{b}" for i, a in enumerate(names) for b in names[i + 1 :]]
+        free = (fixed or {}).get(level, ())
+        pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+        return lines + [f"  {a} ~~ {b}" if a in free and b in free else f"  {a} ~~ 0*{b}" for a, b in pairs]
 
     between = tuple(name for name in model.variables if name in model.observed("between"))
     return TwoLevelModel.from_syntax("\n".join(block("within", model.level1) + block("between", between)))
 
 
 def fit_measures(
-    model: Solved, unrestricted: Solved, baseline: Solved, *, n_obs: int, scaled: bool
+    model: Solved, unrestricted: Solved, baseline: Solved, *, n_obs: float | FloatArray, scaled: bool
 ) -> dict[str, FloatArray]:
     """All measures, (R,) each; NaN where a fit they need failed.
 
@@ -127,7 +133,7 @@ def _upper_tail(chisq: FloatArray, df: int) -> FloatArray:
 
 
 def _incremental(
-    chisq: FloatArray, df: int, baseline: FloatArray, df_baseline: int, n_obs: int
+    chisq: FloatArray, df: int, baseline: FloatArray, df_baseline: int, n_obs: float | FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """CFI, TLI and RMSEA (Bentler 1990; Tucker & Lewis 1973; Steiger 1990)."""
     excess = np.maximum(chisq - df, 0.0)
@@ -172,13 +178,14 @@ def srmr(model: Solved, unrestricted: Solved) -> tuple[FloatArray, FloatArray]:
     _, w0, b0 = model.structure.moments(model.params)
     _, w1, b1 = unrestricted.structure.moments(unrestricted.params)
     at = model.structure.between.positions
-    return _srmr(w1, w0), _srmr(b1[:, at[:, None], at], b0[:, at[:, None], at])
+    return _srmr(w1, w0), _srmr(submatrix(b1, at, at), submatrix(b0, at, at))
 
 
 def _srmr(sample: FloatArray, implied: FloatArray) -> FloatArray:
     residual = _correlation(sample) - _correlation(implied)
     row, column = np.tril_indices(sample.shape[-1])
-    result: FloatArray = np.sqrt((residual[:, row, column] ** 2).mean(axis=-1))
+    picked = entries(residual, row.astype(np.int64), column.astype(np.int64))
+    result: FloatArray = np.sqrt(dot(picked, picked) / len(row))
     return result
 
 

@@ -19,7 +19,7 @@ from simstudy.estimators.fit_measures import Solved, baseline_model, fit_measure
 from simstudy.estimators.inference import covariance
 from simstudy.estimators.registry import register
 from simstudy.estimators.scoring import Optimum
-from simstudy.estimators.solve import Holding, exogenous_moments, solve_model
+from simstudy.estimators.solve import Holding, exogenous_moments, exogenous_variables, hold, solve_model
 from simstudy.estimators.starts import starts_from_moments
 from simstudy.estimators.unrestricted import unrestricted_model
 from simstudy.model.implied import TwoLevelStructure
@@ -97,9 +97,10 @@ class PreparedMsem:
         self.options, self.model, self.layout = options, model, layout
         self.structure = TwoLevelStructure(model)
         self.unrestricted = TwoLevelStructure(unrestricted_model(model))
-        self.baseline = TwoLevelStructure(baseline_model(model)) if options.measures else None
+        self.fixed = exogenous_variables(model) if options.fixed_x else {}
+        self.baseline = TwoLevelStructure(baseline_model(model, self.fixed)) if options.measures else None
         self.variances = model.table.variance_indices
-        self.holding = Holding.of(model, fixed_x=options.fixed_x)
+        self.holding = Holding.of(model, self.fixed)
         self.closed_form = layout.balanced and options.missing == "listwise"
 
     @np.errstate(all="ignore")  # failures are statuses, not warnings
@@ -119,10 +120,10 @@ class PreparedMsem:
 
     def fit_incomplete(self, items: tuple[IncompleteStatistics, ...]) -> FitResult:
         """Fit data sets with missing values, reduced to patterns."""
-        n_obs = round(float(np.mean([item.count.sum() for item in items])))
+        n_obs = np.array([item.count.sum() for item in items])
         return self._fit(lambda structure: incomplete_engine(structure, items), n_obs)
 
-    def _fit(self, build, n_obs: int) -> FitResult:  # type: ignore[no-untyped-def]
+    def _fit(self, build, n_obs: float | FloatArray) -> FitResult:  # type: ignore[no-untyped-def]
         engine: Engine = build(self.structure)
         saturated: Solved | None = None
         starts: tuple[FloatArray, ...] = ()
@@ -167,19 +168,16 @@ class PreparedMsem:
             found[kind] = reduce_cov(cov)
         return found
 
-    def _measures(self, solved: Solved, saturated: Solved | None, build, n_obs: int) -> dict[str, FloatArray]:  # type: ignore[no-untyped-def]
+    def _measures(self, solved: Solved, saturated: Solved | None, build, n_obs: float | FloatArray) -> dict[str, FloatArray]:  # type: ignore[no-untyped-def]
         if self.baseline is None or saturated is None:
             return {}
         engine = build(self.baseline)
-        baseline = Solved(self.baseline, engine, engine.solve(), self.baseline.q)
-        held = len(self.holding.held)
-        return fit_measures(
-            solved,
-            replace(saturated, npar=saturated.npar - held),
-            replace(baseline, npar=baseline.npar - held),
-            n_obs=n_obs,
-            scaled="robust" in self.options.se,
-        )
+        holding = Holding.of(self.baseline.model, self.fixed)
+        anchor = exogenous_moments(holding, self.baseline, saturated) if self.fixed else None
+        baseline, _ = solve_model(self.baseline, engine, holding, anchor, (), bounds=False)
+        if self.fixed:
+            saturated = hold(saturated, Holding.of(self.unrestricted.model, self.fixed))
+        return fit_measures(solved, saturated, baseline, n_obs=n_obs, scaled="robust" in self.options.se)
 
     def admissible(self, params: FloatArray) -> BoolArray:
         """No negative variance, and Sigma_between positive semidefinite (R,)."""

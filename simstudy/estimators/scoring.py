@@ -22,7 +22,7 @@ D = TypeVar("D", bound=Selectable)
 
 TOLERANCE = 1e-12
 MAX_ITER = 60
-FALLBACK_MAX_ITER = 150
+FALLBACK_MAX_ITER = 400
 STUCK = 1e8
 
 
@@ -151,7 +151,7 @@ def _damped_step(information: FloatArray, score: FloatArray, damping: FloatArray
 
 
 def _next_damping(damping: FloatArray, accept: BoolArray, ratio: FloatArray) -> FloatArray:
-    shrunk = np.where(damping > 2e-3, damping / 5.0, 0.0)
+    shrunk = np.where(damping > 1e-6, damping / 5.0, 0.0)  # flat valleys want damping far below 1, not none
     good = np.where(ratio > 0.75, shrunk, np.where(ratio < 0.25, np.maximum(2.0 * damping, 0.3), damping))
     return np.where(accept, good, np.maximum(8.0 * damping, 0.3))
 

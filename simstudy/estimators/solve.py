@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from simstudy.arrays import FloatArray, IntArray, columns
+from simstudy.estimators.base import Status
 from simstudy.estimators.engine import Engine
 from simstudy.estimators.fit_measures import Solved
 from simstudy.estimators.reduction import Reduction, reduced_engine
 from simstudy.model.constraints import ConstraintSet
 from simstudy.model.implied import TwoLevelStructure
+from simstudy.model.parameters import LEVEL_NAMES
 from simstudy.model.twolevel import TwoLevelModel
 
 MAX_BOUND_ROUNDS = 10
@@ -40,24 +42,13 @@ class Holding:
     variances: IntArray
 
     @classmethod
-    def of(cls, model: TwoLevelModel, *, fixed_x: bool) -> Holding:
-        """Read a model's constraints and, with ``fixed_x``, its exogenous variables."""
+    def of(cls, model: TwoLevelModel, fixed: Mapping[str, frozenset[str]]) -> Holding:
+        """Read a model's constraints, and the moments of each level's fixed x (`exogenous_variables`)."""
         found: list[tuple[str, str, str, int]] = []
-        for level in ("within", "between") if fixed_x else ():
-            rows = model.table.at(level)
-            latents = model.latents(level)
-            caused = {row.lhs for row in rows if row.op == "~"} | {row.rhs for row in rows if row.op == "=~"}
-            linked = {
-                name
-                for row in rows
-                if row.op == "~~" and row.lhs != row.rhs and {row.lhs, row.rhs} & (caused | set(latents))
-                for name in (row.lhs, row.rhs)
-            }
-            causes = {row.rhs for row in rows if row.op == "~"}
-            x = {name for name in model.observed(level) if name not in caused | linked and name in causes}
+        for level, x in fixed.items():
             found += [
                 (level, row.lhs, row.rhs, row.free)
-                for row in rows
+                for row in model.table.at(level)
                 if row.free >= 0 and row.op in ("~~", "~1") and row.lhs in x and row.rhs in x | {""}
             ]
         table = model.table
@@ -78,6 +69,32 @@ class Holding:
     def plain(self) -> bool:
         """Whether every parameter is free."""
         return not len(self.held) and not self.constraints.constraints
+
+
+def exogenous_variables(model: TwoLevelModel) -> dict[str, frozenset[str]]:
+    """Observed predictors of each level without an equation, indicators or residual covariances of their own."""
+    found = {}
+    for level in LEVEL_NAMES:
+        rows = model.table.at(level)
+        caused = {row.lhs for row in rows if row.op == "~"} | {row.rhs for row in rows if row.op == "=~"}
+        inside = caused | set(model.latents(level))
+        linked = {
+            name
+            for row in rows
+            if row.op == "~~" and row.lhs != row.rhs and {row.lhs, row.rhs} & inside
+            for name in (row.lhs, row.rhs)
+        }
+        causes = {row.rhs for row in rows if row.op == "~"}
+        found[level] = frozenset(n for n in model.observed(level) if n in causes and n not in caused | linked)
+    return found
+
+
+def hold(solved: Solved, holding: Holding) -> Solved:
+    """A fit of all parameters seen as one of those that are not held, at the same values."""
+    reduction = holding.reduction()
+    best = replace(solved.best, params=columns(solved.best.params, reduction.free))
+    engine = reduced_engine(solved.engine, reduction, solved.best.params)
+    return Solved(solved.structure, engine, best, len(reduction.free), solved.best.params)
 
 
 def exogenous_moments(holding: Holding, structure: TwoLevelStructure, saturated: Solved | None) -> FloatArray:
@@ -143,6 +160,7 @@ def _bounded(
     """
     assert len(solved.params) == 1, "bounds are imposed on one data set at a time"
     active: set[int] = set()
+    settled = False
     seen: set[frozenset[int]] = set()
     for _ in range(MAX_BOUND_ROUNDS):
         params = solved.params[0]
@@ -150,6 +168,7 @@ def _bounded(
         score = engine.likelihood.evaluate(solved.params, engine.data).score[0]
         inwards = {i for i in active if score[i] > 1e-6}
         if not negative and not inwards:
+            settled = True
             break
         active = (active | negative) - (inwards if not negative else set())
         if frozenset(active) in seen:
@@ -161,4 +180,7 @@ def _bounded(
         start = solved.params.copy()
         start[:, index] = 0.0
         solved, expand = _solve_reduced(structure, engine, holding.reduction(index), held, (start,))
+    if not settled:  # the rounds went in a circle: no verdict
+        status = np.where(solved.best.status == int(Status.OK), int(Status.MAX_ITER), solved.best.status)
+        solved = replace(solved, best=replace(solved.best, status=status))
     return solved, expand

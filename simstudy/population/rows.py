@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -47,8 +48,9 @@ def reduce_rows(
     ] or [draw_rows(population, seed, replicates).statistics(cluster_wise=cluster_wise)]
     if len(parts) == 1:
         return parts[0]
-    arrays = [name for name, value in vars(parts[0]).items() if isinstance(value, np.ndarray)]
-    return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays})
+    names = [name for name, value in vars(parts[0]).items() if isinstance(value, np.ndarray)]
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return replace(parts[0], **arrays)
 
 
 def _last(values: FloatArray) -> FloatArray:

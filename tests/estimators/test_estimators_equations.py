@@ -262,6 +262,7 @@ def test_too_few_clusters_are_declined_with_the_reason(method, sizes, reason) ->
     assert registry.create(method).supports(MEDIATION, ClusterLayout.of(sizes)) == reason
 
 
+@pytest.mark.parametrize("method", registry.names())
 def test_constraints_are_imposed_or_declined(method) -> None:
     tied = TwoLevelModel.from_syntax("level: within\n y ~ a*x\nlevel: between\n y ~ b*x + c*z\n b + c == 1")
     estimator = registry.create(
