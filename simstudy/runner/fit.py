@@ -204,7 +204,7 @@ def batch_size(study: Study, cell: Cell, needs: Needs) -> int:
     layout, model = cell.population.layout, study.model
     p, q = len(model.variables), len(model.names)
     numbers = 8 * q * q + (4 * p * p + 2 * q) * len(layout.distinct) + p * layout.n_clusters
-    if needs != "statistics":
+    if needs != "statistics" or not cell.population.normal:
         numbers += 2 * p * layout.n_obs + p * p * layout.n_clusters
     if study.montecarlo:
         numbers += 3 * study.intervals.draws * (q + len(model.estimands.used))

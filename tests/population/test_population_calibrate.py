@@ -207,10 +207,9 @@ def test_covariances_that_contradict_each_other() -> None:
 
 
 def test_negative_variance_given() -> None:
-    text = messages(CONTEXTUAL, SLOPES | {"between: y ~~ y": -0.1}, 1.0, {"x": 0.1})
-    assert "not determined" in text  # the within variance of y: no icc for y
-    text = messages(CONTEXTUAL, SLOPES | {"between: y ~~ y": -0.1}, 1.0, 0.1)
-    assert "between level: the (residual) variance of 'y' is -0.1; allowed: at least 0" in text
+    for icc in ({"x": 0.1}, 0.1):  # without an icc of y, its within variance follows from the total variance
+        text = messages(CONTEXTUAL, SLOPES | {"between: y ~~ y": -0.1}, 1.0, icc)
+        assert "between level: the (residual) variance of 'y' is -0.1; allowed: at least 0" in text
 
 
 @pytest.mark.parametrize(
@@ -263,3 +262,103 @@ def test_all_problems_at_once() -> None:
 def test_a_value_equal_to_the_fixed_one_is_no_contradiction() -> None:
     syntax = "level: within\n y ~ 0.5*x\nlevel: between\n y ~ bb*x\n"
     assert calibrate(model_of(syntax), {"bb": 0.1, "within: y ~ x": 0.5}, 1.0, 0.2)
+
+
+# ---- latent variables -----------------------------------------------------------------------------------------------
+
+CFA = """
+level: within
+  f1 =~ y1 + l2*y2 + l3*y3
+  f2 =~ y4 + l5*y5 + l6*y6
+  f1 ~~ c12*f2
+level: between
+  fb =~ y1 + l2*y2 + l3*y3 + k4*y4 + k5*y5 + k6*y6
+"""
+LOADINGS = {"l2": 0.8, "l3": 1.1, "l5": 0.9, "l6": 1.0, "k4": 1.0, "k5": 0.9, "k6": 1.1, "c12": 0.2}
+FACTORS = {"within: f1 ~~ f1": 0.5, "within: f2 ~~ f2": 0.4, "between: fb ~~ fb": 0.12}
+
+
+def test_items_of_a_two_level_factor_model() -> None:
+    """Residual variances by hand: (1 - icc) v - l^2 psi within, icc v - l^2 psi between; a loading on both levels."""
+    model = model_of(CFA)
+    values = calibrate(model, LOADINGS | FACTORS, 1.0, {f"y{k}": 0.2 for k in range(1, 7)})
+    found = dict(zip(model.names, values, strict=True))
+    assert found["within: y2 ~~ y2"] == pytest.approx(0.8 - 0.64 * 0.5, rel=1e-13)
+    assert found["between: y2 ~~ y2"] == pytest.approx(0.2 - 0.64 * 0.12, rel=1e-13)
+    assert found["within: y5 ~~ y5"] == pytest.approx(0.8 - 0.81 * 0.4, rel=1e-13)
+    m = moments(model, values)
+    assert m.icc() == pytest.approx({f"y{k}": 0.2 for k in range(1, 7)})
+    assert m.sigma_within[1, 4] == pytest.approx(0.8 * 0.2 * 0.9)
+    assert m.sigma_between[1, 4] == pytest.approx(0.8 * 0.12 * 0.9)
+
+
+def test_factors_of_variance_1() -> None:
+    """std_lv: all loadings are given, the factors' variances are fixed."""
+    model = TwoLevelModel.from_syntax(CFA.replace("+ l2*y2 + l3*y3 + k4", "+ k2*y2 + k3*y3 + k4"), std_lv=True)
+    loadings = LOADINGS | {"k2": 0.3, "k3": 0.3, "k4": 0.3, "k5": 0.3, "k6": 0.3, "l2": 0.6, "l3": 0.7, "l5": 0.8}
+    by_path = {"within: f1 =~ y1": 0.7, "within: f2 =~ y4": 0.7, "between: fb =~ y1": 0.4, "l6": 0.5}
+    m = moments(model, calibrate(model, loadings | by_path, 1.0, 0.2))
+    assert m.icc() == pytest.approx({f"y{k}": 0.2 for k in range(1, 7)})
+    assert m.sigma_between[0, 1] == pytest.approx(0.4 * 0.3)
+    text = messages_of(model, loadings, 1.0, 0.2)
+    assert "no value is given for 'within: f1 =~ y1'" in text
+    assert "variance" not in text
+
+
+def test_latent_paths_of_one_name_at_both_levels() -> None:
+    syntax = "level: within\n f =~ y1 + l*y2 + l*y3\n f ~ b*x\nlevel: between\n f =~ y1 + l*y2 + l*y3\n f ~ g*w\n x~~x"
+    values = {"l": 1.0, "b": 0.3, "g": 0.3, "within: f ~~ f": 0.3, "between: f ~~ f": 0.05}
+    model = model_of(syntax)
+    m = moments(model, calibrate(model, values, 1.0, 0.2))
+    total = np.diag(m.sigma_between)[:4] + np.diag(m.sigma_within)
+    np.testing.assert_allclose(total, 1.0, rtol=1e-13)
+    assert m.sigma_within[0, 1] == pytest.approx(0.3 + 0.09 * 0.8)
+    text = messages(syntax, {k: v for k, v in values.items() if "f ~~ f" not in k}, 1.0, 0.2)
+    assert "'within: f ~~ f' (latent variables have no icc: give their residual variances)" in text
+
+
+def test_a_factor_in_the_table_of_variances() -> None:
+    text = messages(CFA, LOADINGS | FACTORS, {"fb": 1.0}, {"f1": 0.2})
+    assert "variance: 'fb' is a latent variable: give its variance as 'between: fb ~~ fb'" in text
+    assert "icc: 'f1' is a latent variable: give its variance as 'within: f1 ~~ f1'" in text
+
+
+def test_impossible_items_name_loading_and_factor() -> None:
+    text = messages(CFA, LOADINGS | FACTORS | {"between: fb ~~ fb": 0.19}, 1.0, 0.2)
+    assert "impossible between variance of 'y3'" in text
+    assert "alone explain 0.2299" in text
+    assert "icc of 'y3' of at least 0.23 (with variance 1), or a smaller |l3| or variance of 'fb'" in text
+    text = messages(CFA, LOADINGS | FACTORS | {"c12": 0.9}, 1.0, 0.2)
+    assert "within level: the (residual) covariance of 'f1' and 'f2' is 0.9" in text
+
+
+def test_without_an_icc_the_other_level_makes_up_the_total() -> None:
+    """No residual variance between clusters, as under strong factorial invariance across clusters."""
+    syntax = CFA + "  y1 ~~ 0*y1\n  y2 ~~ 0*y2\n"
+    model = model_of(syntax)
+    icc = {f"y{k}": 0.2 for k in range(3, 7)}
+    m = moments(model, calibrate(model, LOADINGS | FACTORS, 1.0, icc))
+    np.testing.assert_allclose(np.diag(m.sigma_within) + np.diag(m.sigma_between), 1.0, rtol=1e-13)
+    assert m.icc()["y2"] == pytest.approx(0.64 * 0.12)
+    with pytest.raises(DesignError, match=r"'y2': 0.2 is asked for, but the residual variances given or fixed"):
+        calibrate(model, LOADINGS | FACTORS, 1.0, icc | {"y1": 0.12, "y2": 0.2})
+    text = messages(syntax, LOADINGS | FACTORS, {"y1": 0.5, **{f"y{k}": 1.0 for k in range(2, 7)}}, icc)
+    assert "impossible within variance of 'y1': variance 0.5 makes it 0.5" in text
+    assert "a variance of 'y1' of at least 0.62" in text
+
+
+def test_constraints_are_solved_or_checked() -> None:
+    syntax = CFA + "l3 == l2^2 + 0.1\n"
+    model = model_of(syntax)
+    given = {key: value for key, value in (LOADINGS | FACTORS).items() if key != "l3"}
+    found = dict(zip(model.names, calibrate(model, given, 1.0, 0.2), strict=True))
+    assert found["l3"] == pytest.approx(0.74, rel=1e-14)
+    calibrate(model, given | {"l3": 0.74}, 1.0, 0.2)
+    text = messages(syntax, given | {"l3": 1.1}, 1.0, 0.2)
+    assert "the model's constraint 'l3 == l2^2 + 0.1' does not hold: its sides are 1.1 and 0.74" in text
+
+
+def messages_of(model: TwoLevelModel, *args: object) -> str:
+    with pytest.raises(DesignError) as caught:
+        calibrate(model, *args)  # type: ignore[arg-type]
+    return "\n".join(caught.value.problems)
