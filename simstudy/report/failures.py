@@ -41,7 +41,7 @@ def failure_lines(view: View) -> list[Line]:
     affected = counts[(counts["failed"] > 0) | (counts["inadmissible"] > 0)]
     if len(affected) <= MAX_ROWS:
         return [Line(title, "bold"), *_by_cell(view, affected, statuses).lines()]
-    note = f"  by method; {len(affected)} pairs of cell and method are affected (cells=[...] shows them cell by cell)"
+    note = f"  by method; {len(affected)} pairs of cell and method are affected (--cell K shows them cell by cell)"
     return [Line(title, "bold"), *_by_method(view, counts, statuses).lines(), Line(note, "dim")]
 
 

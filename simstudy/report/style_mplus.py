@@ -34,7 +34,7 @@ def mplus_lines(view: View) -> list[Line]:
     if shown < len(blocks):
         last = blocks[shown - 1]
         rest = f"{len(blocks) - shown} of {len(blocks)} blocks, all after cell {last[0]}, {last[1]}, SE {last[2]}"
-        notes.append(f"{rest} (cells=[...] shows the cells you name)")
+        notes.append(f"{rest} (--cell K shows the cells you name)")
     if notes:
         text = f"Not shown: {'; '.join(notes)}; the CSV file has every number."
         lines += [*(Line(line, "dim") for line in wrapped(text, view.width)), Line("")]

@@ -75,11 +75,11 @@ def _body(view: View) -> tuple[list[Line], list[str]]:
             notes.append(f"Columns left out to fit {view.width} characters: {names}; a wider terminal has them.")
         return lines, notes
     if len(view.parameters) * (len(view.cells) + 5) <= MAX_LINES:
-        notes.append("Only bias and coverage are shown; cells=[...] gives every measure of the cells you name.")
+        notes.append("Only bias and coverage are shown; --cell K gives every measure of a cell.")
         return _compact(view), notes
     notes.append(
         f"{len(view.cells)} cells x {len(view.parameters)} parameters are too many to list: ranges over cells are "
-        "shown. cells=[...] or parameters=[...] gives every measure of those."
+        "shown. --cell K or --parameter NAME gives every measure of those."
     )
     if len(view.parameters) > OVERVIEW_PARAMETERS:
         notes.append(f"Only the first {OVERVIEW_PARAMETERS} of {len(view.parameters)} parameters are shown.")

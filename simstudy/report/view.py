@@ -191,10 +191,10 @@ def make_view(
     left_out = []
     if len(chosen) < len(all_parameters):
         left_out.append(
-            f"{len(all_parameters) - len(chosen)} of {len(all_parameters)} parameters (parameters=['*'] shows all)"
+            f"{len(all_parameters) - len(chosen)} of {len(all_parameters)} parameters (--parameter '*' shows all)"
         )
     if len(shown) < len(all_cells):
-        left_out.append(f"{len(all_cells) - len(shown)} of {len(all_cells)} cells (cells=None shows all)")
+        left_out.append(f"{len(all_cells) - len(shown)} of {len(all_cells)} cells (without --cell all are shown)")
     return View(
         study_name=study_name,
         replications=replications,

@@ -156,7 +156,7 @@ def test_an_undefined_number_is_a_dash() -> None:
 def test_default_shows_labelled_and_defined_parameters_and_says_so() -> None:
     printed = text(study())
     assert "within: y ~~ y, truth" not in printed
-    assert "Not shown: 1 of 3 parameters (parameters=['*'] shows all)" in printed
+    assert "Not shown: 1 of 3 parameters (--parameter '*' shows all)" in printed
     assert "within: y ~~ y, truth 1" in text(study(), parameters=["*"])
     assert "Not shown: 1 of 2 cells" in text(study(), cells=[0], parameters=["*"])
     assert key_parameters(["within: a ~ b", "between: a ~ b"]) == ["within: a ~ b", "between: a ~ b"]
@@ -168,7 +168,7 @@ def test_many_cells_are_shown_as_bias_and_coverage() -> None:
     assert len(printed.splitlines()) < 150
     assert "bb (between): bias and coverage" in printed
     assert printed.count("MCSE <=") == 2
-    assert "cells=[...] gives every measure" in printed
+    assert "--cell K gives every measure" in printed
     assert "Cell 7: n_clusters" in text(tables, cells=[7])
     bound = next(line for line in printed.splitlines() if line.startswith("MCSE <="))
     performance = tables[0]
