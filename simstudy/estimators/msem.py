@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -19,13 +20,14 @@ from simstudy.estimators.fit_measures import Solved, baseline_model, fit_measure
 from simstudy.estimators.inference import covariance
 from simstudy.estimators.registry import register
 from simstudy.estimators.scoring import Optimum
-from simstudy.estimators.solve import Holding, exogenous_moments, exogenous_variables, hold, solve_model
+from simstudy.estimators.solve import Expander, Holding, exogenous_moments, exogenous_variables, hold, solve_model
 from simstudy.estimators.starts import starts_from_moments
 from simstudy.estimators.unrestricted import unrestricted_model
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 
 SeKind = Literal["expected", "observed", "robust"]
+Build = Callable[[TwoLevelStructure], Engine]
 
 
 @register
@@ -123,7 +125,7 @@ class PreparedMsem:
         n_obs = np.array([item.count.sum() for item in items])
         return self._fit(lambda structure: incomplete_engine(structure, items), n_obs)
 
-    def _fit(self, build, n_obs: float | FloatArray) -> FitResult:  # type: ignore[no-untyped-def]
+    def _fit(self, build: Build, n_obs: float | FloatArray) -> FitResult:
         engine: Engine = build(self.structure)
         saturated: Solved | None = None
         starts: tuple[FloatArray, ...] = ()
@@ -132,7 +134,7 @@ class PreparedMsem:
             saturated = Solved(self.unrestricted, unrestricted, unrestricted.solve(), self.unrestricted.q)
             starts = (self._better_start(saturated, engine),)
         anchor = exogenous_moments(self.holding, self.structure, saturated) if self.options.fixed_x else None
-        solved, reduce_cov = solve_model(
+        solved, expand = solve_model(
             self.structure, engine, self.holding, anchor, starts, bounds=self.options.bounds == "variances"
         )
         best = solved.best
@@ -141,7 +143,7 @@ class PreparedMsem:
         result = FitResult(
             labels=self.model.names,
             estimate=solved.params,
-            covariance=self._covariances(solved, best, reduce_cov),
+            covariance=self._covariances(solved, best, expand),
             status=best.status,
             admissible=self.admissible(solved.params),
             n_iter=best.n_iter,
@@ -156,7 +158,7 @@ class PreparedMsem:
         better = starts_from_moments(self.structure, *self.unrestricted.moments(saturated.best.params))
         return np.where(ok[:, None], better, engine.starts[0])
 
-    def _covariances(self, solved: Solved, best: Optimum, reduce_cov) -> dict[str, FloatArray]:  # type: ignore[no-untyped-def]
+    def _covariances(self, solved: Solved, best: Optimum, expand: Expander) -> dict[str, FloatArray]:
         found: dict[str, FloatArray] = {}
         for kind in self.options.se:
             if kind == "expected":
@@ -165,10 +167,12 @@ class PreparedMsem:
                 cov = covariance(solved.engine.observed(best.params))
             else:
                 cov, _ = solved.engine.robust(best.params)
-            found[kind] = reduce_cov(cov)
+            found[kind] = expand(cov)
         return found
 
-    def _measures(self, solved: Solved, saturated: Solved | None, build, n_obs: float | FloatArray) -> dict[str, FloatArray]:  # type: ignore[no-untyped-def]
+    def _measures(
+        self, solved: Solved, saturated: Solved | None, build: Build, n_obs: float | FloatArray
+    ) -> dict[str, FloatArray]:
         if self.baseline is None or saturated is None:
             return {}
         engine = build(self.baseline)

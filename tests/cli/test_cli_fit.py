@@ -13,13 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from simstudy.analysis import fit as fit_module
-from simstudy.cli import app, command
+from simstudy.cli import app
 from simstudy.commands import fit as command_module
 from simstudy.estimators import registry
 from simstudy.estimators.base import Status
-
-if not any((entry.name or entry.callback.__name__) == "fit" for entry in app.registered_commands):
-    command(command_module.fit)
 
 MODEL = """level: within
   y ~ bw*m
