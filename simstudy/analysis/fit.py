@@ -311,15 +311,16 @@ def _report(
     measures = {name: float(value[0]) for name, value in result.measures.items()}
     measures.setdefault("loglik", float(result.loglik[0]))
     measures.setdefault("npar", float(np.sum(~np.isnan(estimate[:q]) & free)))
+    n_obs = int((~np.isnan(sample.rows[0])).any(axis=1).sum())  # rows with any level-1 value count
     if "chisq" in measures:
-        ci = rmsea_interval(measures["chisq"], int(np.nan_to_num(measures["df"])), sample.layout.n_obs)
+        ci = rmsea_interval(measures["chisq"], int(np.nan_to_num(measures["df"])), n_obs)
         measures["rmsea_ci_lower"], measures["rmsea_ci_upper"] = ci
     patterns = {tuple(row) for row in np.unique(~np.isnan(sample.rows[0]), axis=0).tolist()}
     return Fit(
         model=model,
         estimator=context.method.name,
         options=asked,
-        n_obs=sample.layout.n_obs,
+        n_obs=n_obs,
         n_clusters=sample.layout.n_clusters,
         sizes=sample.layout.sizes,
         n_patterns=len(patterns),

@@ -99,6 +99,9 @@ def likelihood_ratio_test(restricted: Fit, full: Fit) -> Test:
         full.model.variables
     ):
         raise EstimatorError("the models were fitted to different data")
+    h0, h1 = restricted.measures.get("unrestricted_loglik", np.nan), full.measures.get("unrestricted_loglik", np.nan)
+    if np.isfinite([h0, h1]).all() and abs(h0 - h1) > 1e-6 * (1.0 + abs(h1)):
+        raise EstimatorError("the models were fitted to different data: their unrestricted log-likelihoods differ")
     q0, q1 = restricted.measures["npar"], full.measures["npar"]
     df = int(q1 - q0)
     if df <= 0:

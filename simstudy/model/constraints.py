@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from simstudy.arrays import FloatArray, IntArray
+from simstudy.arrays import FloatArray, IntArray, inverse
 from simstudy.errors import ModelError
 from simstudy.model.expressions import Expression
 from simstudy.model.syntax import Statement
@@ -74,31 +74,56 @@ class ConstraintSet:
 
     def fill(self, params: FloatArray) -> FloatArray:
         """Parameters (..., q) with the dependent ones computed from the others."""
-        params = params.copy()
         with np.errstate(all="ignore"):
-            for c in self.constraints:
-                env = self._environment(params)
-                at_zero = c.gap({**env, c.dependent: np.zeros(params.shape[:-1])})
-                at_one = c.gap({**env, c.dependent: np.ones(params.shape[:-1])})
-                params[..., c.index] = -at_zero / (at_one - at_zero)
-        return params
+            return self._fill(params, len(self.constraints))
+
+    def _fill(self, params: FloatArray, count: int) -> FloatArray:
+        """Solve the first ``count`` constraints, the last of them first.
+
+        A constraint is affine in its dependent label once the ones before it hold, so two trial values give its root.
+        """
+        if not count:
+            return params
+        c, earlier = self.constraints[count - 1], self.constraints[: count - 1]
+        linked = any(c.dependent in other.names for other in earlier)
+        gaps = []
+        for trial in (0.0, 1.0):
+            tried = params.copy()
+            tried[..., c.index] = trial
+            if linked:
+                tried = self._fill(tried, count - 1)
+            gaps.append(c.gap(self._environment(tried)))
+        if not linked:  # the ones before do not use it, and it may use them
+            params = self._fill(params, count - 1)
+            gaps = []
+            for trial in (0.0, 1.0):
+                tried = params.copy()
+                tried[..., c.index] = trial
+                gaps.append(c.gap(self._environment(tried)))
+        solved = params.copy()
+        solved[..., c.index] = -gaps[0] / (gaps[1] - gaps[0])
+        return self._fill(solved, count - 1) if linked else solved
 
     def jacobian(self, params: FloatArray, free: IntArray) -> FloatArray:
-        """Derivatives (..., q, len(free)) of all parameters with respect to the free ones."""
-        q = len(self.names)
+        """Derivatives (..., q, len(free)) of all parameters with respect to the free ones.
+
+        By the implicit function theorem, from the derivatives of the constraints at parameters that satisfy them.
+        """
+        q, m = len(self.names), len(self.constraints)
         result = np.zeros((*params.shape[:-1], q, len(free)))
         result[..., free, np.arange(len(free))] = 1.0
+        if not m:
+            return result
         place = {name: i for i, name in enumerate(self.names)}
+        slopes = np.zeros((*params.shape[:-1], m, q))
         with np.errstate(all="ignore"):
-            for c in self.constraints:
-                slopes = c.slopes(self._environment(params))
-                own = np.broadcast_to(slopes.pop(c.dependent), params.shape[:-1])
-                row = np.zeros((*params.shape[:-1], len(free)))
-                for name, slope in slopes.items():
+            env = self._environment(params)
+            for k, c in enumerate(self.constraints):
+                for name, slope in c.slopes(env).items():
                     if name in place:
-                        weight = np.broadcast_to(slope, params.shape[:-1]) / own
-                        row = row - weight[..., None] * result[..., place[name], :]
-                result[..., c.index, :] = row
+                        slopes[..., k, place[name]] = slope
+            own, _ = inverse(np.ascontiguousarray(slopes[..., self.dependent]))
+            result[..., self.dependent, :] = -np.matmul(own, np.ascontiguousarray(slopes[..., free]))
         return result
 
 
@@ -125,29 +150,34 @@ def build_constraints(
         candidates.sort(key=lambda n: (n in used_before, n not in (s.lhs, s.rhs)))
         for name in candidates:
             constraint = Constraint(f"{s.lhs} == {s.rhs}", s.expression, s.right, name, list(names).index(name))
-            if name not in used_before and _affine(constraint, constants):
+            if _affine((*chosen, constraint), names, constants):
                 chosen.append(constraint)
                 break
         else:
             if not candidates:
                 raise ModelError(f"{where} constrains no parameter that is still free")
             raise ModelError(
-                f"{where} cannot be solved for one of its parameters; it must be linear in a label that no other "
-                "constraint uses before it"
+                f"{where} cannot be solved for one of its parameters: it must be linear in one of them, given the "
+                "constraints before it"
             )
     return tuple(chosen)
 
 
-def _affine(constraint: Constraint, constants: Mapping[str, float]) -> bool:
-    """Whether left - right is affine, and not constant, in the dependent label (checked at fixed points)."""
+def _affine(constraints: tuple[Constraint, ...], names: Sequence[str], constants: Mapping[str, float]) -> bool:
+    """Whether the last constraint is affine, and not constant, in its dependent label once the others hold."""
+    last = constraints[-1]
+    others = ConstraintSet(tuple(names), constants, constraints[:-1])
     for trial in range(3):
-        env: dict[str, Any] = dict(constants)
-        env.update({name: 0.37 + 0.61 * trial + 0.23 * k for k, name in enumerate(constraint.names)})
-        values = [float(constraint.gap({**env, constraint.dependent: x})) for x in (0.3, 0.9, 1.5)]
+        values = []
+        for x in (0.3, 0.9, 1.5):
+            params = 0.37 + 0.61 * trial + 0.23 * np.arange(len(names), dtype=np.float64)
+            params[last.index] = x
+            params = others.fill(params)
+            values.append(float(last.gap({**constants, **dict(zip(names, params.tolist(), strict=True))})))
         if not np.isfinite(values).all():
             return False
         bend = values[0] - 2.0 * values[1] + values[2]
         slope = values[2] - values[0]
-        if abs(bend) > 1e-9 * (1.0 + max(abs(v) for v in values)) or abs(slope) < 1e-12:
+        if abs(bend) > 1e-9 * (1.0 + max(abs(v) for v in values)) or abs(slope) < 1e-9:
             return False
     return True

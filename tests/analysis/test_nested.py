@@ -177,7 +177,6 @@ def test_messages_of_likelihood_ratio_tests_that_cannot_be_made(mediation) -> No
         likelihood_ratio_test(other, mediation)
 
 
-@pytest.mark.xfail(strict=True, reason="data count as the same by their sizes and variables alone")
 def test_other_values_in_clusters_of_the_same_sizes_are_different_data(mediation) -> None:
     text = (REFERENCE / "iii_m111_unb_eq" / "model.lav").read_text()
     data = frame("iii_m111_unb_eq")

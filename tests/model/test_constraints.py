@@ -136,8 +136,7 @@ def test_chains_are_filled_in_order() -> None:
     ("text", "line", "message"),
     [
         ("aw*aw == 4", FIRST, "'aw*aw == 4' cannot be solved for one of its parameters"),
-        ("exp(aw) == exp(ab)", FIRST, "must be linear in a label"),
-        ("aw == 2*ab\nab == 2*aw", FIRST + 1, "no other constraint uses before it"),
+        ("exp(aw) == exp(ab)", FIRST, "must be linear in one of them"),
         ("aw + ab == 1\n\naw + ab == 1", FIRST + 2, "cannot be solved"),
         ("aw == 2*ab\nab == 2*bw\nbw == 2*aw", FIRST + 2, "constrains no parameter that is still free"),
         ("1 == 1", FIRST, "constrains no parameter that is still free"),
@@ -159,7 +158,6 @@ def test_a_label_set_equal_to_another_can_still_be_named(text) -> None:
     model(f"aw == ab\n{text}")
 
 
-@pytest.mark.xfail(strict=True, reason="constraints are solved one by one, in the order written")
 def test_linear_constraints_that_share_their_labels() -> None:
     table = model("aw + ab == 0.7\naw - ab == 0.1").table
     constraints = ConstraintSet(table.names, table.constants, table.constraints)
