@@ -59,6 +59,18 @@ class TwoLevelStatistics:
         """Whether cluster-wise quantities are there."""
         return self.cluster_means is not None and self.cluster_scatter is not None
 
+    def clusters(self) -> tuple[FloatArray, FloatArray]:
+        """Cluster means (R, J, p) and within scatter (R, J, p1, p1).
+
+        Raises
+        ------
+        DataError
+            If they were not kept.
+        """
+        if self.cluster_means is None or self.cluster_scatter is None:
+            raise DataError("robust standard errors need cluster-wise statistics; these are sums over clusters")
+        return self.cluster_means, self.cluster_scatter
+
     def select(self, replicates: IntArray | slice) -> TwoLevelStatistics:
         """The statistics of some of the replicates."""
         return replace(

@@ -85,7 +85,7 @@ class PreparedAggregated:
         )
         clusters = None
         if "robust" in self.options.se:
-            assert statistics.cluster_means is not None
-            clusters = (np.ones(self.layout.n_clusters), columns(statistics.cluster_means, c), None)
+            means, _ = statistics.clusters()
+            clusters = (np.ones(self.layout.n_clusters), columns(means, c), None)
         result = self.fitter.fit(Data(mean, scatter), self.options.se, clusters)
         return judge_data(result, statistics, within=False)

@@ -96,9 +96,7 @@ class PreparedDisaggregated:
         return judge_data(result, statistics, within=False)
 
     def _clusters(self, statistics: TwoLevelStatistics, p1: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-        assert statistics.cluster_means is not None
-        assert statistics.cluster_scatter is not None
-        means = statistics.cluster_means
+        means, within = statistics.clusters()
         scatter = np.zeros((*means.shape, means.shape[-1]))
-        scatter[..., :p1, :p1] = statistics.cluster_scatter
+        scatter[..., :p1, :p1] = within
         return np.asarray(self.layout.sizes, dtype=float), means, scatter

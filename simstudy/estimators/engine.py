@@ -63,9 +63,7 @@ def complete_engine(structure: TwoLevelStructure, statistics: TwoLevelStatistics
     likelihood = TwoLevelLikelihood(structure, layout.distinct, layout.counts)
 
     def meat(params: FloatArray) -> FloatArray:
-        assert statistics.cluster_means is not None, "cluster-wise statistics are needed"
-        assert statistics.cluster_scatter is not None, "cluster-wise statistics are needed"
-        scores = likelihood.cluster_scores(params, statistics.cluster_means, statistics.cluster_scatter, layout.group)
+        scores = likelihood.cluster_scores(params, *statistics.clusters(), layout.group)
         result: FloatArray = np.matmul(transpose(scores), scores)
         return result
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.metadata
+import warnings
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -107,6 +108,10 @@ def create(name: str, options: Mapping[str, Any] | None = None) -> Estimator:
 def _load_entry_points() -> None:
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         if point.name not in _REGISTRY:
-            cls = point.load()
-            check_class(cls, f"entry point '{point.name}'")
+            try:
+                cls = point.load()
+                check_class(cls, f"entry point '{point.name}'")
+            except Exception as error:  # somebody else's package must not break the methods that work
+                warnings.warn(f"method '{point.name}' cannot be loaded: {type(error).__name__}: {error}", stacklevel=2)
+                continue
             _REGISTRY.setdefault(point.name, cls)

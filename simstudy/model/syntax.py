@@ -24,6 +24,7 @@ _REFUSED = {
     ">": "inequality constraints (>)",
 }
 _OPERATOR = re.compile(r"~\*~|\|~|<~|:=|==|=~|~~|~|\||<|>")
+_HEADER = re.compile(r"(level|block|cluster)\s*:(?!=)\s*(.*)", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z_.][\w.]*")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
@@ -79,7 +80,7 @@ def parse_syntax(text: str) -> tuple[Statement, ...]:
     problems: list[str] = []
     level: str | None = None
     for chunk in _chunks(text):
-        header = re.fullmatch(r"(level|block|cluster)\s*:(?!=)\s*(.*)", chunk.text, flags=re.IGNORECASE)
+        header = _HEADER.fullmatch(chunk.text)
         try:
             if header:
                 level = level or "within"  # so that what stands below an unknown level is no further problem
@@ -134,7 +135,9 @@ def _chunks(text: str) -> list[_Chunk]:
             chunk = _Chunk(body, ((0, number, column),))
             if pending is None and body.startswith("+") and chunks:
                 pending = chunks.pop()
-            if pending is not None:
+            if pending is not None and _HEADER.fullmatch(body):
+                chunks.append(pending)  # it ends in an operator, which its own message says
+            elif pending is not None:
                 chunk = pending.join(chunk)
             pending = None
             if re.search(r"(\+|\*|~|=|,)$", body):
@@ -215,7 +218,7 @@ def _terms(text: str) -> list[tuple[str, int]]:
 
 def _term(lhs: str, op: str, term: str, level: str, line: int, column: int) -> Statement:
     where = f"model line {line}, column {column}"
-    if not term:
+    if not term or term.startswith("+"):
         raise ModelError(f"{where}: a term is missing beside '+'")
     *modifiers, target = [part.strip() for part in term.split("*")]
     label, fixed, start, freed, slope = "", None, None, False, ""
