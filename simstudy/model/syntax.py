@@ -218,7 +218,7 @@ def _terms(text: str) -> list[tuple[str, int]]:
 
 def _term(lhs: str, op: str, term: str, level: str, line: int, column: int) -> Statement:
     where = f"model line {line}, column {column}"
-    if not term or term.startswith("+"):
+    if not term or re.match(r"\+(?!\s*[\d.])", term):
         raise ModelError(f"{where}: a term is missing beside '+'")
     *modifiers, target = [part.strip() for part in term.split("*")]
     label, fixed, start, freed, slope = "", None, None, False, ""

@@ -102,7 +102,14 @@ def test_constraints_are_solved_for_a_label_they_are_affine_in(text, dependent) 
 
 @pytest.mark.parametrize(
     "text",
-    ["aw == 2*ab", "aw*bw == ab*bb", "aw == exp(ab)\ncw == aw*cb", "aw == 2*ab\nbw == 3*aw\ncb == aw + bw"],
+    [
+        "aw == 2*ab",
+        "aw*bw == ab*bb",
+        "aw == exp(ab)\ncw == aw*cb",
+        "aw == 2*ab\nbw == 3*aw\ncb == aw + bw",
+        "aw*bw == ab*bb\naw + ab == 1",
+        "aw - cw == 2*ab\naw + ab == 1\nbb + 2*cw == aw*bw",
+    ],
 )
 def test_derivatives_of_dependent_parameters(text) -> None:
     """The implicit function theorem against central differences of ``fill``."""
@@ -235,6 +242,13 @@ NONLINEAR = {
     "aw + ab == 1": lambda p: [p["aw"] + p["ab"] - 1],
     "cw == exp(cb) - 0.9": lambda p: [p["cw"] - np.exp(p["cb"]) + 0.9],
     "bw == aw^2 + cb\ncw == bw*aw": lambda p: [p["bw"] - p["aw"] ** 2 - p["cb"], p["cw"] - p["bw"] * p["aw"]],
+    # the second is solved given the first, which uses its label
+    "aw*bw == ab*bb\naw + ab == 1": lambda p: [p["aw"] * p["bw"] - p["ab"] * p["bb"], p["aw"] + p["ab"] - 1],
+    "aw - cw == 2*ab\naw + ab == 1\nbb + 2*cw == aw*bw": lambda p: [
+        p["aw"] - p["cw"] - 2 * p["ab"],
+        p["aw"] + p["ab"] - 1,
+        p["bb"] + 2 * p["cw"] - p["aw"] * p["bw"],
+    ],
 }
 
 
