@@ -69,6 +69,17 @@ def fit(
         Path | None, typer.Option("--json", metavar="FILE", help="Write everything to this JSON file.")
     ] = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the parameters to this CSV file.")] = None,
+    level_fit: Annotated[bool, typer.Option("--level-fit", help="Fit of each level's structure on its own.")] = False,
+    wald: Annotated[
+        str | None,
+        typer.Option(metavar="EQUATIONS", help="Wald test, such as 'bb == bw; ind == 0'.", show_default=False),
+    ] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write factor scores: FILE-between.csv, FILE-within.csv.", show_default=False
+        ),
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw the path diagram: .svg, .png or .pdf.")
     ] = None,
@@ -102,6 +113,7 @@ def fit(
     else:
         extra = _extra(one, standardized=standardized, r_squared=rsquare, residuals=residuals)
         print_fit(console, one, cluster=cluster, **extra)
+        _further(one, level_fit=level_fit, wald=wald, scores=scores)
     _write(fits, extra, json_file, csv)
     if plot is not None:
         from simstudy.report.diagram import path_diagram, save_diagram
@@ -110,6 +122,29 @@ def fit(
         _say(f"written: {save_diagram(path_diagram(drawn), plot)}")
     if _failed(fits):
         raise typer.Exit(NOT_CONVERGED)
+
+
+def _further(fit: Fit, *, level_fit: bool, wald: str | None, scores: Path | None) -> None:
+    """Print or write what was asked for beyond the summary."""
+    if level_fit:
+        from simstudy.analysis.derived import level_fit as fit_by_level
+
+        print("\nFit of one level, the other unrestricted:\n")
+        print(fit_by_level(fit).to_string(index=False, float_format=lambda x: f"{x:.3f}", na_rep=""))
+    if wald is not None:
+        from simstudy.analysis.nested import wald_test
+
+        test = wald_test(fit, wald)
+        print(f"\nWald test of {wald}: chi-square {test.statistic:.3f}, df {test.df}, p {test.pvalue:.4f}")
+    if scores is not None:
+        from simstudy.analysis.scores import factor_scores
+
+        found = factor_scores(fit)
+        stem = scores.with_suffix("")
+        for level, table in (("between", found.between), ("within", found.within)):
+            target = stem.with_name(f"{stem.name}-{level}.csv")
+            table.to_csv(target, index=False)
+            _say(f"written: {target}")
 
 
 def _failed(fits: Mapping[str, Fit]) -> bool:

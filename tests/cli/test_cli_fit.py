@@ -347,3 +347,28 @@ def test_help_names_every_option():
     )
     for name in named.split():
         assert f"--{name} " in text
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Model and data files."""
+    (tmp_path / "model.lav").write_text(MODEL, encoding="utf-8")
+    school_data().to_csv(tmp_path / "data.csv", index=False)
+    return tmp_path
+
+
+def test_level_fit_wald_test_and_scores(written):
+    options = ["--level-fit", "--wald", "bb == bw; ind == 0", "--scores", written / "eb.csv"]
+    done = simstudy(written / "model.lav", written / "data.csv", "--cluster", "school", *options)
+    assert done.exit_code == 0
+    assert "Fit of one level, the other unrestricted" in done.output
+    assert re.search(r"Wald test of bb == bw; ind == 0: chi-square \d+\.\d{3}, df 2, p [01]\.\d{4}", done.output)
+    between, within = (pd.read_csv(written / f"eb-{level}.csv") for level in ("between", "within"))
+    assert (len(between), len(within)) == (50, 300)
+    assert {"cluster", "y", "y_se", "m"} <= set(between.columns)
+
+
+def test_a_wald_test_of_an_unknown_label_is_refused(written):
+    done = simstudy(written / "model.lav", written / "data.csv", "--cluster", "school", "--wald", "bb == bww")
+    assert done.exit_code == 2
+    assert "unknown parameter 'bww' (did you mean 'bw'?)" in done.output
