@@ -7,6 +7,8 @@ only stacked (per-matrix) routines and elementwise operations are used.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,38 +31,29 @@ def _blank(a: FloatArray, ok: BoolArray) -> FloatArray:
 
 def cholesky(a: FloatArray) -> tuple[FloatArray, BoolArray]:
     """Lower Cholesky factors of ``a`` (..., p, p); ``ok`` is False where a matrix is not positive definite."""
-    a, ok = _finite(a)
-    try:
-        return _blank(np.asarray(np.linalg.cholesky(a), dtype=np.float64), ok), ok
-    except np.linalg.LinAlgError:
-        pass
-    flat = a.reshape(-1, *a.shape[-2:])
-    good = np.ones(len(flat), dtype=bool)
-    for i, matrix in enumerate(flat):
-        try:
-            np.linalg.cholesky(matrix)
-        except np.linalg.LinAlgError:
-            good[i] = False
-    ok = ok & good.reshape(ok.shape)
-    return _blank(np.linalg.cholesky(np.where(ok[..., None, None], a, np.eye(a.shape[-1]))), ok), ok
+    return _guarded(np.linalg.cholesky, a)
 
 
 def inverse(a: FloatArray) -> tuple[FloatArray, BoolArray]:
     """Inverses of general square matrices; ``ok`` is False where a matrix is exactly singular or not finite."""
+    return _guarded(np.linalg.inv, a)
+
+
+def _guarded(function: Callable[..., FloatArray], a: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """Apply a routine that raises for the whole stack when one matrix fails; find the culprits only then."""
     a, ok = _finite(a)
     try:
-        return _blank(np.asarray(np.linalg.inv(a), dtype=np.float64), ok), ok
+        return _blank(np.asarray(function(a), dtype=np.float64), ok), ok
     except np.linalg.LinAlgError:
         pass
-    flat = a.reshape(-1, *a.shape[-2:])
-    good = np.ones(len(flat), dtype=bool)
-    for i, matrix in enumerate(flat):
+    good = np.ones(ok.size, dtype=bool)
+    for i, matrix in enumerate(a.reshape(-1, *a.shape[-2:])):
         try:
-            np.linalg.inv(matrix)
+            function(matrix)
         except np.linalg.LinAlgError:
             good[i] = False
     ok = ok & good.reshape(ok.shape)
-    return _blank(np.linalg.inv(np.where(ok[..., None, None], a, np.eye(a.shape[-1]))), ok), ok
+    return _blank(function(np.where(ok[..., None, None], a, np.eye(a.shape[-1]))), ok), ok
 
 
 def eigh(a: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:

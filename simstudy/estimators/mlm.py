@@ -30,23 +30,12 @@ def unsupported(model: TwoLevelModel, layout: ClusterLayout, *, centred: bool) -
     return refuse_constraints(model)
 
 
-@register
 @dataclass(frozen=True)
-class Mlm:
-    """Random-intercept models with predictors as they are: one conflated slope, reported for both levels.
+class RandomIntercepts:
+    """What the two methods of this file share."""
 
-    Attributes
-    ----------
-    likelihood : str
-        ``reml`` (restricted) or ``ml``.
-    """
-
-    name: ClassVar[str] = "mlm"
-    title: ClassVar[str] = "random-intercept models, predictors uncentred"
-    reference: ClassVar[str] = "Raudenbush & Bryk (2002, ch. 5); Krull & MacKinnon (2001)"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
-    can: ClassVar[str] = "level-1 outcomes with predictors of both levels; SEs that respect the clusters"
-    cannot: ClassVar[str] = "separate within from between effects; level-2 outcomes; residual covariances"
+    centred: ClassVar[bool]
 
     likelihood: Literal["reml", "ml"] = "reml"
 
@@ -62,16 +51,35 @@ class Mlm:
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """There must be a level-1 outcome, and no label across equations."""
-        return unsupported(model, layout, centred=False)
+        return unsupported(model, layout, centred=self.centred)
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedRegressions:
         """Build the equations."""
-        return PreparedRegressions(model, centred=False, reml=self.likelihood == "reml")
+        return PreparedRegressions(model, centred=self.centred, reml=self.likelihood == "reml")
 
 
 @register
 @dataclass(frozen=True)
-class MlmCentered:
+class Mlm(RandomIntercepts):
+    """Random-intercept models with predictors as they are: one conflated slope, reported for both levels.
+
+    Attributes
+    ----------
+    likelihood : str
+        ``reml`` (restricted) or ``ml``.
+    """
+
+    name: ClassVar[str] = "mlm"
+    title: ClassVar[str] = "random-intercept models, predictors uncentred"
+    reference: ClassVar[str] = "Raudenbush & Bryk (2002, ch. 5); Krull & MacKinnon (2001)"
+    can: ClassVar[str] = "level-1 outcomes with predictors of both levels; SEs that respect the clusters"
+    cannot: ClassVar[str] = "separate within from between effects; level-2 outcomes; residual covariances"
+    centred: ClassVar[bool] = False
+
+
+@register
+@dataclass(frozen=True)
+class MlmCentered(RandomIntercepts):
     """Random-intercept models with cluster-mean-centred predictors plus manifest cluster means.
 
     The within slope is unbiased; the between slope is that of observed cluster means, which contain within noise.
@@ -85,29 +93,9 @@ class MlmCentered:
     name: ClassVar[str] = "mlm_centered"
     title: ClassVar[str] = "random-intercept models, predictors centred, cluster means added"
     reference: ClassVar[str] = "Zhang, Zyphur & Preacher (2009); Lüdtke et al. (2008) on its bias"
-    levels: ClassVar[tuple[str, ...]] = ("within", "between")
     can: ClassVar[str] = "separate within and between effects of level-1 outcomes"
     cannot: ClassVar[str] = "take sampling error out of cluster means; level-2 outcomes; residual covariances"
-
-    likelihood: Literal["reml", "ml"] = "reml"
-
-    @property
-    def needs(self) -> Needs:
-        """Sums suffice."""
-        return "statistics"
-
-    @property
-    def se_kinds(self) -> tuple[str, ...]:
-        """Model-based SEs."""
-        return ("expected",)
-
-    def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
-        """There must be a level-1 outcome, and no label across equations."""
-        return unsupported(model, layout, centred=True)
-
-    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedRegressions:
-        """Build the equations."""
-        return PreparedRegressions(model, centred=True, reml=self.likelihood == "reml")
+    centred: ClassVar[bool] = True
 
 
 class PreparedRegressions:
