@@ -262,7 +262,11 @@ def replay(
     _print_table(found.facts.rename_axis("fit").reset_index(), left=1)
     if found.error:
         print(found.error)
-    print("identical, bit for bit" if found.identical else "DIFFERENT: see the manifest for the versions that made it")
+    if found.identical:
+        print("identical, bit for bit")
+    else:
+        why = f"versions have changed: {found.changes}" if found.changes else "the versions are the same"
+        print(f"DIFFERENT, by {found.largest:.1g} at most (relative); {why}")
     if not found.identical:
         raise typer.Exit(FAILED)
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from threadpoolctl import threadpool_info
+
 from simstudy.design import Design
 from simstudy.errors import StoreError
 from simstudy.runner.files import write_bytes
@@ -73,7 +75,17 @@ def current_versions() -> dict[str, str]:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             found[package] = "not installed"
+    found["linear algebra"] = linear_algebra()
     return found
+
+
+def linear_algebra() -> str:
+    """The BLAS in use and the kind of processor its kernels are for: last digits depend on it."""
+    libraries = [entry for entry in threadpool_info() if entry.get("user_api") == "blas"]
+    if not libraries:
+        return "unknown"
+    first = min(libraries, key=lambda entry: "numpy" not in str(entry.get("filepath")))  # SciPy has one of its own
+    return " ".join(str(first.get(key, "")) for key in ("internal_api", "version", "architecture")).strip()
 
 
 def version_changes(manifest: Manifest, now: Mapping[str, str]) -> str:

@@ -13,6 +13,7 @@ from simstudy.design import Cell, Design, parse_design
 from simstudy.errors import StoreError, did_you_mean
 from simstudy.population.draw import draw_sample
 from simstudy.runner.fit import Study, fit_block
+from simstudy.runner.manifest import current_versions, version_changes
 from simstudy.runner.parts import DamagedPartError
 from simstudy.runner.rows import fit_table, replicate_table
 from simstudy.runner.tables import by_cell, read_cell, read_folder
@@ -38,6 +39,10 @@ class Replay:
         Everything is the same to the last bit.
     error : str
         Error and traceback of the method, if it stopped with one.
+    largest : float
+        Largest difference between a number stored and made again, relative to the larger of it and 1e-8.
+    changes : str
+        What differs between the versions that began the folder and these; empty if nothing does.
     """
 
     cell: int
@@ -47,6 +52,8 @@ class Replay:
     facts: pd.DataFrame
     identical: bool
     error: str = ""
+    largest: float = 0.0
+    changes: str = ""
 
 
 def find_cell(design: Design, number: int) -> Cell:
@@ -124,7 +131,18 @@ def replay(root: Path, cell: int, replicate: int, estimator: str) -> Replay:
     same &= all(_equal(table[name], table[f"{name}_again"]) for name in NUMBERS)
     same &= facts["stored"].tolist()[:3] == facts["again"].tolist()[:3]
     same &= _equal(facts.loc[["loglik"], "stored"], facts.loc[["loglik"], "again"])
-    return Replay(cell, replicate, estimator, table, facts, same, "\n".join(f.traceback for f in failures))
+    changes = version_changes(folder.manifest, current_versions())
+    error = "\n".join(f.traceback for f in failures)
+    return Replay(cell, replicate, estimator, table, facts, same, error, _largest_difference(table), changes)
+
+
+def _largest_difference(table: pd.DataFrame) -> float:
+    found = [0.0]
+    for name in NUMBERS:
+        x, y = (table[column].to_numpy(dtype=np.float64) for column in (name, f"{name}_again"))
+        both = np.isfinite(x) & np.isfinite(y)
+        found += (np.abs(x - y)[both] / np.maximum(np.abs(x[both]), 1e-8)).tolist()
+    return max(found)
 
 
 def _select(table: pd.DataFrame, estimator: str, replicate: int, columns: list[str] | None = None) -> pd.DataFrame:
