@@ -38,6 +38,8 @@ ESTIMATE, ESTIMATE_FIXED_X = 1e-7, 5e-7
 # Expected information is that of the point before the last step, within 1e-6 SE; lavaan's Hessian is a difference of
 # analytic gradients, good to about 1e-7 where between variances are negative (xi_heywood_1).
 SE = 1e-6
+# The same on the ridge of xi_heywood_1 with x held, where the curvature is smallest: 1e-6 measured, 5e-4 allowed.
+SE_HELD = 1e-5
 # Sums of 1e3 to 1e4 terms of order 1: 1e-12 relative, far below the 1e-6 (absolute) that counts.
 LOGLIK = 1e-11
 # lavaan's unrestricted model is the EM's end after polishing: 4e-10 to 5e-8 below the maximum, relative to 1e3 to 1e4.
@@ -184,7 +186,7 @@ def test_estimates_and_standard_errors_are_lavaans(case, fixed_x, kind, differen
             continue  # see test_lavaans_robust_ses_of_a_variable_exogenous_at_one_level_leave_out_its_scores
         if kind == "expected" and case.startswith("xii_"):
             continue  # see test_lavaans_expected_information_ignores_missing_values
-        differences(row_name, f"se {kind}", own.se, row[SE_KEYS[kind]], SE, what)
+        differences(row_name, f"se {kind}", own.se, row[SE_KEYS[kind]], SE_HELD if held else SE, what)
     assert compared == int(found.parameters["free"].sum())
 
 
