@@ -55,7 +55,12 @@ def test_restricted_model(layout) -> None:
         np.testing.assert_allclose(found.estimate[r], params, atol=1e-5)
 
 
-@pytest.mark.parametrize("replicate", [9, 11])
+FLAT = pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="known limit: at a slope of 27 the valley is too flat"
+)
+
+
+@pytest.mark.parametrize("replicate", [9, 11, pytest.param(21, marks=FLAT)])
 def test_maxima_at_the_end_of_flat_valleys_are_found(replicate) -> None:
     """60 clusters of 10, ICC .05: a proper maximum with a positive definite information exists (slope up to 27)."""
     sample = draw(RESTRICTED, ClusterLayout.of([10] * 60), 64, seed=3, icc=0.05).select(np.array([replicate]))
