@@ -1,4 +1,4 @@
-"""The public Python calls: everything that a command does."""
+"""Studies: run, analyse, look at, replay, draw."""
 
 from __future__ import annotations
 
