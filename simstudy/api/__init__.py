@@ -1,5 +1,6 @@
 """The public Python calls: everything that a command does."""
 
+from simstudy.api.factors import factor_effects
 from simstudy.api.study import (
     Replay,
     Results,
@@ -29,6 +30,7 @@ __all__ = [
     "StudyStatus",
     "analyse",
     "default_folder",
+    "factor_effects",
     "figure_parameters",
     "list_estimators",
     "merge",

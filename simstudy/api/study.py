@@ -319,7 +319,7 @@ def plot(folder: str | Path, parameters: Sequence[str] | None = None) -> list[Pa
     parameters : sequence of str, optional
         By default the study's ``:=`` parameters, or else its labelled ones, at most four.
     """
-    return plot_results(_up_to_date(Path(folder)), parameters)
+    return plot_results(up_to_date(Path(folder)), parameters)
 
 
 def plot_results(found: Results, parameters: Sequence[str] | None = None) -> list[Path]:
@@ -344,7 +344,7 @@ def figure_parameters(performance: pd.DataFrame) -> list[str]:
     return (defined or key_parameters(rows["parameter"].tolist()))[:MAX_FIGURE_PARAMETERS]
 
 
-def _up_to_date(root: Path) -> Results:
+def up_to_date(root: Path) -> Results:
     """Results from ``performance.parquet`` if no part is newer, otherwise analysed."""
     saved = root / f"{PERFORMANCE}.parquet"
     try:
