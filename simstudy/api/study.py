@@ -219,7 +219,7 @@ def _analyse(root: Path) -> tuple[Results, list[DamagedPartError]]:
     for rows in iterate_cells(folder, damaged):
         summaries.append(
             summarise_cell(
-                rows.replicates,
+                rows.parts(),
                 rows.fits,
                 folder.truth[folder.truth["cell"] == rows.cell],
                 estimators=folder.methods,

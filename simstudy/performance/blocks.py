@@ -62,23 +62,23 @@ class Numbers:
     lower: FloatArray
     upper: FloatArray
 
-    def only(self, keep: BoolArray | IntArray) -> Numbers:
-        """Choose replicates, or blank: `keep` (k, R) tells which stay."""
-        stays = keep.T
-        return Numbers(*(np.where(stays, x, np.nan) for x in (self.estimate, self.se, self.lower, self.upper)))
-
-    def take(self, params: IntArray) -> Numbers:
-        """Choose parameters."""
-        return Numbers(*(x[:, params] for x in (self.estimate, self.se, self.lower, self.upper)))
+    def only(self, keep: BoolArray) -> Numbers:
+        """Blank replicates: `keep` (k, R) tells which stay."""
+        return Numbers(*(np.where(keep.T, x, np.nan) for x in (self.estimate, self.se, self.lower, self.upper)))
 
 
-def with_limits(estimate: FloatArray, se: FloatArray, lower: FloatArray, upper: FloatArray, level: float) -> Numbers:
+def with_limits(
+    estimate: FloatArray, se: FloatArray, lower: FloatArray | None, upper: FloatArray | None, level: float
+) -> Numbers:
     """Fill Wald limits in, estimate -+ z SE, where there are none; nothing counts without an estimate."""
     z = float(ndtri(0.5 * (1.0 + level)))
     with np.errstate(over="ignore", invalid="ignore"):
+        wald_lower, wald_upper = estimate - z * se, estimate + z * se
+    if lower is None or upper is None:
+        lower, upper = wald_lower, wald_upper
+    else:
         wald = np.isnan(lower) | np.isnan(upper)
-        lower = np.where(wald, estimate - z * se, lower)
-        upper = np.where(wald, estimate + z * se, upper)
+        lower, upper = np.where(wald, wald_lower, lower), np.where(wald, wald_upper, upper)
     missing = ~np.isfinite(estimate)
     se, lower, upper = (np.where(missing, np.nan, x) for x in (se, lower, upper))
     return Numbers(estimate, se, lower, upper)
@@ -176,29 +176,43 @@ def _unrecorded(arrays: CellArrays, method: int, n_attempted: int | None) -> int
 
 @dataclass(frozen=True)
 class Group:
-    """Numbers of one method and kind of SE, and the parameters for which the table has rows."""
+    """One pair of method and kind of SE, and the parameters for which the table has rows.
 
+    Its numbers are put together when they are asked for: only those of the pair at work are in memory.
+    """
+
+    arrays: CellArrays
+    place: int
+    level: float
     method: int
     se_kind: str
     params: IntArray
-    numbers: Numbers
+
+    def numbers(self, params: IntArray) -> Numbers:
+        """Numbers of some parameters, (R, k)."""
+        estimate = self.arrays.estimate[self.method][params].T
+        if self.place < 0:
+            nothing = np.full_like(estimate, np.nan)
+            return Numbers(estimate, nothing, nothing, nothing)
+        lower, upper = (None if x is None else x[params].T for x in self._limits())
+        return with_limits(estimate, self.arrays.se[self.place][params].T, lower, upper, self.level)
+
+    def _limits(self) -> tuple[FloatArray | None, FloatArray | None]:
+        return self.arrays.lower[self.place], self.arrays.upper[self.place]
 
 
 def method_groups(arrays: CellArrays, level: float) -> list[Group]:
     """Every pair of method and kind of SE; what no row speaks about goes under the first kind."""
     found = []
     for method in range(len(arrays.estimate)):
-        mine = [group for group, pair in enumerate(arrays.pairs) if pair[0] == method]
+        mine = [place for place, pair in enumerate(arrays.pairs) if pair[0] == method]
         spoken = arrays.present[mine].any(axis=0)
-        estimate = arrays.estimate[method].T
-        nothing = np.full_like(estimate, np.nan)
-        for position, group in enumerate(mine or [NOBODY]):
-            se_kind, rows, limits = "", ~spoken, (nothing, nothing, nothing)
-            if group >= 0:
-                se_kind = arrays.pairs[group][1]
-                rows = arrays.present[group] | (~spoken if position == 0 else False)
-                limits = (arrays.se[group].T, arrays.lower[group].T, arrays.upper[group].T)
-            found.append(Group(method, se_kind, np.flatnonzero(rows), with_limits(estimate, *limits, level)))
+        for position, place in enumerate(mine or [NOBODY]):
+            se_kind, rows = "", ~spoken
+            if place >= 0:
+                se_kind = arrays.pairs[place][1]
+                rows = arrays.present[place] | (~spoken if position == 0 else False)
+            found.append(Group(arrays, place, level, method, se_kind, np.flatnonzero(rows)))
     return found
 
 
@@ -207,13 +221,15 @@ def parameter_blocks(arrays: CellArrays, groups: list[Group], basis: str, truth:
     keep = common_replicates(arrays.estimate) if basis == "common" else None
     of_estimates: dict[int, Mapping[str, Measured]] = {}
     for group in groups:
-        numbers = group.numbers if keep is None else group.numbers.only(keep)
-        if group.method not in of_estimates:
-            of_estimates[group.method] = estimate_measures(numbers.estimate, truth)
         params = group.params
-        found = {name: of_estimates[group.method][name] for name in ESTIMATE_MEASURES}
-        found = {name: _take(result, params) for name, result in found.items()}
-        found |= inference_measures(numbers.take(params), truth[params])
+        if group.method not in of_estimates:
+            estimate = arrays.estimate[group.method]
+            estimate = estimate if keep is None else np.where(keep, estimate, np.nan)
+            of_estimates[group.method] = estimate_measures(estimate.T, truth)
+        numbers = group.numbers(params)
+        numbers = numbers if keep is None else numbers.only(keep[params])
+        found = {name: _take(of_estimates[group.method][name], params) for name in ESTIMATE_MEASURES}
+        found |= inference_measures(numbers, truth[params])
         results = tuple(found[name] for name in PARAMETER_MEASURES)
         yield Block(basis, group.method, group.se_kind, params, PARAMETER_MEASURES, results)
 
@@ -232,14 +248,18 @@ def bound_blocks(
     there is nothing to bound.
     """
     fits = arrays.fits
-    for side, basis in enumerate(("lower_bound", "upper_bound")):
-        for group in groups:
-            method, params = group.method, group.params
-            tried = int(fits.supported[method].sum()) + _unrecorded(arrays, method, n_attempted)
-            silent = fits.ok[method].any() & ~np.isfinite(arrays.estimate[method]).any(axis=-1)
-            each = np.where(silent, 0, tried).astype(np.int64)
-            results = bound_measures(group.numbers.take(params), truth[params], each[params])[side]
-            yield Block(basis, method, group.se_kind, params, BOUNDED_MEASURES, results)
+    found: list[Block] = []
+    for group in groups:
+        method, params = group.method, group.params
+        tried = int(fits.supported[method].sum()) + _unrecorded(arrays, method, n_attempted)
+        silent = fits.ok[method].any() & ~np.isfinite(arrays.estimate[method]).any(axis=-1)
+        each = np.where(silent, 0, tried).astype(np.int64)[params]
+        bounds = bound_measures(group.numbers(params), truth[params], each)
+        found += [
+            Block(basis, method, group.se_kind, params, BOUNDED_MEASURES, results)
+            for basis, results in zip(("lower_bound", "upper_bound"), bounds, strict=True)
+        ]
+    yield from sorted(found, key=lambda block: block.basis)
 
 
 def paired_blocks(groups: list[Group], reference: int, truth: FloatArray) -> Iterator[Block]:
@@ -249,7 +269,7 @@ def paired_blocks(groups: list[Group], reference: int, truth: FloatArray) -> Ite
         if group.method == reference:
             continue
         for other, params in _partners(group, theirs):
-            results = pair_measures(group.numbers.take(params), other.numbers.take(params), truth[params])
+            results = pair_measures(group.numbers(params), other.numbers(params), truth[params])
             yield Block(PAIRED, group.method, group.se_kind, params, PAIR_MEASURES, results, reference)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -50,16 +50,16 @@ def _truth(truth: pd.DataFrame, params: Sequence[str], cell: int) -> tuple[Float
     return values, levels
 
 
-def _cell_number(*tables: pd.DataFrame) -> int:
-    """Return the number of the only cell in the tables."""
-    found = sorted({int(value) for table in tables for value in table["cell"].unique()})
+def _cell_number(fits: pd.DataFrame) -> int:
+    """Return the number of the only cell in the table."""
+    found = sorted(int(value) for value in fits["cell"].unique())
     if len(found) != 1:
         raise StoreError(f"expected the tables of one cell, found {len(found)}: {found[:5]}")
     return found[0]
 
 
 def summarise_cell(
-    replicates: pd.DataFrame,
+    replicates: pd.DataFrame | Iterable[pd.DataFrame],
     fits: pd.DataFrame,
     truth: pd.DataFrame,
     *,
@@ -73,8 +73,9 @@ def summarise_cell(
 
     Parameters
     ----------
-    replicates : DataFrame
-        cell, rep, estimator, se_kind, param, estimate, se, lower, upper; missing limits mean Wald intervals.
+    replicates : DataFrame or iterable of DataFrame
+        cell, rep, estimator, se_kind, param, estimate, se, lower, upper; missing limits mean Wald intervals.  Parts are
+        taken one by one, in any order.
     fits : DataFrame
         cell, rep, estimator, status, admissible.
     truth : DataFrame
@@ -104,9 +105,10 @@ def summarise_cell(
     so that a filter on `se_kind` gives a complete table.  A parameter that a method does not speak about has rows with
     NaN and n = 0.
     """
-    cell = _cell_number(replicates, fits)
+    cell = _cell_number(fits)
     values, levels = _truth(truth, params, cell)
-    arrays = pivot_cell(replicates, fits, estimators=estimators, params=params, cell=cell)
+    parts = [replicates] if isinstance(replicates, pd.DataFrame) else replicates
+    arrays = pivot_cell(parts, fits, estimators=estimators, params=params, cell=cell)
     attempts = arrays.fits.attempted.sum(axis=1)
     if n_attempted is not None:
         if attempts.max(initial=0) > n_attempted:
