@@ -1,6 +1,8 @@
 """The public Python calls: everything that a command does."""
 
+from simstudy.api.export import export_siman
 from simstudy.api.factors import factor_effects
+from simstudy.api.imported import Imported, import_results, performance_of
 from simstudy.api.study import (
     Replay,
     Results,
@@ -21,20 +23,27 @@ from simstudy.api.study import (
     run_study,
     simulate,
     status,
+    up_to_date,
     validate,
 )
+from simstudy.api.tables import format_performance, table_options
 
 __all__ = [
+    "Imported",
     "Replay",
     "Results",
     "StudyStatus",
     "analyse",
     "default_folder",
+    "export_siman",
     "factor_effects",
     "figure_parameters",
+    "format_performance",
+    "import_results",
     "list_estimators",
     "merge",
     "open_design",
+    "performance_of",
     "plot",
     "plot_bias",
     "plot_coverage",
@@ -45,5 +54,7 @@ __all__ = [
     "run_study",
     "simulate",
     "status",
+    "table_options",
+    "up_to_date",
     "validate",
 ]

@@ -41,7 +41,7 @@ def factor_effects(
     """
     table = source
     if not isinstance(table, pd.DataFrame):
-        found = up_to_date(Path(table))
+        found = up_to_date(table)
         table, factors = found.performance, factors if factors is not None else found.manifest.factors
     return measuring.factor_effects(
         table,

@@ -18,6 +18,8 @@ from simstudy.performance.catalog import (
 from simstudy.performance.cell import COLUMNS, summarise_cell
 from simstudy.performance.effects import EFFECT_COLUMNS, EFFECT_MEASURES, OUTCOMES, factor_effects
 from simstudy.performance.fit_measures import SUMMARY_COLUMNS, expected_percentiles, summarise_fit_measures
+from simstudy.performance.foreign import Foreign, read_foreign
+from simstudy.performance.foreign_columns import USUAL_NAMES, Columns, find_columns
 from simstudy.performance.moments import Measured
 from simstudy.performance.pivot import kind_order
 from simstudy.performance.table import FAILURE_COLUMNS, STATUSES, failures_table, performance_table
@@ -39,13 +41,18 @@ __all__ = [
     "PARAMETER_MEASURES",
     "STATUSES",
     "SUMMARY_COLUMNS",
+    "USUAL_NAMES",
+    "Columns",
+    "Foreign",
     "Measure",
     "Measured",
     "expected_percentiles",
     "factor_effects",
     "failures_table",
+    "find_columns",
     "kind_order",
     "performance_table",
+    "read_foreign",
     "summarise_cell",
     "summarise_fit_measures",
 ]

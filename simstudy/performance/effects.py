@@ -243,7 +243,7 @@ def _analysed(group: pd.DataFrame, design: _Design, outcome: str, measure: str) 
     weights = np.ones(n_cells) if outcome == "cells" else n
     total = design.residual(y, weights, where, ())
     if outcome == "cells":
-        within, within_df, noise = 0.0, 0, float(np.nanmean(mcse**2)) if np.isfinite(mcse).any() else np.nan
+        within, within_df, noise = 0.0, 0, _noise(y, mcse, n, measure)
     else:
         within, within_df = _within_cells(y, mcse, n, measure), int(n.sum()) - n_cells
         noise = within / within_df if within_df > 0 else np.nan
@@ -274,6 +274,12 @@ def _analysed(group: pd.DataFrame, design: _Design, outcome: str, measure: str) 
         yield _entry(RESIDUAL, 0, residual_df, rest.ss, n_cells=n_cells, note=gap, **share)
     if outcome == "replicates":
         yield _entry(WITHIN, 0, within_df, within, n_cells=n_cells, note=gap, eta_squared=within / ss_total)
+
+
+def _noise(y: FloatArray, mcse: FloatArray, n: FloatArray, measure: str) -> float:
+    """Mean Monte Carlo variance of the cells' measures; of rates p (1 - p)/n, which is 0 at the ends."""
+    each = y * (1.0 - y) / n if _REPLICATE[measure] == "rate" else mcse**2
+    return float(np.nanmean(each)) if np.isfinite(each).any() else np.nan
 
 
 def _within_cells(y: FloatArray, mcse: FloatArray, n: FloatArray, measure: str) -> float:

@@ -77,7 +77,6 @@ def moments(x: FloatArray) -> Moments:
     return Moments(n, mean, np.sqrt(np.where(n > 1, squares / (n - 1.0), np.nan)))
 
 
-@quiet
 def jackknifed(left_out: FloatArray, valid: BoolArray) -> FloatArray:
     """Jackknife standard error from the value without replicate i, (R, k) -> (k,).
 
@@ -90,14 +89,12 @@ def jackknifed(left_out: FloatArray, valid: BoolArray) -> FloatArray:
     return np.where(n > 1, np.sqrt((n - 1.0) / n * spread), np.nan)
 
 
-@quiet
 def mean_left_out(x: FloatArray, valid: BoolArray) -> FloatArray:
     """Mean without replicate i, (R, k) -> (R, k)."""
     n = count(valid)
     return np.asarray((total(x, valid) - x) / (n - 1.0), dtype=np.float64)
 
 
-@quiet
 def variance_left_out(x: FloatArray, valid: BoolArray) -> FloatArray:
     """Variance (divisor n - 2) without replicate i: ((n - 1) s^2 - n/(n - 1) (x_i - mean)^2)/(n - 2)."""
     n = count(valid)

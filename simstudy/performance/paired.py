@@ -44,7 +44,6 @@ def rmse_difference(estimate: FloatArray, reference: FloatArray, truth: FloatArr
     return measured(value, mcse, n, mcse)
 
 
-@quiet
 def _root_left_out(x: FloatArray, valid: BoolArray) -> FloatArray:
     return np.asarray(np.sqrt(np.maximum(mean_left_out(x, valid), 0.0)))
 

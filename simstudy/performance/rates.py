@@ -33,7 +33,6 @@ def rate(success: BoolArray, valid: BoolArray) -> Measured:
     return _rate_of(count(success & valid), count(valid))
 
 
-@quiet
 def _rate_of(hits: IntArray, n: IntArray) -> Measured:
     p = hits / n
     at_end = (hits == 0) | (hits == n)

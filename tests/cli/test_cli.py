@@ -89,7 +89,7 @@ def test_a_method_that_converged_nowhere_is_exit_code_1(tmp_path):
     assert simstudy("analyse", tmp_path / "study").exit_code == 1
 
 
-@pytest.mark.parametrize("style", ["simstudy", "mplus"])
+@pytest.mark.parametrize("style", ["simstudy", "mplus", "simdesign", "simsum"])
 def test_analyse_prints_a_style(folder, style):
     done = simstudy("analyse", folder, "--style", style, "--parameter", "b*", "--cell", 1)
     assert "bw" in done.stdout
@@ -199,7 +199,7 @@ def test_bad_designs_exit_2_with_a_message_and_touch_nothing(design, kind, comma
         (("plot", "nowhere"), "error: nowhere: "),
         (("run", "tiny.toml", "--jobs", "many"), "--jobs"),
         (("replay", "nowhere"), "--cell"),
-        (("analyse", "nowhere", "--style", "apa"), "--style"),
+        (("analyse", "nowhere", "--style", "apa"), "no table style"),
         (("rum", "tiny.toml"), "rum"),
     ],
 )
