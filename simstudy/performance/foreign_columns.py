@@ -90,7 +90,8 @@ def find_columns(
             continue
         name = named.get(role)
         if name is None:
-            name = _usual(role, [column for column in there if column not in used])
+            free = there if role == "estimate" else [column for column in there if column not in used]
+            name = _usual(role, free)
             guessed += [f"{role} = {name}"] if name is not None else []
         elif isinstance(name, str) and name not in there:
             name = _as_truth(name) if role == "truth" else name

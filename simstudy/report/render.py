@@ -13,6 +13,8 @@ from simstudy.report.text import Line, TextTable, wrapped
 
 LONG_TABLE = 40
 """LaTeX tables with more rows may break across pages."""
+MANY_TABLES = 15
+"""More LaTeX tables than these stand where they are: LaTeX cannot hold as many floats."""
 
 
 def to_lines(blocks: Sequence[Block], width: int) -> list[Line]:
@@ -92,6 +94,7 @@ def latex_escape(text: str) -> str:
 def to_latex(blocks: Sequence[Block]) -> str:
     """Fragment for a manuscript to read in: booktabs tables with captions; headings and remarks are comments."""
     parts = [_LATEX_HEAD]
+    many = sum(isinstance(block, TextTable) for block in blocks) > MANY_TABLES
     for block in blocks:
         if isinstance(block, Heading):
             parts.append(f"% {block.text}\n")
@@ -103,16 +106,16 @@ def to_latex(blocks: Sequence[Block]) -> str:
             start = f"\\par\\noindent {{\\small {latex_escape(block.title)}\n\\begin{{description}}\n"
             parts.append(f"{start}{items}\n\\end{{description}}}}\n" if items else "")
         else:
-            parts.append(_latex_table(block))
+            parts.append(_latex_table(block, floating=not many and len(block.rows) <= LONG_TABLE))
     return "\n".join(parts)
 
 
-def _latex_table(table: TextTable) -> str:
+def _latex_table(table: TextTable, floating: bool) -> str:
     columns = "l" * table.left + "r" * (table.n_columns - table.left)
     head = _latex_head(table)
     body = "\n".join(_latex_row(row) for row in table.rows)
     caption = f"\\caption{{{latex_escape(table.caption)}}}" if table.caption else ""
-    if len(table.rows) > LONG_TABLE:
+    if not floating:
         caption = f"{caption}\\\\\n" if caption else ""
         return (
             f"{{\\footnotesize\\setlength{{\\tabcolsep}}{{4pt}}\n\\begin{{longtable}}{{@{{}}{columns}@{{}}}}\n{caption}"

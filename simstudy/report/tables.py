@@ -29,8 +29,8 @@ from simstudy.report.view import View, choose_measures, make_view
 
 FILE_WIDTH = 160
 """Characters a line where the output is no terminal (a file, a pipe)."""
-PAGE_WIDTH = 120
-"""Characters a line of a LaTeX table: what fits across a page in its small type."""
+PAGE_WIDTH = 100
+"""Characters a line of a LaTeX table: what fits across a page in its small type with margins of 2.5 cm."""
 WIDE = 10_000
 """Width where a table may scroll."""
 

@@ -19,7 +19,10 @@ from simstudy.cli import app
 from simstudy.design import parse_design
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("run", "analyse", "status", "validate", "simulate", "replay", "merge", "plot", "estimators")
+COMMANDS = (
+    *("run", "analyse", "status", "validate", "simulate", "replay", "merge", "plot", "estimators"),
+    *("performance", "factors", "export"),
+)
 
 
 def simstudy(*arguments):
