@@ -27,7 +27,7 @@ def effect_blocks(effects: pd.DataFrame, *, title: str, outcome: str = "cells") 
         What was analysed, ``cells`` or ``replicates``.
     """
     blocks: list[Block] = [Heading(f"{title}: which design factors matter", 1)]
-    pairs = list(effects.groupby(["parameter", "measure"], sort=False))
+    pairs = list(effects[effects["term"] != ""].groupby(["parameter", "measure"], sort=False))
     for (parameter, measure), rows in pairs[:MAX_TABLES]:
         about = f"{parameter}: " if parameter else ""
         blocks.append(_table(rows, f"{about}eta squared of {LABELS[str(measure)]}"))
@@ -54,10 +54,10 @@ def _table(rows: pd.DataFrame, title: str) -> TextTable:
         arms = list({method: (method, kind) for method, kind in reversed(arms)}.values())[::-1]
     several = {method for method, _ in arms if sum(other == method for other, _ in arms) > 1}
     names = [f"{method} ({kind})" if method in several else method for method, kind in arms]
-    terms = list(dict.fromkeys(rows.loc[rows["term"] != "", "term"]))
+    terms = list(dict.fromkeys(rows["term"]))
     values = rows.set_index(["estimator", "se_kind", "term"])["eta_squared"].to_dict()
     noise = rows.groupby("term", sort=False)["noise_share"].max().to_dict()
-    df = rows[rows["term"] != ""].groupby("term", sort=False)["df"].max().to_dict()
+    df = rows.groupby("term", sort=False)["df"].max().to_dict()
     body = [
         (
             term,

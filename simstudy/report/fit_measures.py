@@ -56,8 +56,8 @@ def fit_measure_lines(summary: pd.DataFrame, cells: Sequence[int] | None = None)
             table.append(_row(NAMES.get(row["measure"], row["measure"]), row))
             if np.isfinite(row["df"]) and row["df"] > 0:
                 low, middle, high = expected_percentiles(row["df"])
-                expected = [fixed(v, 3) for v in (low, middle, high)]
-                sd = fixed(float(np.sqrt(2.0 * row["df"])), 3)
+                expected = [_number(v) for v in (low, middle, high)]
+                sd = _number(float(np.sqrt(2.0 * row["df"])))
                 table.append(
                     ("  expected, df = " + str(int(row["df"])), fixed(row["df"], 3), sd, *expected, "0.050", "")
                 )
@@ -73,12 +73,18 @@ def _row(name: str, row: Mapping[Hashable, Any]) -> tuple[str, ...]:
     rejection = f"{row['rejection']:.3f} ({row['rejection_mcse']:.3f})" if np.isfinite(row["rejection"]) else ""
     return (
         name,
-        f"{fixed(row['mean'], 3)} ({fixed(row['mean_mcse'], 3)})",
-        fixed(row["sd"], 3),
-        *(fixed(row[key], 3) for key in ("p05", "p50", "p95")),
+        f"{_number(row['mean'])} ({_number(row['mean_mcse'])})",
+        _number(row["sd"]),
+        *(_number(row[key]) for key in ("p05", "p50", "p95")),
         rejection,
         str(int(row["n"])),
     )
+
+
+def _number(value: float) -> str:
+    """Three decimals, one from 10,000 on: log-likelihoods are compared by their differences."""
+    large = np.isfinite(value) and 1e4 <= abs(value) < 1e9
+    return f"{value:.1f}" if large else fixed(value, 3)
 
 
 def print_fit_measures(console: Console, summary: pd.DataFrame, cells: Sequence[int] | None = None) -> None:

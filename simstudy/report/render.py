@@ -164,7 +164,7 @@ table { border-collapse: collapse; margin: 1rem 0; font-size: 14px; font-variant
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }
 th, td { padding: .15rem .6rem; text-align: right; font-weight: normal; white-space: nowrap; }
 thead th { border-bottom: 1px solid #111; font-weight: 600; vertical-align: bottom; }
-thead tr:first-child th { border-top: 2px solid #111; }
+thead tr:first-child > * { border-top: 2px solid #111; }
 tbody tr:last-child > * { border-bottom: 2px solid #111; }
 th.left, td.left { text-align: left; }
 th.group { text-align: center; }

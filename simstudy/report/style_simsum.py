@@ -58,6 +58,8 @@ def statistics(view: View, cell: int, parameter: str, method: str, kind: str) ->
     """Every statistic of one method, in rsimsum's order and units."""
     for name, (measure, factor, _) in STATISTICS.items():
         number = view.number(cell, parameter, method, kind, measure)
+        if name == "relprec" and not view.reference:
+            continue
         if name == "nsim":
             yield name, Number(float(number.n), math.nan, 1)
         elif name == "relerror":

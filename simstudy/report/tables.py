@@ -29,10 +29,12 @@ from simstudy.report.view import View, choose_measures, make_view
 
 FILE_WIDTH = 160
 """Characters a line where the output is no terminal (a file, a pipe)."""
-PAGE_WIDTH = 100
+PAGE_WIDTH = 110
 """Characters a line of a LaTeX table: what fits across a page in its small type with margins of 2.5 cm."""
+SCREEN_WIDTH = 200
+"""Characters a line of an HTML or Markdown table; wider ones scroll, which paper cannot."""
 WIDE = 10_000
-"""Width where a table may scroll."""
+"""Width where nothing is read by people."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def format_performance(
         raise SimstudyError(f"format: there is no '{format}'{did_you_mean(format, FORMATS)}; allowed: {allowed}")
     if format == "csv":
         return csv_text(_frame(performance, failures, style, options))
-    widths = {"text": FILE_WIDTH, "latex": PAGE_WIDTH, "html": WIDE, "markdown": WIDE}
+    widths = {"text": FILE_WIDTH, "latex": PAGE_WIDTH, "html": SCREEN_WIDTH, "markdown": SCREEN_WIDTH}
     view = _view(performance, failures, style, widths[format], options)
     blocks = STYLES[style].blocks(view)
     if format == "text":
