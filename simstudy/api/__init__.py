@@ -26,7 +26,7 @@ from simstudy.api.study import (
     up_to_date,
     validate,
 )
-from simstudy.api.tables import format_performance, table_options
+from simstudy.api.tables import format_performance, further_tables, table_options
 
 __all__ = [
     "Imported",
@@ -39,6 +39,7 @@ __all__ = [
     "factor_effects",
     "figure_parameters",
     "format_performance",
+    "further_tables",
     "import_results",
     "list_estimators",
     "merge",

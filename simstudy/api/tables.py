@@ -7,9 +7,11 @@ from pathlib import Path
 
 from simstudy.api.imported import Imported
 from simstudy.api.study import Results, results
+from simstudy.report import fit_measure_blocks
 from simstudy.report import format_performance as lay_out
+from simstudy.report.blocks import Block
 
-__all__ = ["format_performance", "table_options"]
+__all__ = ["format_performance", "further_tables", "table_options"]
 
 
 def table_options(found: Results | Imported) -> dict[str, object]:
@@ -71,5 +73,11 @@ def format_performance(
         parameters=parameters or None,
         cells=cells or None,
         measures=measures or None,
+        more=further_tables(found, cells),
         **table_options(found),
     )
+
+
+def further_tables(found: Results | Imported, cells: Sequence[int] | None = None) -> list[Block]:
+    """Fit measures over replicates, where methods have any."""
+    return fit_measure_blocks(found.fit_measures, cells) if isinstance(found, Results) else []

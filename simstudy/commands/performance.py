@@ -48,22 +48,19 @@ def show(
     from rich.console import Console
 
     from simstudy import api
-    from simstudy.report import print_fit_measures, print_performance
+    from simstudy.report import print_performance
 
-    console = Console(highlight=False)
     print_performance(
-        console,
+        Console(highlight=False),
         found.performance,
         found.failures,
         style=style,
         parameters=parameters or None,
         cells=cells or None,
         measures=measures or None,
+        more=api.further_tables(found, cells),
         **api.table_options(found),
     )
-    if isinstance(found, api.Results) and len(found.fit_measures):
-        print()
-        print_fit_measures(console, found.fit_measures, cells)
 
 
 def write_files(

@@ -96,11 +96,12 @@ def performance_lines(
     *,
     style: str = "simstudy",
     width: int = FILE_WIDTH,
+    more: Sequence[Block] = (),
     **options: Any,
 ) -> list[Line]:
     """Lay out a study's performance as lines of text; see `print_performance`."""
     view = _view(performance, failures, style, width, options)
-    return to_lines(STYLES[style].blocks(view), width)
+    return to_lines([*STYLES[style].blocks(view), *more], width)
 
 
 def print_performance(
@@ -130,7 +131,13 @@ def print_performance(
 
 
 def format_performance(
-    performance: pd.DataFrame, failures: pd.DataFrame, format: str, *, style: str = "simstudy", **options: Any
+    performance: pd.DataFrame,
+    failures: pd.DataFrame,
+    format: str,
+    *,
+    style: str = "simstudy",
+    more: Sequence[Block] = (),
+    **options: Any,
 ) -> str:
     """Write a study's performance as text in one of `FORMATS`.
 
@@ -143,6 +150,8 @@ def format_performance(
         ``csv``: the long performance table, or that of the style, with every digit.
     style : str
         A key of `STYLES`.
+    more : sequence of Block
+        What follows the tables, not in ``csv``.
     **options
         parameters : names or patterns (``["*"]``: all); by default the labelled and the defined parameters, in ``csv``
         all.  cells : cells to show with every measure; by default all, shortened where that would be long.  measures :
@@ -161,7 +170,7 @@ def format_performance(
         return csv_text(_frame(performance, failures, style, options))
     widths = {"text": FILE_WIDTH, "latex": PAGE_WIDTH, "html": SCREEN_WIDTH, "markdown": SCREEN_WIDTH}
     view = _view(performance, failures, style, widths[format], options)
-    blocks = STYLES[style].blocks(view)
+    blocks = [*STYLES[style].blocks(view), *more]
     if format == "text":
         return "\n".join(line.text for line in to_lines(blocks, FILE_WIDTH)) + "\n"
     if format == "latex":
