@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from simstudy.analysis.fit import fit, fit_all
     from simstudy.api import (
         analyse,
+        export_siman,
+        factor_effects,
+        format_performance,
         list_estimators,
         merge,
+        performance_of,
         plot,
         plot_bias,
         plot_coverage,
@@ -33,8 +37,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "simstudy.api": (
         "analyse",
+        "export_siman",
+        "factor_effects",
+        "format_performance",
         "list_estimators",
         "merge",
+        "performance_of",
         "plot",
         "plot_bias",
         "plot_coverage",
@@ -54,12 +62,16 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "TwoLevelModel",
     "analyse",
+    "export_siman",
+    "factor_effects",
     "fit",
     "fit_all",
+    "format_performance",
     "list_estimators",
     "load_design",
     "merge",
     "parse_design",
+    "performance_of",
     "plot",
     "plot_bias",
     "plot_coverage",

@@ -1,5 +1,8 @@
 """The public Python calls: everything that a command does."""
 
+from simstudy.api.export import export_siman
+from simstudy.api.factors import factor_effects
+from simstudy.api.imported import Imported, import_results, performance_of
 from simstudy.api.study import (
     Replay,
     Results,
@@ -20,19 +23,28 @@ from simstudy.api.study import (
     run_study,
     simulate,
     status,
+    up_to_date,
     validate,
 )
+from simstudy.api.tables import format_performance, further_tables, table_options
 
 __all__ = [
+    "Imported",
     "Replay",
     "Results",
     "StudyStatus",
     "analyse",
     "default_folder",
+    "export_siman",
+    "factor_effects",
     "figure_parameters",
+    "format_performance",
+    "further_tables",
+    "import_results",
     "list_estimators",
     "merge",
     "open_design",
+    "performance_of",
     "plot",
     "plot_bias",
     "plot_coverage",
@@ -43,5 +55,7 @@ __all__ = [
     "run_study",
     "simulate",
     "status",
+    "table_options",
+    "up_to_date",
     "validate",
 ]

@@ -192,26 +192,32 @@ def _run_missing(design: Design, manifest: Manifest, root: Path, shard: Shard, w
     execute(study, tasks, workers, report)
 
 
-def analyse(folder: str | Path) -> pd.DataFrame:
+def analyse(folder: str | Path, reference: str | None = None) -> pd.DataFrame:
     """Performance table of a results folder, from its replicate rows; also written to the folder as Parquet and CSV.
+
+    Parameters
+    ----------
+    folder : path
+    reference : str, optional
+        Method that the others are compared with on the same replicates; by default the design's first.
 
     Raises
     ------
     StoreError
         If it is not a results folder, or parts of it are damaged.
     """
-    return results(folder).performance
+    return results(folder, reference).performance
 
 
-def results(folder: str | Path) -> Results:
+def results(folder: str | Path, reference: str | None = None) -> Results:
     """`analyse`, returning failures as well."""
-    found, damaged = _analyse(Path(folder))
+    found, damaged = _analyse(Path(folder), reference)
     if damaged:
         raise StoreError([f"{folder}: {error}; run the design again to replace it" for error in damaged])
     return found
 
 
-def _analyse(root: Path) -> tuple[Results, list[DamagedPartError]]:
+def _analyse(root: Path, reference: str | None = None) -> tuple[Results, list[DamagedPartError]]:
     """Performance and failures, cell by cell; written only if no part is damaged."""
     folder = read_folder(root)
     damaged = list(folder.contents.damaged)
@@ -219,12 +225,13 @@ def _analyse(root: Path) -> tuple[Results, list[DamagedPartError]]:
     for rows in iterate_cells(folder, damaged):
         summaries.append(
             summarise_cell(
-                rows.replicates,
+                rows.parts(),
                 rows.fits,
                 folder.truth[folder.truth["cell"] == rows.cell],
                 estimators=folder.methods,
                 params=folder.params,
                 level=folder.manifest.level,
+                reference=reference,
             )
         )
         failures.append(failures_table(rows.fits, folder.methods))
@@ -319,7 +326,7 @@ def plot(folder: str | Path, parameters: Sequence[str] | None = None) -> list[Pa
     parameters : sequence of str, optional
         By default the study's ``:=`` parameters, or else its labelled ones, at most four.
     """
-    return plot_results(_up_to_date(Path(folder)), parameters)
+    return plot_results(up_to_date(folder), parameters)
 
 
 def plot_results(found: Results, parameters: Sequence[str] | None = None) -> list[Path]:
@@ -344,8 +351,9 @@ def figure_parameters(performance: pd.DataFrame) -> list[str]:
     return (defined or key_parameters(rows["parameter"].tolist()))[:MAX_FIGURE_PARAMETERS]
 
 
-def _up_to_date(root: Path) -> Results:
+def up_to_date(folder: str | Path) -> Results:
     """Results from ``performance.parquet`` if no part is newer, otherwise analysed."""
+    root = Path(folder)
     saved = root / f"{PERFORMANCE}.parquet"
     try:
         newest = max((root / name).stat().st_mtime_ns for name in (FITS, MANIFEST))

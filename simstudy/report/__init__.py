@@ -1,23 +1,39 @@
 """Tables and figures of a study's performance."""
 
+from simstudy.report.effects import effect_blocks, effect_lines
 from simstudy.report.figures import BIAS_BANDS, COVERAGE_BANDS, plot_bias, plot_coverage, save_figure
-from simstudy.report.fit_measures import fit_measure_lines, print_fit_measures
+from simstudy.report.fit_measures import fit_measure_blocks, fit_measure_tables
 from simstudy.report.panels import figure_data
-from simstudy.report.tables import STYLES, performance_lines, print_performance, write_csv
+from simstudy.report.tables import (
+    FORMATS,
+    STYLES,
+    check_style,
+    format_performance,
+    performance_lines,
+    print_performance,
+    write_csv,
+    write_text,
+)
 from simstudy.report.view import key_parameters
 
 __all__ = [
     "BIAS_BANDS",
     "COVERAGE_BANDS",
+    "FORMATS",
     "STYLES",
+    "check_style",
+    "effect_blocks",
+    "effect_lines",
     "figure_data",
-    "fit_measure_lines",
+    "fit_measure_blocks",
+    "fit_measure_tables",
+    "format_performance",
     "key_parameters",
     "performance_lines",
     "plot_bias",
     "plot_coverage",
-    "print_fit_measures",
     "print_performance",
     "save_figure",
     "write_csv",
+    "write_text",
 ]

@@ -34,7 +34,7 @@ def performance(
                 value = values.get(name, np.nan)
                 known = np.isfinite(value)
                 entries = (cell, basis, name, kind, "b", "between", 0.7, measure, value, 0.01 if known else np.nan)
-                rows.append((j, size, icc, *entries, 500 * int(known), 500))
+                rows.append((j, size, icc, *entries, 500 * int(known), 500, "", np.nan))
     return pd.DataFrame(rows, columns=["n_clusters", "cluster_size", "icc", *COLUMNS])
 
 
