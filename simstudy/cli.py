@@ -13,6 +13,7 @@ import typer
 
 from simstudy.commands import performance
 from simstudy.commands.fit import fit as fit_command
+from simstudy.commands.plot import plot as plot_command
 from simstudy.errors import SimstudyError
 
 if TYPE_CHECKING:
@@ -262,15 +263,6 @@ def merge(
 
 
 @command
-def plot(folder: Folder, parameter: Parameters = None) -> None:
-    """Draw bias and coverage of each method into the results folder."""
-    from simstudy import api
-
-    for path in api.plot(folder, parameter):
-        print(path)
-
-
-@command
 def estimators() -> None:
     """Print every method: what it is, what it can and cannot do."""
     from simstudy import api
@@ -282,6 +274,7 @@ def estimators() -> None:
                 print(f"    {name + ':':11}{row[name]}")
 
 
+command(plot_command)
 command(fit_command)
 command(performance.performance)
 command(performance.factors)

@@ -2,6 +2,7 @@
 
 from simstudy.api.export import export_siman
 from simstudy.api.factors import factor_effects
+from simstudy.api.figures import charts, figure_parameters, plot, plot_results, replicates
 from simstudy.api.imported import Imported, import_results, performance_of
 from simstudy.api.study import (
     Replay,
@@ -9,14 +10,9 @@ from simstudy.api.study import (
     StudyStatus,
     analyse,
     default_folder,
-    figure_parameters,
     list_estimators,
     merge,
     open_design,
-    plot,
-    plot_bias,
-    plot_coverage,
-    plot_results,
     replay,
     results,
     run,
@@ -27,6 +23,20 @@ from simstudy.api.study import (
     validate,
 )
 from simstudy.api.tables import format_performance, further_tables, table_options
+from simstudy.report.figures import (
+    plot_bias,
+    plot_bland_altman,
+    plot_convergence,
+    plot_coverage,
+    plot_factors,
+    plot_heatmap,
+    plot_lines,
+    plot_lollipop,
+    plot_nested_loop,
+    plot_power,
+    plot_scatter,
+    plot_zip,
+)
 
 __all__ = [
     "Imported",
@@ -34,6 +44,7 @@ __all__ = [
     "Results",
     "StudyStatus",
     "analyse",
+    "charts",
     "default_folder",
     "export_siman",
     "factor_effects",
@@ -47,9 +58,20 @@ __all__ = [
     "performance_of",
     "plot",
     "plot_bias",
+    "plot_bland_altman",
+    "plot_convergence",
     "plot_coverage",
+    "plot_factors",
+    "plot_heatmap",
+    "plot_lines",
+    "plot_lollipop",
+    "plot_nested_loop",
+    "plot_power",
     "plot_results",
+    "plot_scatter",
+    "plot_zip",
     "replay",
+    "replicates",
     "results",
     "run",
     "run_study",

@@ -1,4 +1,4 @@
-"""Studies: run, analyse, look at, replay, draw."""
+"""Studies: run, analyse, look at, replay."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from simstudy.performance import (
     summarise_cell,
     summarise_fit_measures,
 )
-from simstudy.report import figure_data, key_parameters, plot_bias, plot_coverage, save_figure, write_csv
+from simstudy.report import write_csv
 from simstudy.runner.engine import execute, n_workers
 from simstudy.runner.files import write_bytes, write_table
 from simstudy.runner.fit import Study
@@ -34,7 +34,7 @@ from simstudy.runner.progress import Reporter, reporter
 from simstudy.runner.replay import Replay, draw_frame
 from simstudy.runner.replay import replay as replay_fit
 from simstudy.runner.status import StudyStatus, read_status
-from simstudy.runner.store import FIGURES, check_folder, locked, open_folder, tidy
+from simstudy.runner.store import check_folder, locked, open_folder, tidy
 from simstudy.runner.tables import iterate_cells, read_folder
 
 __all__ = [
@@ -44,9 +44,6 @@ __all__ = [
     "analyse",
     "list_estimators",
     "merge",
-    "plot",
-    "plot_bias",
-    "plot_coverage",
     "replay",
     "results",
     "run",
@@ -58,7 +55,6 @@ __all__ = [
 
 PERFORMANCE = "performance"
 FIT_MEASURES = "fit_measures"
-MAX_FIGURE_PARAMETERS = 4
 MAX_ROUNDS = 3
 
 
@@ -315,40 +311,6 @@ def merge(folders: Sequence[str | Path], out: str | Path | None = None, progress
     with reporter(progress) as report:
         merge_folders(roots, root, report.say)
     return read_status(root)
-
-
-def plot(folder: str | Path, parameters: Sequence[str] | None = None) -> list[Path]:
-    """Draw bias and coverage of parameters into ``figures/`` of a results folder, as PDF, PNG and CSV.
-
-    Parameters
-    ----------
-    folder : path
-    parameters : sequence of str, optional
-        By default the study's ``:=`` parameters, or else its labelled ones, at most four.
-    """
-    return plot_results(up_to_date(folder), parameters)
-
-
-def plot_results(found: Results, parameters: Sequence[str] | None = None) -> list[Path]:
-    """`plot` for results at hand."""
-    performance, level = found.performance, found.manifest.level
-    written: list[Path] = []
-    for name in parameters or figure_parameters(performance):
-        stem = re.sub(r"[^\w.-]+", "_", name)
-        for kind, figure in (
-            ("bias", plot_bias(performance, name)),
-            ("coverage", plot_coverage(performance, name, level=level)),
-        ):
-            data = figure_data(performance, kind, name)
-            written += save_figure(figure, data, found.folder / FIGURES / f"{kind}_{stem}")
-    return written
-
-
-def figure_parameters(performance: pd.DataFrame) -> list[str]:
-    """The parameters that a study is about."""
-    rows = performance.loc[performance["parameter"] != "", ["parameter", "level"]].drop_duplicates()
-    defined = rows.loc[rows["level"] == "", "parameter"].tolist()
-    return (defined or key_parameters(rows["parameter"].tolist()))[:MAX_FIGURE_PARAMETERS]
 
 
 def up_to_date(folder: str | Path) -> Results:

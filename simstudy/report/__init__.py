@@ -1,9 +1,8 @@
 """Tables and figures of a study's performance."""
 
 from simstudy.report.effects import effect_blocks, effect_lines
-from simstudy.report.figures import BIAS_BANDS, COVERAGE_BANDS, plot_bias, plot_coverage, save_figure
+from simstudy.report.figures import BANDS, figure_data, plot_bias, plot_coverage, save_figure
 from simstudy.report.fit_measures import fit_measure_blocks, fit_measure_tables
-from simstudy.report.panels import figure_data
 from simstudy.report.tables import (
     FORMATS,
     STYLES,
@@ -17,8 +16,7 @@ from simstudy.report.tables import (
 from simstudy.report.view import key_parameters
 
 __all__ = [
-    "BIAS_BANDS",
-    "COVERAGE_BANDS",
+    "BANDS",
     "FORMATS",
     "STYLES",
     "check_style",
