@@ -35,12 +35,14 @@ if TYPE_CHECKING:
         plot_power,
         plot_scatter,
         plot_zip,
+        preregister,
         replay,
         replicates,
         run,
         simulate,
         status,
         validate,
+        write_report,
     )
     from simstudy.design import load_design, parse_design
     from simstudy.estimators.registry import register
@@ -61,6 +63,7 @@ _HOMES = {
         "plot_bland_altman",
         "plot_convergence",
         "plot_coverage",
+        "preregister",
         "plot_factors",
         "plot_heatmap",
         "plot_lines",
@@ -75,6 +78,7 @@ _HOMES = {
         "simulate",
         "status",
         "validate",
+        "write_report",
     ),
     "simstudy.analysis.fit": ("fit", "fit_all"),
     "simstudy.design": ("load_design", "parse_design"),
@@ -110,6 +114,7 @@ __all__ = [
     "plot_power",
     "plot_scatter",
     "plot_zip",
+    "preregister",
     "register",
     "replay",
     "replicates",
@@ -117,6 +122,7 @@ __all__ = [
     "simulate",
     "status",
     "validate",
+    "write_report",
 ]
 
 

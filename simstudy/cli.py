@@ -14,6 +14,7 @@ import typer
 from simstudy.commands import performance
 from simstudy.commands.fit import fit as fit_command
 from simstudy.commands.plot import plot as plot_command
+from simstudy.commands.report import report as report_command
 from simstudy.errors import SimstudyError
 
 if TYPE_CHECKING:
@@ -276,6 +277,7 @@ def estimators() -> None:
 
 command(plot_command)
 command(fit_command)
+command(report_command)
 command(performance.performance)
 command(performance.factors)
 command(performance.export)

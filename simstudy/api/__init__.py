@@ -4,6 +4,7 @@ from simstudy.api.export import export_siman
 from simstudy.api.factors import factor_effects
 from simstudy.api.figures import charts, figure_parameters, plot, plot_results, replicates
 from simstudy.api.imported import Imported, import_results, performance_of
+from simstudy.api.reporting import preregister, write_report
 from simstudy.api.study import (
     Replay,
     Results,
@@ -70,6 +71,7 @@ __all__ = [
     "plot_results",
     "plot_scatter",
     "plot_zip",
+    "preregister",
     "replay",
     "replicates",
     "results",
@@ -80,4 +82,5 @@ __all__ = [
     "table_options",
     "up_to_date",
     "validate",
+    "write_report",
 ]

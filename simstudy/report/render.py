@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 
@@ -188,11 +188,23 @@ def html_block(block: Block) -> str:
             f"<dt>{html.escape(term)}</dt><dd>{html.escape(meaning)}</dd>" for term, meaning in block.items
         )
         return f"<p>{html.escape(block.title)}</p>\n<dl>\n{items}\n</dl>"
-    return _html_table(block)
+    return html_table(block)
 
 
-def _html_table(table: TextTable) -> str:
-    parts = ['<div class="scroll" tabindex="0"><table>']
+def html_table(table: TextTable, *, sortable: bool = False, prose: Collection[int] = ()) -> str:
+    """A table that scrolls sideways where it is too wide, with caption and header cells that have a scope.
+
+    Parameters
+    ----------
+    table : TextTable
+    sortable : bool
+        Mark it for a script that sorts.
+    prose : collection of int
+        Columns of sentences, which may be broken into lines.
+    """
+    kind = ' class="sortable"' if sortable else ""
+    label = f' role="region" aria-label="{html.escape(table.caption)}"' if table.caption else ""
+    parts = [f'<div class="scroll" tabindex="0"{label}><table{kind}>']
     if table.caption:
         parts.append(f"<caption>{html.escape(table.caption)}</caption>")
     if table.header:
@@ -206,7 +218,7 @@ def _html_table(table: TextTable) -> str:
             ]
             parts.append(f"<tr>{''.join(cells)}</tr>")
         cells = [
-            f'<th scope="col"{_left(table, place)}>{html.escape(cell)}</th>' if cell else "<td></td>"
+            f'<th scope="col"{_aligned(table, place)}>{html.escape(cell)}</th>' if cell else "<td></td>"
             for place, cell in enumerate(table.header)
         ]
         parts.append(f"<tr>{''.join(cells)}</tr></thead>")
@@ -215,7 +227,7 @@ def _html_table(table: TextTable) -> str:
         cells = [
             f'<th scope="row" class="left">{html.escape(cell)}</th>'
             if place == 0 and cell
-            else f"<td{_left(table, place)}>{html.escape(cell)}</td>"
+            else f"<td{_aligned(table, place, prose)}>{html.escape(cell)}</td>"
             for place, cell in enumerate(row)
         ]
         parts.append(f"<tr>{''.join(cells)}</tr>")
@@ -223,7 +235,9 @@ def _html_table(table: TextTable) -> str:
     return "\n".join(parts)
 
 
-def _left(table: TextTable, place: int) -> str:
+def _aligned(table: TextTable, place: int, prose: Collection[int] = ()) -> str:
+    if place in prose:
+        return ' class="prose"'
     return ' class="left"' if place < table.left else ""
 
 
