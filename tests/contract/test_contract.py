@@ -11,6 +11,7 @@ OPTIONS = {
     "mlm": [{}, {"likelihood": "ml"}],
     "mlm_centered": [{}, {"likelihood": "ml"}],
     "two_step": [{}, {"means": "eb"}, {"centering": "cluster", "likelihood": "ml"}],
+    "croon": [{}, {"se": ["expected", "robust", "corrected"]}, {"se": ["corrected"], "first_step": "ml"}],
     "msem": [{}, {"se": ["expected", "observed", "robust"]}],
 }
 CASES = [(name, options) for name in registry.names() for options in OPTIONS.get(name, [{}])]
