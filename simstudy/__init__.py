@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from simstudy.analysis.fit import fit, fit_all
     from simstudy.api import (
         analyse,
+        describe_estimator,
         list_estimators,
         merge,
         plot,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "simstudy.api": (
         "analyse",
+        "describe_estimator",
         "list_estimators",
         "merge",
         "plot",
@@ -54,6 +56,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "TwoLevelModel",
     "analyse",
+    "describe_estimator",
     "fit",
     "fit_all",
     "list_estimators",

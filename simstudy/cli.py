@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from simstudy.commands.estimators import estimators as estimators_command
 from simstudy.commands.fit import fit as fit_command
 from simstudy.errors import SimstudyError
 
@@ -293,18 +294,7 @@ def plot(folder: Folder, parameter: Parameters = None) -> None:
         print(path)
 
 
-@command
-def estimators() -> None:
-    """Print every method: what it is, what it can and cannot do."""
-    from simstudy import api
-
-    for row in api.list_estimators().to_dict("records"):
-        print(f"{row['estimator']}: {row['title']}")
-        for name in ("levels", "can", "cannot", "options", "reference"):
-            if row[name]:
-                print(f"    {name + ':':11}{row[name]}")
-
-
+command(estimators_command)
 command(fit_command)
 
 

@@ -1,5 +1,6 @@
 """The public Python calls: everything that a command does."""
 
+from simstudy.api.methods import describe_estimator, list_estimators
 from simstudy.api.study import (
     Replay,
     Results,
@@ -7,7 +8,6 @@ from simstudy.api.study import (
     analyse,
     default_folder,
     figure_parameters,
-    list_estimators,
     merge,
     open_design,
     plot,
@@ -29,6 +29,7 @@ __all__ = [
     "StudyStatus",
     "analyse",
     "default_folder",
+    "describe_estimator",
     "figure_parameters",
     "list_estimators",
     "merge",
