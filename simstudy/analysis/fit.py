@@ -91,7 +91,7 @@ def fit(
         ``bootstrap`` (parametric: data drawn from the fitted model and refitted, percentile intervals);
         ``cluster_bootstrap`` (clusters drawn with replacement and refitted).
     missing : str
-        ``listwise``, or ``fiml`` (with ``msem``).
+        ``listwise``, or ``fiml`` (with ``msem`` and ``goldstein``).
     fixed_x, bounds, std_lv
         See `Msem` and `TwoLevelModel`.
     draws, seed : int
@@ -180,7 +180,17 @@ def _own_arguments(name: str, arguments: Mapping[str, Any]) -> tuple[dict[str, A
         if own.get(key, default) not in (default, "none") and key not in fields:
             own.pop(key)
             dropped.append(key)
+    if own.get("se") is not None and not _has_se(name, own["se"]):
+        dropped.append(f"se = {own.pop('se')}")
     return own, dropped
+
+
+def _has_se(name: str, kind: str) -> bool:
+    try:
+        registry.create(name, {"se": [kind]})
+    except EstimatorError:
+        return False
+    return True
 
 
 def _check_choices(*, se: str | None, ci: str, missing: str, bounds: str | None, ci_level: float, draws: int) -> None:
@@ -215,7 +225,7 @@ def _method(
         if value in (plain, "none"):
             continue
         if key not in fields:
-            raise EstimatorError(f"method '{name}' has no choice of '{key}'; it goes with msem")
+            raise EstimatorError(f"method '{name}' has no choice of '{key}'; it goes with {_methods_with(key)}")
         chosen[key] = value
     if "measures" in fields:
         chosen.setdefault("measures", True)
@@ -224,6 +234,11 @@ def _method(
     elif "se" in fields and se is None:
         chosen.setdefault("se", ["expected"])
     return registry.create(name, chosen)
+
+
+def _methods_with(option: str) -> str:
+    fields = {name: registry.find(name).__dataclass_fields__ for name in registry.names()}  # type: ignore[attr-defined]
+    return " and ".join(name for name in fields if option in fields[name])
 
 
 def _is_held_variance(op: str, lhs: str, rhs: str, free: int, result: FitResult) -> bool:

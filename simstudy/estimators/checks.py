@@ -29,7 +29,7 @@ def refuse_ties_of_levels(model: TwoLevelModel) -> str | None:
     level_of = dict(zip(table.names, table.levels, strict=True))
     tied = [f"'{name}' is one parameter of both levels" for name, level in level_of.items() if level == "both"]
     tied += [
-        f"'{constraint.text}' ties the levels"
+        f"the constraint '{constraint.text}' ties them"
         for constraint in table.constraints
         if len({level_of[name] for name in constraint.names if name in level_of}) > 1
     ]

@@ -13,7 +13,6 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimators.base import FitResult, Needs
 from simstudy.estimators.checks import check_kinds, judge_data, refuse_few
 from simstudy.estimators.engine import pseudo_balanced_engine
-from simstudy.estimators.msem import Msem, PreparedMsem
 from simstudy.estimators.registry import register
 from simstudy.likelihood.pseudo_balanced import PseudoBalanced
 from simstudy.model.twolevel import TwoLevelModel
@@ -90,6 +89,8 @@ class PreparedMuml:
         self.model, self.layout = model, layout
         clusters = float(layout.n_clusters)
         self.pseudo = PseudoBalanced(layout, clusters / (clusters - 1.0) if options.divisor == "J-1" else 1.0)
+        from simstudy.estimators.msem import Msem, PreparedMsem  # not above: methods register in teaching order
+
         self.inner = PreparedMsem(Msem(se=options.se, measures=options.measures), model, layout, closed_form=True)
 
     @np.errstate(all="ignore")  # failures are statuses, not warnings
