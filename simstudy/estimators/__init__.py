@@ -6,6 +6,10 @@ from simstudy.estimators.aggregated import Aggregated
 from simstudy.estimators.mlm import Mlm, MlmCentered, MlmContextual, MlmRescaled
 from simstudy.estimators.two_step import TwoStep
 from simstudy.estimators.croon import Croon
+from simstudy.estimators.schmidt import Schmidt
+from simstudy.estimators.haernqvist import Haernqvist
+from simstudy.estimators.goldstein import Goldstein
+from simstudy.estimators.muml import Muml
 from simstudy.estimators.msem import Msem
 
 __all__ = [
@@ -13,10 +17,14 @@ __all__ = [
     "Croon",
     "Disaggregated",
     "DisaggregatedRobust",
+    "Goldstein",
+    "Haernqvist",
     "Mlm",
     "MlmCentered",
     "MlmContextual",
     "MlmRescaled",
     "Msem",
+    "Muml",
+    "Schmidt",
     "TwoStep",
 ]

@@ -25,6 +25,10 @@ BUILT_IN = (
     "mlm_contextual",
     "two_step",
     "croon",
+    "schmidt",
+    "haernqvist",
+    "goldstein",
+    "muml",
     "msem",
 )
 
