@@ -63,7 +63,7 @@ class Croon:
     title: ClassVar[str] = "level-2 outcomes regressed on adjusted cluster means"
     reference: ClassVar[str] = "Croon & van Veldhoven (2007)"
     year: ClassVar[int] = 2007
-    idea: ClassVar[str] = "Replace cluster means by the best predictor of the latent means, then regress at level 2."
+    idea: ClassVar[str] = "replace cluster means by the best predictor of the latent means, then regress at level 2"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     can: ClassVar[str] = "level-2 outcomes without bias, with unequal cluster sizes, by two steps of least squares"
     cannot: ClassVar[str] = (

@@ -37,7 +37,7 @@ class Disaggregated:
     title: ClassVar[str] = "single-level SEM on rows, clusters ignored"
     reference: ClassVar[str] = "the habit criticised since Robinson (1950); Moulton (1986) on its SEs"
     year: ClassVar[int] = 1950
-    idea: ClassVar[str] = "Take the rows as a sample of independent cases."
+    idea: ClassVar[str] = "take the rows as a sample of independent cases"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     can: ClassVar[str] = "any path model; sandwich SEs are honest about the conflated effect"
     cannot: ClassVar[str] = "separate within from between effects; its naive SEs ignore the dependence of rows"
@@ -82,7 +82,7 @@ class DisaggregatedRobust(Disaggregated):
     title: ClassVar[str] = "single-level SEM on rows, cluster-robust SEs"
     reference: ClassVar[str] = "Muthén & Satorra (1995); Liang & Zeger (1986)"
     year: ClassVar[int] = 1995
-    idea: ClassVar[str] = "Keep the one model of the rows, and let the scores of whole clusters tell its SEs."
+    idea: ClassVar[str] = "keep the one model of the rows, and let the scores of whole clusters tell its SEs"
     can: ClassVar[str] = "any path model; honest SEs of the conflated effect, with enough clusters"
     cannot: ClassVar[str] = "separate within from between effects: it is right about the precision of a mixture"
     same_as: ClassVar[str] = "disaggregated with se = ['robust']"

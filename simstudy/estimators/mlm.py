@@ -83,7 +83,7 @@ class Mlm(RandomIntercepts):
     title: ClassVar[str] = "random-intercept models, predictors uncentred"
     reference: ClassVar[str] = "Raudenbush & Bryk (1986; 2002, ch. 5); Krull & MacKinnon (2001) on mediation"
     year: ClassVar[int] = 1986
-    idea: ClassVar[str] = "Let every cluster have an intercept of its own, and one slope serve for both levels."
+    idea: ClassVar[str] = "let every cluster have an intercept of its own, and one slope serve for both levels"
     can: ClassVar[str] = "level-1 outcomes with predictors of both levels; SEs that respect the clusters"
     cannot: ClassVar[str] = "separate within from between effects; level-2 outcomes; residual covariances"
     centring: ClassVar[Centring] = "none"
@@ -108,7 +108,7 @@ class MlmRescaled(RandomIntercepts):
     reference: ClassVar[str] = "Kreft, de Leeuw & Aiken (1995); Enders & Tofighi (2007)"
     year: ClassVar[int] = 1995
     idea: ClassVar[str] = (
-        "Subtract cluster means from the predictors and leave the means out: what is left varies within."
+        "subtract cluster means from the predictors and leave the means out: what is left varies within"
     )
     can: ClassVar[str] = "give unbiased within slopes, whatever happens between clusters"
     cannot: ClassVar[str] = (
@@ -135,7 +135,7 @@ class MlmCentered(RandomIntercepts):
     title: ClassVar[str] = "random-intercept models, predictors centred, cluster means added"
     reference: ClassVar[str] = "Zhang, Zyphur & Preacher (2009); Lüdtke et al. (2008) on its bias"
     year: ClassVar[int] = 2009
-    idea: ClassVar[str] = "Split each predictor into its cluster mean and the deviation from it, and use both."
+    idea: ClassVar[str] = "split each predictor into its cluster mean and the deviation from it, and use both"
     can: ClassVar[str] = "separate within and between effects of level-1 outcomes"
     cannot: ClassVar[str] = "take sampling error out of cluster means; level-2 outcomes; residual covariances"
     centring: ClassVar[Centring] = "cluster"
@@ -161,7 +161,7 @@ class MlmContextual(RandomIntercepts):
     title: ClassVar[str] = "random-intercept models, predictors uncentred, cluster means added"
     reference: ClassVar[str] = "Boyd & Iversen (1979); Kreft, de Leeuw & Aiken (1995); Lüdtke et al. (2008) on its bias"
     year: ClassVar[int] = 1979
-    idea: ClassVar[str] = "Add cluster means beside the predictors: their coefficient is between minus within slope."
+    idea: ClassVar[str] = "add cluster means beside the predictors: their coefficient is between minus within slope"
     can: ClassVar[str] = "separate within and contextual effects of level-1 outcomes; test a contextual effect directly"
     cannot: ClassVar[str] = "take sampling error out of cluster means; level-2 outcomes; residual covariances"
     same_as: ClassVar[str] = "mlm_centered, in other coordinates"

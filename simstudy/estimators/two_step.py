@@ -48,7 +48,7 @@ class TwoStep:
     title: ClassVar[str] = "MLM for level-1 outcomes, OLS on cluster means for level-2 outcomes"
     reference: ClassVar[str] = "Griffin (1997); Croon & van Veldhoven (2007) on its bias"
     year: ClassVar[int] = 1997
-    idea: ClassVar[str] = "One regression an outcome: multilevel for level 1, ordinary on cluster means for level 2."
+    idea: ClassVar[str] = "one regression an outcome: multilevel for level 1, ordinary on cluster means for level 2"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     can: ClassVar[str] = "outcomes at both levels, with standard software"
     cannot: ClassVar[str] = "take sampling error out of cluster means; carry the first step's error into the second"

@@ -313,7 +313,10 @@ def test_an_indefinite_level_is_named() -> None:
     [
         ({"estimator": "msme"}, "did you mean 'msem'"),
         ({"estimator": "nothing"}, "msem"),
-        ({"se": "robustt"}, "se: found 'robustt'; allowed: expected, observed, robust (did you mean 'robust'?)"),
+        (
+            {"se": "robustt"},
+            "se: found 'robustt'; allowed: expected, observed, robust, corrected (did you mean 'robust'?)",
+        ),
         ({"ci": "boostrap"}, "(did you mean 'bootstrap'?)"),
         ({"missing": "fimml"}, "(did you mean 'fiml'?)"),
         ({"bounds": "variance"}, "(did you mean 'variances'?)"),
