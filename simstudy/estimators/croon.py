@@ -106,8 +106,8 @@ class Croon:
         found = [row for row in rows if row.lhs in model.level1 and row.rhs in model.level1]
         return tuple(
             f"'{row.label or row.path}' is not consistent: the outcome '{row.lhs}' is measured at level 1, and its "
-            f"cluster means share the sampling error of those of '{row.rhs}'; the slope tends to b + w (1 - r)/r, with "
-            "b and w the between and within slopes and r the reliability of the cluster means"
+            f"cluster means share the sampling error of those of '{row.rhs}'; with one predictor the slope tends to "
+            "b + w (1 - r)/r, where b and w are the between and within slopes and r the reliability of cluster means"
             for row in found
         )
 

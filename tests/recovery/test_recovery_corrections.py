@@ -61,6 +61,22 @@ def test_croon_returns_the_truth_for_level_2_outcomes(model, layout) -> None:
         assert value(found, name) == pytest.approx(value(truth, name), abs=TRUTH), name
 
 
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("between", ["y ~ 0.5*x + b*v + c*z", "y ~ b*x + b*v + c*z", "y ~ b*x + 0.5*v + c*z\n y ~ 2*1"])
+def test_croon_with_fixed_and_equal_coefficients(between, layout) -> None:
+    """Fixed paths are subtracted with the adjusted means, tied predictors are added up."""
+    syntax = f"level: within\n x ~~ x\n v ~~ v\n x ~~ v\nlevel: between\n {between}"
+    model = TwoLevelModel.from_syntax(syntax)
+    rng = np.random.default_rng(3)
+    values = dict(zip(model.names, rng.uniform(0.4, 0.6, size=len(model.names)), strict=True))
+    values |= {name: 1.0 + value for name, value in values.items() if name.endswith(("x ~~ x", "v ~~ v", "z ~~ z"))}
+    found = fit("croon", model, layout, population(model, values), se=["expected"], first_step="ml")
+    spoken = [name for name in model.names if not np.isnan(found.estimate[0, found.labels.index(name)])]
+    assert {"b", "c", "between: y ~~ y"} <= set(spoken)
+    for name in spoken:
+        assert value(found, name) == pytest.approx(values[name], abs=TRUTH), name
+
+
 def _covariance(rng: np.random.Generator, k: int) -> np.ndarray:
     root = np.eye(k) + 0.5 * rng.normal(size=(k, k))
     return root @ root.T
