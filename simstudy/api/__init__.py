@@ -1,6 +1,6 @@
 """The public Python calls: everything that a command does."""
 
-from simstudy.api.methods import describe_estimator, list_estimators
+from simstudy.api.methods import describe_estimator, list_estimators, methods_table, plot_methods
 from simstudy.api.study import (
     Replay,
     Results,
@@ -33,10 +33,12 @@ __all__ = [
     "figure_parameters",
     "list_estimators",
     "merge",
+    "methods_table",
     "open_design",
     "plot",
     "plot_bias",
     "plot_coverage",
+    "plot_methods",
     "plot_results",
     "replay",
     "results",

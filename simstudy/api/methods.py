@@ -11,6 +11,9 @@ from typing import Any
 import pandas as pd
 
 from simstudy.estimators import registry
+from simstudy.report.methods import methods_table, plot_methods
+
+__all__ = ["describe_estimator", "list_estimators", "methods_table", "plot_methods"]
 
 STORY = ("estimator", "year", "title", "idea", "levels", "options", "can", "cannot", "same_as", "reference")
 

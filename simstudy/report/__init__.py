@@ -2,6 +2,7 @@
 
 from simstudy.report.figures import BIAS_BANDS, COVERAGE_BANDS, plot_bias, plot_coverage, save_figure
 from simstudy.report.fit_measures import fit_measure_lines, print_fit_measures
+from simstudy.report.methods import markdown, methods_data, methods_table, plot_methods
 from simstudy.report.panels import figure_data
 from simstudy.report.tables import STYLES, performance_lines, print_performance, write_csv
 from simstudy.report.view import key_parameters
@@ -13,9 +14,13 @@ __all__ = [
     "figure_data",
     "fit_measure_lines",
     "key_parameters",
+    "markdown",
+    "methods_data",
+    "methods_table",
     "performance_lines",
     "plot_bias",
     "plot_coverage",
+    "plot_methods",
     "print_fit_measures",
     "print_performance",
     "save_figure",
