@@ -13,7 +13,7 @@ OPTIONS = {
     "two_step": [{}, {"means": "eb"}, {"centering": "cluster", "likelihood": "ml"}],
     "schmidt": [{}, {"between": "raw", "divisor": "J-1", "se": ["observed", "expected"]}],
     "haernqvist": [{}, {"metric": "total_sd", "measures": True}],
-    "goldstein": [{}, {"missing": "fiml"}, {"measures": True, "se": ["observed"]}],
+    "goldstein": [{}, {"missing": "fiml"}, {"measures": True, "se": ["observed", "robust"]}],
     "muml": [{}, {"divisor": "J-1"}, {"se": ["expected", "observed", "robust"], "measures": True}],
     "msem": [{}, {"se": ["expected", "observed", "robust"]}],
 }

@@ -233,10 +233,14 @@ def test_goldstein_uses_every_observed_value() -> None:
     sample.rows[rng.uniform(size=sample.rows.shape) < 0.15] = np.nan
     sample.rows[0, :3] = np.nan
     sample.clusters[0, ::7] = np.nan
-    found, full = (fit(method, OUTCOME_2, sample, missing="fiml") for method in ("goldstein", "msem"))
+    options = {"missing": "fiml", "se": ["robust"]}
+    found, full = (fit(method, OUTCOME_2, sample, **options) for method in ("goldstein", "msem"))
     assert found.converged.all()
     np.testing.assert_allclose(found.estimate, full.estimate, atol=FITTED)
+    # the second step is a change of parameters, which the sandwich follows; informations are differences of scores
+    np.testing.assert_allclose(found.se["robust"], full.se["robust"], rtol=1e-5)
     assert registry.create("goldstein", {"missing": "fiml"}).needs == "sample"
+    assert registry.create("goldstein", {"se": ["robust"]}).needs == "clusters"
 
 
 def test_goldstein_reports_data_sets_with_nothing_to_see() -> None:

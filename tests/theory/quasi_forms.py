@@ -121,7 +121,9 @@ class TwoMatrixLimit:
 
     @cached_property
     def robust_covariance(self) -> np.ndarray:
-        """What MUML's sandwich estimates: scores of single clusters do not have mean zero, but M_j - M_c."""
+        """What the sandwich estimates: MUML's scores of single clusters do not have mean zero, but M_j - M_c."""
+        if self.method == "goldstein":
+            return self.covariance
         within, between = self.structure(self.theta)
         m = len(self.moments(self.theta)) // 2
         half = np.linalg.pinv(duplication(len(within)))
