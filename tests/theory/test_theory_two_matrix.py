@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from quasi_forms import TwoMatrixLimit
+from quasi_forms import TwoMatrixLimit, upper_tail
+from scipy import stats
 
 from simstudy.data.layout import ClusterLayout
 from simstudy.estimators import registry
@@ -68,15 +69,32 @@ def limit(method: str, icc: float, sizes: list[int]) -> TwoMatrixLimit:
 
 
 @pytest.mark.parametrize(
-    ("icc", "sizes", "naive"), [(0.1, (10, 30), 0.067), (0.25, (10, 30), 0.086), (0.5, (10, 30), 0.100)]
+    ("method", "icc", "plain", "corrected"),
+    [
+        ("muml", 0.1, 0.067, 0.050),
+        ("muml", 0.25, 0.086, 0.050),
+        ("muml", 0.5, 0.100, 0.051),
+        ("goldstein", 0.1, 0.77, 0.078),
+        ("goldstein", 0.25, 0.29, 0.057),
+        ("goldstein", 0.5, 0.11, 0.051),
+    ],
 )
-def test_the_rejection_that_the_design_states(icc, sizes, naive) -> None:
-    found = limit("muml", icc, [sizes[0]] * 1000 + [sizes[1]] * 1000)
+def test_the_rejection_that_the_design_states(method, icc, plain, corrected) -> None:
+    found = limit(method, icc, [10] * 1000 + [30] * 1000)
     assert len(found.weights) == DF
-    assert found.rejection() == pytest.approx(naive, abs=1.5e-3)  # three decimals stated, 4e-4 of the draws
-    assert found.rejection(corrected=True) == pytest.approx(0.051, abs=1.5e-3)
-    balanced = limit("muml", icc, [20] * 100)
-    np.testing.assert_allclose(balanced.weights, 1.0, atol=1e-6)  # numerical slopes
+    # as many decimals as are stated
+    assert found.rejection() == pytest.approx(plain, abs=6e-4 if method == "muml" else 6e-3)
+    assert found.rejection(corrected=True) == pytest.approx(corrected, abs=6e-4)
+
+
+def test_tails_of_weighted_sums_are_those_of_chi_square_where_weights_are_equal() -> None:
+    for x in (5.0, 27.6, 60.0):
+        # the integral of an oscillating function, to 1e-8
+        assert upper_tail(x, np.full(17, 1.3)) == pytest.approx(stats.chi2.sf(x / 1.3, 17), abs=1e-8)
+
+
+def test_weights_are_one_where_sizes_are_equal() -> None:
+    np.testing.assert_allclose(limit("muml", 0.25, [20] * 100).weights, 1.0, atol=1e-6)  # numerical slopes
 
 
 def simulate(icc: float, sizes: list[int], replicates: int) -> dict[str, FitResult]:
