@@ -193,6 +193,9 @@ class Estimator(Protocol):
         ``statistics``, ``clusters`` (statistics with cluster-wise means and scatter) or ``sample`` (raw rows).
     se_kinds : tuple of str
         Kinds of SE it returns, first the one used for Monte Carlo intervals.
+
+    A method that imposes ``==`` constraints says so with ``imposes_constraints = True``; `simstudy.fit` declines them
+    for others.
     """
 
     name: ClassVar[str]

@@ -59,6 +59,24 @@ class Engine:
         return np.matmul(product, bread), scaling
 
 
+@dataclass(frozen=True)
+class FirstStep:
+    """Unrestricted moments that were estimated, and how well.
+
+    Attributes
+    ----------
+    structure : TwoLevelStructure
+        Of the unrestricted model.
+    params : (R, q1)
+    covariance : (R, q1, q1)
+        Gamma, their sampling covariance.
+    """
+
+    structure: TwoLevelStructure
+    params: FloatArray
+    covariance: FloatArray
+
+
 def complete_engine(structure: TwoLevelStructure, statistics: TwoLevelStatistics) -> Engine:
     """Engine of complete data whose variables stand in the model's order."""
     layout = statistics.layout
@@ -93,13 +111,24 @@ def pseudo_balanced_engine(
     return Engine(likelihood, data, meat, starts)
 
 
-def two_group_engine(structure: TwoLevelStructure, data: two_group.Data, n_within: int, n_between: int) -> Engine:
-    """Engine of two covariance matrices, without scores of clusters: robust covariances are NaN."""
+def two_group_engine(
+    structure: TwoLevelStructure, data: two_group.Data, sizes: tuple[int, int], first: FirstStep | None = None
+) -> Engine:
+    """Engine of a within and a between matrix on ``sizes`` degrees of freedom.
+
+    With the first step that estimated the matrices, robust covariances carry its uncertainty: the score's derivative
+    with respect to the moments, K, gives the covariance of the score K Gamma K'. Without, they are NaN.
+    """
+    likelihood = two_group.TwoGroupLikelihood(structure, *sizes)
 
     def meat(params: FloatArray) -> FloatArray:
-        return np.full((*params.shape, params.shape[-1]), np.nan)
+        if first is None:
+            return np.full((*params.shape, params.shape[-1]), np.nan)
+        unrestricted = two_group.TwoGroupLikelihood(first.structure, *sizes)
+        slopes = likelihood.sensitivity(params, data, unrestricted, first.params)
+        result: FloatArray = np.matmul(np.matmul(slopes, first.covariance), transpose(slopes))
+        return result
 
-    likelihood = two_group.TwoGroupLikelihood(structure, n_within, n_between)
     return Engine(likelihood, data, meat, (starts_from_moments(structure, data.mean, data.within, data.between),))
 
 

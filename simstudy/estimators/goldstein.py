@@ -12,7 +12,7 @@ from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimators.base import FitResult, Needs, Status, failed, stack_results
 from simstudy.estimators.checks import check_kinds, judge_data, refuse_few
-from simstudy.estimators.engine import Engine, complete_engine, incomplete_engine
+from simstudy.estimators.engine import Engine, FirstStep, complete_engine, incomplete_engine
 from simstudy.estimators.registry import register
 from simstudy.estimators.two_matrix import TwoMatrices, TwoMatrixFitter, with_first_step
 from simstudy.estimators.unrestricted import unrestricted_model
@@ -28,19 +28,24 @@ class Goldstein:
     Step 1 stacks the responses of a person as a lowest level without variance of its own; persons have the covariance
     matrix Sigma_W and clusters Sigma_B. Its full-information maximum likelihood is the saturated two-level model:
     unequal sizes and missing responses (MAR) are no difficulty. Step 2 fits the model to both matrices as if they were
-    covariance matrices of N - J and J observed units. Estimates are consistent. SEs and chi-square are approximate:
+    covariance matrices of N - J and J observed units. Estimates are consistent. SEs and chi-square are not right:
     Sigma_B was not observed on J units, it was estimated from noisy means (Hox & Maas 2004). A Sigma_B that is not
     positive definite cannot be analysed (NON_PD), as in `schmidt`, whose twin this method is where all clusters have
     one size and nothing is missing.
 
+    ``robust`` is the repair, not the method as proposed: the cluster-robust covariance matrix of the first step's
+    moments, Gamma, is carried through the second, H^-1 K Gamma K' H^-1 with K the derivative of its score with respect
+    to the moments, and chi-square is divided by the mean of the weights of its limiting sum of chi-squares (Browne
+    1984; Satorra & Bentler 1994).
+
     Attributes
     ----------
     se : tuple of str
-        ``expected``, ``observed``: of the second step.
+        ``expected``, ``observed``: of the second step alone; ``robust``: with the first step's uncertainty.
     missing : str
         ``listwise``, or ``fiml``: step 1 uses every observed value.
     measures : bool
-        Compute fit measures too: the two-group chi-square.
+        Compute fit measures too: the two-group chi-square; the corrected one where ``robust`` is among ``se``.
     """
 
     name: ClassVar[str] = "goldstein"
@@ -54,12 +59,12 @@ class Goldstein:
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     can: ClassVar[str] = "unequal sizes and missing responses, consistently, with standard MLM and SEM software"
     cannot: ClassVar[str] = (
-        "carry the first step's error into the second: between SEs are too small and chi-square too large; use a "
-        "between matrix that is not positive definite"
+        "as proposed, carry the first step's error into the second: between SEs are too small and chi-square too large "
+        "unless robust; use a between matrix that is not positive definite"
     )
     imposes_constraints: ClassVar[bool] = True
 
-    se: tuple[Literal["expected", "observed"], ...] = ("expected",)
+    se: tuple[Literal["expected", "observed", "robust"], ...] = ("expected",)
     missing: Literal["listwise", "fiml"] = "listwise"
     measures: bool = False
 
@@ -68,8 +73,10 @@ class Goldstein:
 
     @property
     def needs(self) -> Needs:
-        """Missing values need the rows; the rest only sums."""
-        return "sample" if self.missing == "fiml" else "statistics"
+        """Missing values need the rows, robust SEs cluster-wise scores; the rest only sums."""
+        if self.missing == "fiml":
+            return "sample"
+        return "clusters" if "robust" in self.se else "statistics"
 
     @property
     def se_kinds(self) -> tuple[str, ...]:
@@ -105,7 +112,7 @@ class PreparedGoldstein:
             assert isinstance(data, Sample), "full-information estimation with missing values needs rows"
             data = data.arrange(self.model.level1, self.model.level2)
             return stack_results([self._fit_incomplete(data.select(slice(r, r + 1))) for r in range(data.n_replicates)])
-        statistics = data.statistics(cluster_wise=False) if isinstance(data, Sample) else data
+        statistics = data.statistics() if isinstance(data, Sample) else data
         statistics = statistics.arrange(self.model.level1, self.model.level2)
         result = self._two_steps(complete_engine(self.unrestricted, statistics), self.fitter)
         return judge_data(result, statistics, within=True)
@@ -122,5 +129,8 @@ class PreparedGoldstein:
 
     def _two_steps(self, first: Engine, second: TwoMatrixFitter) -> FitResult:
         best = first.solve()
-        result = second.fit(TwoMatrices(*self.unrestricted.moments(best.params)))
+        known: FirstStep | None = None
+        if "robust" in self.options.se:
+            known = FirstStep(self.unrestricted, best.params, first.robust(best.params)[0])
+        result = second.fit(TwoMatrices(*self.unrestricted.moments(best.params)), known)
         return with_first_step(result, best.status, best.n_iter)

@@ -55,7 +55,9 @@ class Haernqvist:
         "to the total one, and each has a structure of its own"
     )
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
-    can: ClassVar[str] = "show that both levels have structures of their own; between parts of any size, factors"
+    can: ClassVar[str] = (
+        "show the structure of each level, factors and level-2 variables included, with common software"
+    )
     cannot: ClassVar[str] = (
         "take the noise of cluster means out of the between part (it estimates Sigma_B + Sigma_W/n); tie the levels"
     )

@@ -24,11 +24,12 @@ class Muml:
     """Multilevel SEM by Muthén's quasi-likelihood: two groups, S_PW for Sigma_W and S_B for Sigma_W + c Sigma_B.
 
     It is maximum likelihood where all clusters have one size. Otherwise estimates are consistent, but SEs and
-    chi-square pretend that all clusters were of size c, and ``loglik`` is a quasi-log-likelihood. ``robust`` corrects
-    for that: SEs by the sandwich over clusters, and the chi-square divided by (q1 c1 - q0 c0) / (q1 - q0), where c_k is
-    the mean of the eigenvalues of H^-1 (sum of s_j s_j') of the restricted (0) and unrestricted (1) model with q_k
-    parameters, the mean correction of Muthén & Satorra (1995) in the form of `msem`'s (MLR), whose value it has where
-    all clusters have one size.
+    chi-square pretend that all clusters were of size c, and ``loglik`` is a quasi-log-likelihood, not to be compared
+    with that of other methods. ``robust`` corrects for that: SEs by the sandwich over clusters, and the chi-square
+    divided by (q1 c1 - q0 c0) / (q1 - q0), where q_k c_k is the trace of H^-1 (sum of s_j s_j') of the restricted (0)
+    and the unrestricted (1) model: the mean correction of Muthén & Satorra (1995) in the form of `msem`'s (MLR), whose
+    value it has where all clusters have one size. It takes the sizes for drawn, not fixed: robust SEs of between
+    variances are a little too large where they are fixed. It needs many clusters (a hundred or two), as MLR does.
 
     Attributes
     ----------
@@ -50,9 +51,9 @@ class Muml:
         "and the between matrix, with equality constraints, which any SEM software fits"
     )
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
-    can: ClassVar[str] = "all that msem can with complete data, consistently, from two matrices; equal sizes exactly"
+    can: ClassVar[str] = "all models of msem, consistently, from two matrices; with equal sizes it is msem"
     cannot: ClassVar[str] = (
-        "give exact SEs and chi-squares with unequal sizes (too small, too large) unless robust; use incomplete rows"
+        "with unequal sizes, give right SEs (too small) and chi-squares (too large) unless robust; use incomplete rows"
     )
     imposes_constraints: ClassVar[bool] = True
 

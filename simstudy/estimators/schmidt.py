@@ -50,7 +50,7 @@ class Schmidt:
         "covariance matrix"
     )
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
-    can: ClassVar[str] = "separate latent within and between effects with single-level software, factors at both levels"
+    can: ClassVar[str] = "separate latent within from between effects, factors included, with single-level software"
     cannot: ClassVar[str] = (
         "use a between matrix that is not positive definite (few clusters, small ICC); tie the levels; its between SEs "
         "are too small, since they ignore the noise subtracted"

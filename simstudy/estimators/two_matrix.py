@@ -9,7 +9,7 @@ import numpy as np
 from simstudy.arrays import BoolArray, FloatArray, IntArray, inverse_spd, submatrix
 from simstudy.estimators.base import FitResult, Status
 from simstudy.estimators.checks import admissible
-from simstudy.estimators.engine import Engine, two_group_engine
+from simstudy.estimators.engine import Engine, FirstStep, two_group_engine
 from simstudy.estimators.fit_measures import Solved, baseline_model, fit_measures
 from simstudy.estimators.inference import covariance
 from simstudy.estimators.solve import Holding, solve_model
@@ -52,7 +52,7 @@ class TwoMatrixFitter:
     n_within, n_between : int
         Units of each matrix.
     kinds : tuple of str
-        SE kinds: ``expected``, ``observed``.
+        SE kinds: ``expected``, ``observed``; ``robust`` where the first step is known.
     measures : bool
         Whether to compute fit measures: chi-squares are the sum over both matrices.
     """
@@ -61,7 +61,7 @@ class TwoMatrixFitter:
         self, model: TwoLevelModel, n_within: int, n_between: int, *, kinds: tuple[str, ...], measures: bool
     ) -> None:
         self.model, self.kinds = model, kinds
-        self.n_within, self.n_between = n_within, n_between
+        self.sizes = n_within, n_between
         self.structure = TwoLevelStructure(model)
         self.unrestricted = TwoLevelStructure(unrestricted_model(model)) if measures else None
         self.baseline = TwoLevelStructure(baseline_model(model)) if measures else None
@@ -70,20 +70,20 @@ class TwoMatrixFitter:
         self.at: IntArray = at
         self.only = np.array([k for k in range(self.structure.p1) if k not in at], dtype=np.int64)
 
-    def fit(self, matrices: TwoMatrices) -> FitResult:
-        """Fit R pairs of matrices; where one is not positive definite there is nothing to fit (NON_PD)."""
+    def fit(self, matrices: TwoMatrices, first: FirstStep | None = None) -> FitResult:
+        """Fit R pairs of matrices; where one is not positive definite there is nothing to fit (NON_PD).
+
+        ``first`` is the step that estimated them, for robust SEs and chi-squares.
+        """
         data, ok = self._data(matrices)
 
         def build(structure: TwoLevelStructure) -> Engine:
-            return two_group_engine(structure, data, self.n_within, self.n_between)
+            return two_group_engine(structure, data, self.sizes, first)
 
         engine = build(self.structure)
         solved, expand = solve_model(self.structure, engine, self.holding, None, (), bounds=False)
         best = solved.best
-        found = {
-            kind: expand(best.inverse if kind == "expected" else covariance(solved.engine.observed(best.params)))
-            for kind in self.kinds
-        }
+        found = {kind: expand(_covariance(kind, solved)) for kind in self.kinds}
         measures: dict[str, FloatArray] = {}
         if self.unrestricted is not None and self.baseline is not None:
             h1, baseline = build(self.unrestricted), build(self.baseline)
@@ -91,8 +91,8 @@ class TwoMatrixFitter:
                 solved,
                 Solved(self.unrestricted, h1, h1.solve(), self.unrestricted.q),
                 Solved(self.baseline, baseline, baseline.solve(), self.baseline.q),
-                n_obs=self.n_within + self.n_between,
-                scaled=False,
+                n_obs=sum(self.sizes),
+                scaled="robust" in self.kinds,
             )
             measures |= {name: np.full(len(ok), np.nan) for name in _LIKELIHOODS}
         result = FitResult(
@@ -121,11 +121,19 @@ class TwoMatrixFitter:
         p = matrices.mean.shape[-1]
         full, precision = np.zeros((len(ok), p, p)), np.zeros((len(ok), p, p))
         full[:, at[:, None], at] = between
-        precision[:, at[:, None], at] = inverse_spd(means)[0] * self.n_between
+        precision[:, at[:, None], at] = inverse_spd(means)[0] * self.sizes[1]
         if len(only):
-            precision[:, only[:, None], only] = inverse_spd(submatrix(within, only, only))[0] * self.n_within
+            precision[:, only[:, None], only] = inverse_spd(submatrix(within, only, only))[0] * self.sizes[0]
         mean = np.where(ok[:, None], matrices.mean, 0.0)
         return two_group.Data(within, full, mean, precision), ok
+
+
+def _covariance(kind: str, solved: Solved) -> FloatArray:
+    if kind == "expected":
+        return solved.best.inverse
+    if kind == "observed":
+        return covariance(solved.engine.observed(solved.best.params))
+    return solved.engine.robust(solved.best.params)[0]
 
 
 def _positive_definite(matrix: FloatArray) -> BoolArray:

@@ -107,6 +107,22 @@ class SingleLevelLikelihood:
             result += self.level.curvature(implied, 0.5 * grad, -grad_mu, self.q)
         return 0.5 * (result + transpose(result))
 
+    def cross_information(
+        self, params: FloatArray, other: SingleLevelLikelihood, other_params: FloatArray
+    ) -> FloatArray:
+        """Derivative of the score of the covariances (R, q, q') where the scatter is n times another model's Sigma.
+
+        n tr(Sigma^-1 Sigma_a Sigma^-1 S_b) / 2, with Sigma at ``params`` (R, q) and S at ``other_params`` (R, q').
+        """
+        with np.errstate(all="ignore"):
+            implied, lower, _, _ = self._rotate(params)
+            x, _ = self._tangents(implied, lower)
+            y, _ = other._tangents(other.level.implied(other_params), lower)
+            result = np.zeros((len(params), self.q, other.q))
+            block = self.n * np.matmul(transpose(x), self.half.weight[:, None] * y)
+            result[:, self._cov.free[:, None], other._cov.free] = block
+        return result
+
     def cluster_scores(
         self, params: FloatArray, sizes: FloatArray, means: FloatArray, scatter: FloatArray | None
     ) -> FloatArray:

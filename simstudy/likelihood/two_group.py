@@ -119,3 +119,15 @@ class TwoGroupLikelihood:
                 flat = np.zeros((*gradient.shape, gradient.shape[-1]))
                 result += level.curvature(level.implied(params), flat, -gradient, s.q)
         return 0.5 * (result + transpose(result))
+
+    def sensitivity(
+        self, params: FloatArray, data: Data, unrestricted: TwoGroupLikelihood, moments: FloatArray
+    ) -> FloatArray:
+        """Derivative of the score (R, q, q1) with respect to the moments, parameters (R, q1) of another model."""
+        result = self.within.cross_information(params, unrestricted.within, moments)
+        result += self.between.cross_information(params, unrestricted.between, moments)
+        with np.errstate(all="ignore"):
+            _, _, slopes = self._means(params, data)
+            _, _, others = unrestricted._means(moments, data)
+            result += np.matmul(transpose(slopes), np.matmul(data.precision, others))
+        return result

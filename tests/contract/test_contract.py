@@ -14,7 +14,7 @@ OPTIONS = {
     "croon": [{}, {"se": ["expected", "robust", "corrected"]}, {"se": ["corrected"], "first_step": "ml"}],
     "schmidt": [{}, {"between": "raw", "divisor": "J-1", "se": ["observed", "expected"]}],
     "haernqvist": [{}, {"metric": "total_sd", "measures": True}],
-    "goldstein": [{}, {"missing": "fiml"}, {"measures": True, "se": ["observed"]}],
+    "goldstein": [{}, {"missing": "fiml"}, {"measures": True, "se": ["observed", "robust"]}],
     "muml": [{}, {"divisor": "J-1"}, {"se": ["expected", "observed", "robust"], "measures": True}],
     "msem": [{}, {"se": ["expected", "observed", "robust"]}],
 }

@@ -8,6 +8,8 @@ from derivative_cases import LAYOUTS, NAMES, close, differences, family, perturb
 from scipy import stats
 
 from simstudy.data.layout import ClusterLayout
+from simstudy.estimators.starts import starts_from_moments
+from simstudy.estimators.unrestricted import unrestricted_model
 from simstudy.likelihood import two_group
 from simstudy.likelihood.pseudo_balanced import PseudoBalanced
 from simstudy.likelihood.two_level import Data, TwoLevelLikelihood
@@ -87,6 +89,25 @@ def test_two_group_expected_information_is_the_observed_one_where_the_model_fits
     found = target.evaluate(at, data)
     np.testing.assert_allclose(found.score, 0, atol=1e-10)  # rounding of terms of 1e2
     close(target.observed_information(at, data)[0], found.information[0], 1e-12)  # the same sums: rounding
+
+
+@every
+def test_two_group_sensitivity_is_the_derivative_of_the_score_by_the_moments(name) -> None:
+    """The matrices and means as functions of the unrestricted model's parameters; A stays what it is."""
+    s, at, fixed = structure(name), perturbed(name), random_matrices(name)
+    free = TwoLevelStructure(unrestricted_model(family(name)[0]))
+    start = starts_from_moments(free, fixed.mean, fixed.within, fixed.between)
+    target = two_group.TwoGroupLikelihood(s, N_WITHIN, N_BETWEEN)
+
+    def score(moments: np.ndarray) -> np.ndarray:
+        mu, within, between = free.moments(moments)
+        precision = np.repeat(fixed.precision, len(moments), axis=0)
+        data = two_group.Data(within, between, mu, precision)
+        return target.evaluate(np.repeat(at, len(moments), axis=0), data).score
+
+    unrestricted = two_group.TwoGroupLikelihood(free, N_WITHIN, N_BETWEEN)
+    found = target.sensitivity(at, fixed, unrestricted, start)[0]
+    close(found.T, differences(score, start))  # linear in the moments: rounding
 
 
 def test_two_group_likelihood_does_not_exist_where_a_level_is_not_positive_definite() -> None:

@@ -19,7 +19,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "aggregated": {"se": ["expected", "observed", "robust"]},
     "two_step": {"means": "eb", "centering": "cluster"},
     "schmidt": {"se": ["expected", "observed"], "measures": True},
-    "goldstein": {"se": ["expected", "observed"], "measures": True},
+    "goldstein": {"se": ["expected", "observed", "robust"], "measures": True},
     "muml": {"se": ["expected", "observed", "robust"], "measures": True},
     "msem": {"se": ["expected", "observed", "robust"]},
 }

@@ -74,11 +74,13 @@ def test_chi_square_of_the_restricted_case_is_lavaans() -> None:
 
 @pytest.mark.parametrize("case", SATURATED)
 def test_goldsteins_matrices_are_lavaans_unrestricted_ones(case, differences) -> None:
-    found = fit("goldstein", model(case), frame(case))
+    """And so are robust SEs: the first step's uncertainty is all there is."""
+    found = fit("goldstein", model(case), frame(case), se=["expected", "robust"])
     for row in polished(case)["par"]:
         place = found.index(row)
         if place is not None:
             differences(case, "estimate", found.result.estimate[0, place], row["est"], ESTIMATE, f"goldstein {row}")
+            differences(case, "se robust", found.result.se["robust"][0, place], row["se_mlr"], SE, f"goldstein {row}")
 
 
 @pytest.mark.parametrize("case", ["xii_miss_mar", "xii_miss_all"])
