@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from simstudy.commands import performance
+from simstudy.commands.estimators import estimators as estimators_command
 from simstudy.commands.fit import fit as fit_command
 from simstudy.commands.plot import plot as plot_command
 from simstudy.commands.report import report as report_command
@@ -263,19 +264,8 @@ def merge(
     print(f"{found.name}: {'complete' if found.complete else f'{missing:,} fits are missing'}")
 
 
-@command
-def estimators() -> None:
-    """Print every method: what it is, what it can and cannot do."""
-    from simstudy import api
-
-    for row in api.list_estimators().to_dict("records"):
-        print(f"{row['estimator']}: {row['title']}")
-        for name in ("levels", "can", "cannot", "options", "reference"):
-            if row[name]:
-                print(f"    {name + ':':11}{row[name]}")
-
-
 command(plot_command)
+command(estimators_command)
 command(fit_command)
 command(report_command)
 command(performance.performance)

@@ -4,6 +4,7 @@ from simstudy.api.export import export_siman
 from simstudy.api.factors import factor_effects
 from simstudy.api.figures import charts, figure_parameters, plot, plot_results, replicates
 from simstudy.api.imported import Imported, import_results, performance_of
+from simstudy.api.methods import describe_estimator, list_estimators, methods_table, plot_methods
 from simstudy.api.reporting import preregister, write_report
 from simstudy.api.study import (
     Replay,
@@ -11,7 +12,6 @@ from simstudy.api.study import (
     StudyStatus,
     analyse,
     default_folder,
-    list_estimators,
     merge,
     open_design,
     replay,
@@ -47,6 +47,7 @@ __all__ = [
     "analyse",
     "charts",
     "default_folder",
+    "describe_estimator",
     "export_siman",
     "factor_effects",
     "figure_parameters",
@@ -55,6 +56,7 @@ __all__ = [
     "import_results",
     "list_estimators",
     "merge",
+    "methods_table",
     "open_design",
     "performance_of",
     "plot",
@@ -66,6 +68,7 @@ __all__ = [
     "plot_heatmap",
     "plot_lines",
     "plot_lollipop",
+    "plot_methods",
     "plot_nested_loop",
     "plot_power",
     "plot_results",

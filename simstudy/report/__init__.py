@@ -1,8 +1,15 @@
 """Tables and figures of a study's performance."""
 
 from simstudy.report.effects import effect_blocks, effect_lines
-from simstudy.report.figures import BANDS, figure_data, plot_bias, plot_coverage, save_figure
+from simstudy.report.figures import (
+    BANDS,
+    figure_data,
+    plot_bias,
+    plot_coverage,
+    save_figure,
+)
 from simstudy.report.fit_measures import fit_measure_blocks, fit_measure_tables
+from simstudy.report.methods import markdown, methods_data, methods_table, plot_methods
 from simstudy.report.tables import (
     FORMATS,
     STYLES,
@@ -27,9 +34,13 @@ __all__ = [
     "fit_measure_tables",
     "format_performance",
     "key_parameters",
+    "markdown",
+    "methods_data",
+    "methods_table",
     "performance_lines",
     "plot_bias",
     "plot_coverage",
+    "plot_methods",
     "print_performance",
     "save_figure",
     "write_csv",
