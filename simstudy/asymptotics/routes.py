@@ -21,16 +21,16 @@ from simstudy.asymptotics.expand import STEP, Method, expand
 from simstudy.asymptotics.layouts import MANY, EveryClusterError, ManyClusters, grown, shares
 from simstudy.asymptotics.moments import Moments
 from simstudy.data.layout import ClusterLayout
-from simstudy.estimators.base import Estimator, FitResult, Status
+from simstudy.estimators.base import Estimator, Status
 from simstudy.model.twolevel import TwoLevelModel
 
 SEVERAL = 20_000
 """Clusters written out for a method that asks for each one's size."""
-FEW = 1_000
-"""Clusters, at least, of methods that need them or rows."""
+FEW = 2_000
+"""Clusters, at least, of methods that need them or rows: extrapolation leaves an error of order 1 / FEW^2."""
 MOST = 4_000_000
 """Cells of clusters by variables that are written out."""
-COARSE_STEP = 0.02
+COARSE_STEP = 0.01
 """Step where fits are made to finite layouts, whose tolerance is a share of a standard error."""
 SAME = 1e-6
 """Estimates of different clusters with the same sums differ by less, relatively, if they depend on sums alone."""
@@ -135,7 +135,7 @@ def _core_of_sums(estimator: Estimator, model: TwoLevelModel, moments: Moments) 
 def _sums(estimator: Estimator, model: TwoLevelModel, layout: ClusterLayout) -> Method:
     p = len(model.variables)
     size = len(layout.distinct) * (p * p + p) + p * p + len(model.names) ** 2
-    return Method(estimator.prepare(model, layout), model, lambda points: points.statistics(layout), size)
+    return Method(estimator.prepare(model, layout), model, layout, lambda points: points.statistics(layout), size)
 
 
 def _extrapolated(
@@ -153,41 +153,38 @@ def _extrapolated(
     exact : bool
         J is so large that only the limit itself needs the extrapolation.
     """
-    methods = [make(layout) for layout in layouts]
+    first, second = (make(layout) for layout in layouts)
     j = [layout.n_clusters for layout in layouts]
-    base = [method.fit(moments.exact()) for method in methods]
-    limit = _towards(j, [fit.estimate for fit in base])
-    expansions = [expand(method, moments, step) for method in (methods[:1] if exact else methods)]
-    if len(expansions) == 1:
-        expansions *= 2
-    status = np.where(base[0].status == int(Status.OK), base[1].status, base[0].status)
+    here = expand(first, moments, step)
+    if exact:
+        again = second.fit(moments.exact())
+        limit = _towards(j, here.value, second.values(again))
+        there, status = here, again.status
+    else:
+        there = expand(second, moments, step)
+        limit, status = _towards(j, here.value, there.value), there.status
     # what finite divisors do: J (g_J(E T_J) - limit)
-    shift = [
-        count * (method.fit(moments.expected(layout)).estimate - limit)
-        for count, method, layout in zip(j, methods, layouts, strict=True)
+    shift = [count * (found.expected - limit) for count, found in zip(j, (here, there), strict=True)]
+    reported = [
+        {kind: count * cov for kind, cov in found.reported.items()}
+        for count, found in zip(j, (here, there), strict=True)
     ]
+    if exact:
+        shift[1], reported[1] = shift[0], reported[0]
     return Core(
-        status=status.astype(np.int64),
+        status=np.where(here.status == int(Status.OK), status, here.status).astype(np.int64),
         limit=limit,
-        second_order=(shift[0] if exact else _towards(j, shift)) + _towards(j, [e.curvature for e in expansions]),
-        covariance=_towards(j, [e.covariance for e in expansions]),
-        reported=_reported(j, base),
-        smooth=np.logical_and(*[e.smooth for e in expansions]),
-        moved=np.logical_and(*[e.moved for e in expansions]),
+        second_order=_towards(j, *shift) + _towards(j, here.curvature, there.curvature),
+        covariance=_towards(j, here.covariance, there.covariance),
+        reported={kind: _towards(j, cov, reported[1][kind]) for kind, cov in reported[0].items()},
+        smooth=here.smooth & there.smooth,
+        moved=here.moved & there.moved,
     )
 
 
-def _towards(j: list[int], values: list[FloatArray]) -> FloatArray:
-    """Linear extrapolation in 1 / J to 0."""
-    (a, b), (first, second) = j, values
-    return (b * second - a * first) / (b - a)
-
-
-def _reported(j: list[int], fits: list[FitResult]) -> dict[str, FloatArray]:
-    return {
-        kind: _towards(j, [count * fit.covariance[kind] for count, fit in zip(j, fits, strict=True)])
-        for kind in fits[0].covariance
-    }
+def _towards(j: list[int], first: FloatArray, second: FloatArray) -> FloatArray:
+    """Linear extrapolation in 1 / J to 0, from values at two J."""
+    return (j[1] * second - j[0] * first) / (j[1] - j[0])
 
 
 # -------------------------------------------------------------------------------------- methods on clusters and on rows
@@ -196,8 +193,8 @@ def _reported(j: list[int], fits: list[FitResult]) -> dict[str, FloatArray]:
 def _clusters(estimator: Estimator, model: TwoLevelModel, exact: ExactClusters) -> Method:
     prepared = estimator.prepare(model, exact.layout)
     if estimator.needs == "sample":
-        return Method(prepared, model, exact.sample, 2 * exact.p * exact.layout.n_obs)
-    return Method(prepared, model, exact.statistics, 3 * exact.p**2 * exact.layout.n_clusters)
+        return Method(prepared, model, exact.layout, exact.sample, 2 * exact.p * exact.layout.n_obs)
+    return Method(prepared, model, exact.layout, exact.statistics, 3 * exact.p**2 * exact.layout.n_clusters)
 
 
 def _exact_clusters(moments: Moments, at_least: int, rotation: int = 0) -> ExactClusters:
@@ -228,16 +225,16 @@ def _reported_of_clusters(
     if why:
         return blank, why
     first = _exact_clusters(moments, FEW)
-    several = [first, *(_exact_clusters(moments, times * first.layout.n_clusters) for times in (2, 4))]
-    fits = [_clusters(estimator, model, exact).fit(moments.exact()) for exact in several]
-    j = [exact.layout.n_clusters for exact in several]
-    scale = 1.0 + np.abs(core.limit)
-    gap = np.abs(_towards(j[1:], [fit.estimate for fit in fits[1:]]) - core.limit) / scale
+    both = [first, _exact_clusters(moments, 2 * first.layout.n_clusters)]
+    methods = [_clusters(estimator, model, exact) for exact in both]
+    fits = [method.report(method.fit(moments.exact())) for method in methods]
+    j = [exact.layout.n_clusters for exact in both]
+    gap = np.abs(_towards(j, fits[0].estimate, fits[1].estimate) - core.limit) / (1.0 + np.abs(core.limit))
     if np.nanmax(gap, initial=0.0) > SAME:
         return blank, "estimates depend on more than the sufficient statistics: no limit for robust standard errors"
-    once = [_reported(j[i : i + 2], fits[i : i + 2]) for i in range(2)]
-    # extrapolated twice: the error is of order 1 / J^3
-    return {kind: (4.0 * once[1][kind] - once[0][kind]) / 3.0 for kind in blank}, ""
+    return {
+        kind: _towards(j, *(n * fit.covariance[kind] for n, fit in zip(j, fits, strict=True))) for kind in blank
+    }, ""
 
 
 def _core_of_clusters(estimator: Estimator, model: TwoLevelModel, moments: Moments) -> Core:

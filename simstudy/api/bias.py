@@ -1,0 +1,367 @@
+"""Bias, standard errors, coverage and power of every method of a design from theory, without simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from simstudy.api.study import analyse, open_design
+from simstudy.arrays import FloatArray
+from simstudy.asymptotics import Asymptotics, approximate_all
+from simstudy.asymptotics.draws import montecarlo_by_draws, wald_by_draws
+from simstudy.asymptotics.exact_methods import NEGATIVE, exact_numbers
+from simstudy.asymptotics.layouts import grown
+from simstudy.asymptotics.normal import coverage, negative
+from simstudy.design import Cell, Design, EstimatorEntry
+from simstudy.errors import SimstudyError, StoreError, did_you_mean
+from simstudy.performance import COLUMNS, PARAMETER_MEASURES
+from simstudy.runner.rows import MONTECARLO
+
+ASYMPTOTIC, SECOND_ORDER, DRAWS, EXACT = "asymptotic", "second_order", "normal_draws", "exact"
+CALCULATIONS: Mapping[str, str] = {
+    ASYMPTOTIC: "normal estimates around the limit, delta-method spread, constant SE: right for many clusters",
+    SECOND_ORDER: "mean to order 1/J (curvature of the method, finite divisors)",
+    DRAWS: "`:=` parameters: normal estimates of the parameters they are functions of, the function itself exact",
+    EXACT: "exact at this J for normal data and least-squares estimates (THEORY B1, B2, B3, B5, F6)",
+}
+"""How a number was found, the less exact first."""
+MEASURES = (*PARAMETER_MEASURES, NEGATIVE)
+THEORY_COLUMNS = (*COLUMNS, "method_of_calculation", "note")
+THEORY = "theory"
+"""Basis of the rows; simulated ones are casewise or common."""
+KEYS = ("cell", "estimator", "se_kind", "parameter", "measure")
+SILENT = "the method does not speak about it"
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A cell, a method, what was found, and the number of clusters to tell it for."""
+
+    cell: Cell
+    entry: EstimatorEntry
+    found: Asymptotics
+    n_clusters: int
+    exact: bool = True
+
+
+def bias(
+    design: Design | str | Path, *, cells: Sequence[int] | None = None, estimators: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Pseudo-true values, bias, true and reported SEs, coverage and power of every method: theory, no simulation.
+
+    Parameters
+    ----------
+    design : Design or path
+    cells : sequence of int, optional
+        Numbers of cells; all by default.
+    estimators : sequence of str, optional
+        Names of methods, as the design has them; all by default.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `simstudy.analyse`, so that both can be joined on cell, estimator, se_kind, parameter and
+        measure, and ``method_of_calculation`` (see `CALCULATIONS`) and ``note`` (why a number is missing). A measure
+        may have several rows, one a method of calculation; `best` keeps the most exact. ``mcse`` is NaN, ``n`` 0.
+
+    Raises
+    ------
+    SimstudyError
+        If there is no such cell or method.
+    """
+    design = design if isinstance(design, Design) else open_design(design)
+    chosen = _chosen_cells(design, cells)
+    places = [
+        _Place(cell, entry, found, cell.n_clusters)
+        for entry in _chosen_entries(design, estimators)
+        for cell, found in zip(
+            chosen, approximate_all(entry.estimator, design.model, [c.population for c in chosen]), strict=True
+        )
+    ]
+    return _table(design, places)
+
+
+def theory_curve(design: Design | str | Path, n_clusters: Sequence[int] | None = None) -> pd.DataFrame:
+    """`bias` on a grid of numbers of clusters, for curves through simulated points.
+
+    Every other setting of the design has one curve, with the shares of cluster sizes of its largest cell; that is the
+    cell the rows name. The factor ``n_clusters`` holds the grid.
+
+    Parameters
+    ----------
+    design : Design or path
+    n_clusters : sequence of int, optional
+        By default 25 numbers from the design's smallest to its largest.
+
+    Raises
+    ------
+    SimstudyError
+        If the number of clusters is no factor of the design.
+    """
+    design = design if isinstance(design, Design) else open_design(design)
+    if "n_clusters" not in design.factor_names:
+        raise SimstudyError("theory curve: n_clusters is no factor of the design, so that there is no curve to draw")
+    found = sorted({cell.n_clusters for cell in design.cells})
+    grid = n_clusters or sorted({round(x) for x in np.geomspace(found[0], found[-1], 25).tolist()})
+    largest: dict[tuple[object, ...], Cell] = {}
+    for cell in design.cells:
+        others = tuple(value for name, value in cell.factors.items() if name != "n_clusters")
+        if others not in largest or cell.n_clusters > largest[others].n_clusters:
+            largest[others] = cell
+    chosen = list(largest.values())
+    places = [
+        _grid_place(cell, entry, result, j)
+        for entry in design.estimators
+        for cell, result in zip(
+            chosen, approximate_all(entry.estimator, design.model, [c.population for c in chosen]), strict=True
+        )
+        for j in grid
+    ]
+    return _table(design, places)
+
+
+def _grid_place(cell: Cell, entry: EstimatorEntry, found: Asymptotics, n_clusters: int) -> _Place:
+    layout = cell.population.layout
+    other = replace(cell, factors=cell.factors | {"n_clusters": n_clusters})
+    if layout.balanced:  # exact numbers need a whole layout
+        other = replace(other, population=replace(cell.population, layout=grown(layout, n_clusters)))
+    return _Place(other, entry, found, n_clusters, exact=layout.balanced)
+
+
+def best(table: pd.DataFrame) -> pd.DataFrame:
+    """The most exact row of every cell, method, SE kind, parameter and measure that has a number."""
+    rank = table["method_of_calculation"].map({name: i for i, name in enumerate(CALCULATIONS)})
+    order = table.assign(rank=rank.where(table["value"].notna(), -1)).sort_values("rank", kind="stable")
+    factor = [name for name in ("n_clusters",) if name in table.columns]
+    kept = order.drop_duplicates([*factor, *KEYS], keep="last").index
+    return table.loc[sorted(kept)].reset_index(drop=True)
+
+
+def joined(theory: pd.DataFrame, performance: pd.DataFrame | str | Path) -> pd.DataFrame:
+    """Theory beside simulation.
+
+    Parameters
+    ----------
+    theory : DataFrame
+        From `bias`.
+    performance : DataFrame or path
+        From `simstudy.analyse`, or a results folder of the same design.
+
+    Returns
+    -------
+    DataFrame
+        One row a casewise number of the simulation that theory has too: the theory's columns with ``simulated``,
+        ``mcse`` and ``n`` of the simulation, and ``z`` = (simulated - value) / mcse.
+
+    Raises
+    ------
+    StoreError
+        If they have no row in common: the folder is another design's.
+    """
+    simulated = performance if isinstance(performance, pd.DataFrame) else analyse(performance)
+    casewise = simulated[simulated["basis"] == "casewise"]
+    keys = list(KEYS)
+    right = casewise[[*keys, "truth", "value", "mcse", "n", "n_attempted"]].rename(
+        columns={"value": "simulated", "truth": "simulated_truth"}
+    )
+    left = best(theory).drop(columns=["mcse", "n", "n_attempted"])
+    both = left.merge(right, on=keys)
+    if both.empty:
+        raise StoreError("the results folder and the design have no cell, method and parameter in common")
+    apart = (both["truth"] - both.pop("simulated_truth")).abs() > 1e-9 * (1.0 + both["truth"].abs())
+    if apart.any():
+        cell = int(both.loc[apart, "cell"].iloc[0])
+        raise StoreError(f"the results folder is another design's: cell {cell} has other true values")
+    with np.errstate(all="ignore"):
+        both["z"] = (both["simulated"] - both["value"]) / both["mcse"]
+    return both
+
+
+def _chosen_cells(design: Design, wanted: Sequence[int] | None) -> list[Cell]:
+    if wanted is None:
+        return list(design.cells)
+    unknown = [number for number in wanted if not 0 <= number < len(design.cells)]
+    if unknown:
+        allowed = f"0 to {len(design.cells) - 1}"
+        raise SimstudyError([f"cell: found {number}; allowed: {allowed}" for number in unknown])
+    return [cell for cell in design.cells if cell.index in set(wanted)]
+
+
+def _chosen_entries(design: Design, wanted: Sequence[str] | None) -> list[EstimatorEntry]:
+    names = [entry.name for entry in design.estimators]
+    unknown = [name for name in wanted or () if name not in names]
+    if unknown:
+        raise SimstudyError(
+            [
+                f"estimator: the design has no method '{name}'{did_you_mean(name, names)}; it has {', '.join(names)}"
+                for name in unknown
+            ]
+        )
+    return [entry for entry in design.estimators if wanted is None or entry.name in wanted]
+
+
+# ------------------------------------------------------------------------------------------------------------ the table
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Rows of one cell, method, SE kind and method of calculation: values (parameters, measures)."""
+
+    place: _Place
+    kind: str
+    calculation: str
+    parameters: tuple[int, ...]
+    measures: tuple[str, ...]
+    values: FloatArray
+    notes: tuple[str, ...]
+
+
+def _table(design: Design, places: Sequence[_Place]) -> pd.DataFrame:
+    blocks = [block for place in places for block in _blocks(design, place)]
+    blocks.sort(key=lambda block: block.place.cell.index)
+    labels, levels = np.array(design.model.reported, dtype=object), np.array(design.model.reported_levels, dtype=object)
+    sizes = [block.values.size for block in blocks]
+
+    def spread(values: Sequence[object]) -> np.ndarray[tuple[int], np.dtype[np.generic]]:
+        return np.repeat(np.array(values, dtype=object), sizes)
+
+    def by_parameter(values: Sequence[Sequence[object]]) -> np.ndarray[tuple[int], np.dtype[np.generic]]:
+        parts = [np.repeat(np.array(v, dtype=object), len(b.measures)) for b, v in zip(blocks, values, strict=True)]
+        return np.concatenate(parts) if parts else np.empty(0, dtype=object)
+
+    at = [np.array(block.parameters, dtype=np.int64) for block in blocks]
+    columns: dict[str, object] = {
+        name: spread([block.place.cell.factors[name] for block in blocks]) for name in design.factor_names
+    }
+    columns |= {
+        "cell": spread([block.place.cell.index for block in blocks]).astype(np.int32),
+        "basis": THEORY,
+        "estimator": spread([block.place.entry.name for block in blocks]),
+        "se_kind": spread([block.kind for block in blocks]),
+        "parameter": by_parameter([list(labels[i]) for i in at]),
+        "level": by_parameter([list(levels[i]) for i in at]),
+        "truth": by_parameter([b.place.found.truth[i].tolist() for b, i in zip(blocks, at, strict=True)]).astype(
+            np.float64
+        ),
+        "measure": np.concatenate([np.tile(np.array(b.measures, dtype=object), len(b.parameters)) for b in blocks]),
+        "value": np.concatenate([block.values.ravel() for block in blocks]),
+        "mcse": np.nan,
+        "n": 0,
+        "n_attempted": 0,
+        "method_of_calculation": spread([block.calculation for block in blocks]),
+        "note": by_parameter([block.notes for block in blocks]),
+    }
+    text = dict.fromkeys(
+        ("basis", "estimator", "se_kind", "parameter", "level", "measure", "method_of_calculation", "note"), "str"
+    )
+    return pd.DataFrame(columns, columns=[*design.factor_names, *THEORY_COLUMNS]).astype(text).infer_objects()
+
+
+def _blocks(design: Design, place: _Place) -> Iterator[_Block]:
+    """All rows of a cell and method: SE kinds, then within each the ways of calculation."""
+    model, found, j = design.model, place.found, place.n_clusters
+    level = design.intervals.level
+    everything = tuple(range(len(model.reported)))
+    notes = _notes(found)
+    variances = np.isin(np.arange(len(everything)), model.table.variance_indices)
+    exact = exact_numbers(place.entry.estimator, model, place.cell.population, level) if place.exact else ()
+    shared = _estimate_measures(found, j, variances)
+    second = _second_order(found, j)
+    kinds = list(place.entry.estimator.se_kinds)
+    with_montecarlo = MONTECARLO in design.intervals.kinds and bool(model.estimands.definitions)
+    for kind in kinds:
+        values = shared | _interval_measures(found, kind, j, level)
+        yield _Block(place, kind, ASYMPTOTIC, everything, MEASURES, _stack(values, MEASURES), notes)
+        yield from _second_order_block(place, kind, second, everything)
+        yield from _single_rows(place, kind, DRAWS, wald_by_draws(found, model.estimands, kind, level, j))
+        numbers: dict[str, dict[str, float]] = {}
+        for number in exact:
+            if number.se_kind in ("", kind):
+                numbers.setdefault(number.parameter, {})[number.measure] = number.value
+        yield from _single_rows(place, kind, EXACT, numbers)
+    if with_montecarlo:
+        defined = everything[len(model.names) :]
+        of_estimate = {name: values[len(model.names) :] for name, values in shared.items()}
+        measures = tuple(of_estimate)
+        block_notes = notes[len(model.names) :]
+        yield _Block(place, MONTECARLO, ASYMPTOTIC, defined, measures, _stack(of_estimate, measures), block_notes)
+        yield from _second_order_block(place, MONTECARLO, second, defined)
+        intervals = montecarlo_by_draws(found, model.estimands, kinds[0], level, j)
+        yield from _single_rows(place, MONTECARLO, DRAWS, intervals)
+
+
+def _notes(found: Asymptotics) -> tuple[str, ...]:
+    """Why numbers of each parameter are missing."""
+    said = "; ".join(found.notes)
+    if said:
+        return (said,) * len(found.labels)
+    return tuple(SILENT if np.isnan(value) else "" for value in found.limit)
+
+
+def _stack(values: Mapping[str, FloatArray], measures: Sequence[str]) -> FloatArray:
+    return np.stack([values[name] for name in measures], axis=-1)
+
+
+def _estimate_measures(
+    found: Asymptotics, j: int, variances: np.ndarray[tuple[int], np.dtype[np.bool_]]
+) -> dict[str, FloatArray]:
+    se, gap = found.se(j), found.bias
+    with np.errstate(all="ignore"):
+        relative = np.where(found.truth == 0.0, np.nan, gap / found.truth)
+    return {
+        "mean_estimate": found.limit,
+        "bias": gap,
+        "relative_bias": relative,
+        "median_bias": gap,
+        "empirical_se": se,
+        "rmse": np.sqrt(se**2 + gap**2),
+        NEGATIVE: np.where(variances, negative(found.limit, se), np.nan),
+    }
+
+
+def _interval_measures(found: Asymptotics, kind: str, j: int, level: float) -> dict[str, FloatArray]:
+    reported = found.reported_se(kind, j)
+    return {
+        "mean_se": reported,
+        "model_se": reported,
+        "se_ratio": found.se_ratio(kind),
+        "coverage": found.coverage(level, kind, j),
+        "bias_eliminated_coverage": coverage(found.limit, found.se(j), reported, found.limit, level),
+        "rejection": found.rejection(level, kind, j),
+        "ci_width": found.width(level, kind, j),
+    }
+
+
+def _second_order(found: Asymptotics, j: int) -> dict[str, FloatArray]:
+    mean = found.mean(j)
+    gap = mean - found.truth
+    with np.errstate(all="ignore"):
+        relative = np.where(found.truth == 0.0, np.nan, gap / found.truth)
+    return {
+        "mean_estimate": mean,
+        "bias": gap,
+        "relative_bias": relative,
+        "rmse": np.sqrt(found.se(j) ** 2 + gap**2),
+    }
+
+
+def _second_order_block(
+    place: _Place, kind: str, second: Mapping[str, FloatArray], parameters: tuple[int, ...]
+) -> Iterator[_Block]:
+    kept = tuple(i for i in parameters if np.isfinite(second["mean_estimate"][i]))
+    if kept:
+        measures = tuple(second)
+        values = _stack(second, measures)[list(kept)]
+        yield _Block(place, kind, SECOND_ORDER, kept, measures, values, ("",) * len(kept))
+
+
+def _single_rows(
+    place: _Place, kind: str, calculation: str, numbers: Mapping[str, Mapping[str, float]]
+) -> Iterator[_Block]:
+    for name, found in numbers.items():
+        values = np.array([list(found.values())], dtype=np.float64)
+        yield _Block(place, kind, calculation, (place.found.index(name),), tuple(found), values, ("",))
