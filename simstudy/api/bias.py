@@ -15,7 +15,7 @@ from simstudy.asymptotics import Asymptotics, approximate_all
 from simstudy.asymptotics.draws import montecarlo_by_draws, wald_by_draws
 from simstudy.asymptotics.exact_methods import NEGATIVE, exact_numbers
 from simstudy.asymptotics.layouts import grown
-from simstudy.asymptotics.normal import coverage, negative
+from simstudy.asymptotics.normal import coverage, negative, width
 from simstudy.design import Cell, Design, EstimatorEntry
 from simstudy.errors import SimstudyError, StoreError, did_you_mean
 from simstudy.performance import COLUMNS, PARAMETER_MEASURES
@@ -24,7 +24,7 @@ from simstudy.runner.rows import MONTECARLO
 ASYMPTOTIC, SECOND_ORDER, DRAWS, EXACT = "asymptotic", "second_order", "normal_draws", "exact"
 CALCULATIONS: Mapping[str, str] = {
     ASYMPTOTIC: "normal estimates around the limit, delta-method spread, constant SE: right for many clusters",
-    SECOND_ORDER: "mean to order 1/J (curvature of the method, finite divisors)",
+    SECOND_ORDER: "means of estimates and squared SEs to order 1/J (curvature of the method, finite divisors)",
     DRAWS: "`:=` parameters: normal estimates of the parameters they are functions of, the function itself exact",
     EXACT: "exact at this J for normal data and least-squares estimates (THEORY B1, B2, B3, B5, F6)",
 }
@@ -276,7 +276,7 @@ def _blocks(design: Design, place: _Place) -> Iterator[_Block]:
     for kind in kinds:
         values = shared | _interval_measures(found, kind, j, level)
         yield _Block(place, kind, ASYMPTOTIC, everything, MEASURES, _stack(values, MEASURES), notes)
-        yield from _second_order_block(place, kind, second, everything)
+        yield from _second_order_block(place, kind, second | _second_order_se(found, kind, j, level), everything)
         yield from _single_rows(place, kind, DRAWS, wald_by_draws(found, model.estimands, kind, level, j))
         numbers: dict[str, dict[str, float]] = {}
         for number in exact:
@@ -347,6 +347,13 @@ def _second_order(found: Asymptotics, j: int) -> dict[str, FloatArray]:
         "relative_bias": relative,
         "rmse": np.sqrt(found.se(j) ** 2 + gap**2),
     }
+
+
+def _second_order_se(found: Asymptotics, kind: str, j: int, level: float) -> dict[str, FloatArray]:
+    if kind not in found.laws:
+        return {}
+    root, mean = found.mean_se(kind, j)
+    return {"mean_se": mean, "model_se": root, "ci_width": width(mean, level)}
 
 
 def _second_order_block(

@@ -13,14 +13,11 @@ import numpy as np
 
 from simstudy.asymptotics.layouts import shares
 from simstudy.asymptotics.moments import Moments
-from simstudy.asymptotics.result import Asymptotics
-from simstudy.asymptotics.routes import Core, find_core
+from simstudy.asymptotics.result import Asymptotics, SeLaw
+from simstudy.asymptotics.routes import ROBUST, Core, find_core
 from simstudy.estimators.base import Estimator, Status
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population
-
-ROBUST = ("robust", "sandwich", "cluster")
-"""SE kinds whose limit depends on fourth moments."""
 
 
 def approximate(estimator: Estimator, model: TwoLevelModel, population: Population) -> Asymptotics:
@@ -94,6 +91,7 @@ def _nothing(
         covariance=np.full((k, k), np.nan),
         second_order=blank,
         reported={kind: np.full((k, k), np.nan) for kind in estimator.se_kinds},
+        laws={},
         n_clusters=population.layout.n_clusters,
         status=status,
         notes=(reason,),
@@ -120,6 +118,8 @@ def _one(core: Core, c: int, estimator: Estimator, model: TwoLevelModel, populat
         notes.append(f"no derivative at the population's moments (a variance at its boundary?): {names}")
     covariance[rough], covariance[:, rough], second_order[rough] = np.nan, np.nan, np.nan
     reported = {kind: cov[c] for kind, cov in core.reported.items()}
+    known = population.normal and bool(core.moved[c])
+    laws = {kind: SeLaw(law.second_order[c], law.variance[c]) for kind, law in core.laws.items() if known}
     if not population.normal:
         reported = {k: np.full_like(cov, np.nan) if k in ROBUST else cov for k, cov in reported.items()}
     return Asymptotics(
@@ -130,6 +130,7 @@ def _one(core: Core, c: int, estimator: Estimator, model: TwoLevelModel, populat
         covariance=covariance,
         second_order=second_order,
         reported=reported,
+        laws=laws,
         n_clusters=population.layout.n_clusters,
         notes=tuple(notes),
     )

@@ -73,30 +73,37 @@ class Method:
             self.model.estimands,
         )
 
-    def values(self, fit: FitResult) -> FloatArray:
-        """Estimates (R, k), ``:=`` parameters included."""
+    def outputs(self, fit: FitResult) -> FloatArray:
+        """Estimates (R, k), and behind them J times the squared SEs of each kind (R, k): (R, m), ``:=`` included."""
+        estimands = self.model.estimands
         with np.errstate(all="ignore"):
-            return np.concatenate([fit.estimate, self.model.estimands.evaluate(fit.estimate)], axis=-1)
+            parts = [fit.estimate, estimands.evaluate(fit.estimate)]
+            gradient = np.nan_to_num(estimands.jacobian(fit.estimate))  # NaN: what the method does not speak about
+            for cov in fit.covariance.values():
+                parts.append(self.layout.n_clusters * np.diagonal(cov, axis1=-2, axis2=-1))
+                defined = (np.matmul(gradient, np.nan_to_num(cov)) * gradient).sum(axis=-1)
+                parts.append(self.layout.n_clusters * defined)
+            return np.concatenate(parts, axis=-1)
 
 
 @dataclass(frozen=True)
 class Expansion:
-    """What a method does near the moments of C populations (k reported parameters, D directions).
+    """What a method does near the moments of C populations: m outputs (see `Method.outputs`), D directions.
 
     Attributes
     ----------
     status : (C,)
         Of the fit to the moments themselves.
-    value : (C, k)
-    expected : (C, k)
+    value : (C, m)
+    expected : (C, m)
         Value at the expected moments of samples with the layout.
     reported : dict of str to (C, k, k)
         Covariance matrices that the method reports.
-    covariance : (C, k, k)
-        sum_d w_d g_d g_d': J times the covariance of the estimates.
-    curvature : (C, k)
+    covariance : (C, m, m)
+        sum_d w_d g_d g_d': J times the covariance of the outputs.
+    curvature : (C, m)
         sum_d w_d g_dd / 2: J times the part of the mean that comes from curvature.
-    smooth : (C, k)
+    smooth : (C, m)
         Whether all derivatives settled.
     moved : (C,)
         Whether all fits to moved moments converged.
@@ -129,10 +136,12 @@ def expand(method: Method, moments: Moments, step: float = STEP) -> Expansion:
     pole may be near without being there.
     """
     found = _expand(method, moments, step)
-    doubtful = np.flatnonzero((found.status == int(Status.OK)) & ~(found.moved & found.smooth.all(axis=1)))
+    k = len(method.model.reported)
+    doubtful = np.flatnonzero((found.status == int(Status.OK)) & ~(found.moved & found.smooth[:, :k].all(axis=1)))
     if len(doubtful):
         again = _expand(method, moments.select(doubtful), step / 10.0)
-        better = again.moved & (again.smooth.sum(axis=1) > found.smooth[doubtful].sum(axis=1) * found.moved[doubtful])
+        were = np.where(found.moved[doubtful], found.smooth[doubtful, :k].sum(axis=1), 0)
+        better = again.moved & (again.smooth[:, :k].sum(axis=1) > were)
         found = found.put(doubtful[better], again, np.flatnonzero(better))
     return found
 
@@ -149,11 +158,13 @@ def _expand(method: Method, moments: Moments, step: float) -> Expansion:
     base = method.report(first, slice(0, n))
     value, moved = _fit_all(method, moments, direction, size)
     up, down, half_up, half_down = np.moveaxis(value[:, : 4 * len(spread)].reshape(n, len(spread), 4, -1), 2, 0)
-    centre = 2.0 * base.estimate[:, None]
+    outputs = method.outputs(first)
+    value_here, expected = outputs[:n], outputs[n:]
+    centre = 2.0 * value_here[:, None]
     wide, narrow = (up - down) / (2.0 * step), (half_up - half_down) / step
     bend, half_bend = up + down - centre, half_up + half_down - centre
     mean_up, mean_down = np.moveaxis(value[:, 4 * len(spread) :].reshape(n, len(mean), 2, -1), 2, 0)
-    slope = np.concatenate([(4.0 * narrow - wide) / 3.0, (mean_up - mean_down) / (2.0 * short)], axis=1)  # (C, D, k)
+    slope = np.concatenate([(4.0 * narrow - wide) / 3.0, (mean_up - mean_down) / (2.0 * short)], axis=1)  # (C, D, m)
     second = np.concatenate(
         [(16.0 * half_bend - bend) / (3.0 * step**2), (mean_up + mean_down - centre) / short**2], axis=1
     )
@@ -161,8 +172,8 @@ def _expand(method: Method, moments: Moments, step: float) -> Expansion:
     weighted, r = root * slope, root[: len(spread)]
     return Expansion(
         status=base.status.astype(np.int64),
-        value=base.estimate,
-        expected=method.values(first)[n:],
+        value=value_here,
+        expected=expected,
         reported=base.covariance,
         covariance=np.matmul(weighted.swapaxes(-1, -2), weighted),
         curvature=0.5 * (root**2 * second).sum(axis=1),
@@ -172,7 +183,7 @@ def _expand(method: Method, moments: Moments, step: float) -> Expansion:
 
 
 def _fit_all(method: Method, moments: Moments, direction: IntArray, size: FloatArray) -> tuple[FloatArray, BoolArray]:
-    """Values (C, points, k) at moved moments, some at a time; and whether all fits converged (C,)."""
+    """Outputs (C, points, m) at moved moments, some at a time; and whether all fits converged (C,)."""
     n, n_points = len(moments), len(direction)
     at_once = max(1, FITS_AT_ONCE // (8 * method.size))
     values, statuses = [], []
@@ -180,14 +191,14 @@ def _fit_all(method: Method, moments: Moments, direction: IntArray, size: FloatA
         some = np.arange(start, min(start + at_once, n * n_points))
         at = some % n_points
         found = method.fit(moments.at(some // n_points, direction[at], size[at]))
-        values.append(method.values(found))
+        values.append(method.outputs(found))
         statuses.append(found.status)
     moved = np.concatenate(statuses).reshape(n, n_points) == int(Status.OK)
     return np.concatenate(values).reshape(n, n_points, -1), np.asarray(moved.all(axis=1))
 
 
 def _smooth(wide: FloatArray, narrow: FloatArray, bend: FloatArray, half_bend: FloatArray) -> BoolArray:
-    """Whether differences (C, D, k) are those of a smooth function, for every parameter (C, k).
+    """Whether differences (C, D, m) are those of a smooth function, for every output (C, m).
 
     A kink (a variance at its boundary) shows in second differences f(h) + f(-h) - 2 f(0) that shrink with the step
     instead of its square; divided by the step they are the jump of the slope.

@@ -20,6 +20,7 @@ from simstudy.asymptotics.clusters import MAX_DIMENSION, ExactClusters
 from simstudy.asymptotics.expand import STEP, Method, expand
 from simstudy.asymptotics.layouts import MANY, EveryClusterError, ManyClusters, grown, shares
 from simstudy.asymptotics.moments import Moments
+from simstudy.asymptotics.result import SeLaw
 from simstudy.data.layout import ClusterLayout
 from simstudy.estimators.base import Estimator, Status
 from simstudy.model.twolevel import TwoLevelModel
@@ -28,6 +29,8 @@ SEVERAL = 20_000
 """Clusters written out for a method that asks for each one's size."""
 FEW = 2_000
 """Clusters, at least, of methods that need them or rows: extrapolation leaves an error of order 1 / FEW^2."""
+ROBUST = ("robust", "sandwich", "cluster")
+"""SE kinds that look at every cluster: their limit depends on fourth moments."""
 MOST = 4_000_000
 """Cells of clusters by variables that are written out."""
 COARSE_STEP = 0.01
@@ -46,6 +49,7 @@ class Core:
     limit, second_order : (C, k)
     covariance : (C, k, k)
     reported : dict of str to (C, k, k)
+    laws : dict of str to SeLaw of (C, k)
     smooth : (C, k)
     moved : (C,)
     notes : tuple of str
@@ -57,6 +61,7 @@ class Core:
     second_order: FloatArray
     covariance: FloatArray
     reported: dict[str, FloatArray]
+    laws: dict[str, SeLaw]
     smooth: BoolArray
     moved: BoolArray
     notes: tuple[str, ...] = ()
@@ -74,6 +79,7 @@ def find_core(estimator: Estimator, model: TwoLevelModel, moments: Moments) -> C
             second_order=np.full((n, k), np.nan),
             covariance=np.full((n, k, k), np.nan),
             reported={},
+            laws={},
             smooth=np.zeros((n, k), dtype=bool),
             moved=np.zeros(n, dtype=bool),
             notes=(f"the method stopped with an error: {type(error).__name__}: {error}",),
@@ -158,7 +164,7 @@ def _extrapolated(
     here = expand(first, moments, step)
     if exact:
         again = second.fit(moments.exact())
-        limit = _towards(j, here.value, second.values(again))
+        limit = _towards(j, here.value, second.outputs(again))
         there, status = here, again.status
     else:
         there = expand(second, moments, step)
@@ -171,15 +177,30 @@ def _extrapolated(
     ]
     if exact:
         shift[1], reported[1] = shift[0], reported[0]
+    mean = _towards(j, *shift) + _towards(j, here.curvature, there.curvature)
+    covariance = _towards(j, here.covariance, there.covariance)
+    variance = np.diagonal(covariance, axis1=-2, axis2=-1)
+    smooth, k = here.smooth & there.smooth, len(first.model.reported)
+    laws = {
+        kind: SeLaw(_known(mean, smooth, (i + 1) * k, k), _known(variance, smooth, (i + 1) * k, k))
+        for i, kind in enumerate(reported[0])
+        if kind not in ROBUST
+    }
     return Core(
         status=np.where(here.status == int(Status.OK), status, here.status).astype(np.int64),
-        limit=limit,
-        second_order=_towards(j, *shift) + _towards(j, here.curvature, there.curvature),
-        covariance=_towards(j, here.covariance, there.covariance),
+        limit=limit[:, :k],
+        second_order=mean[:, :k],
+        covariance=covariance[:, :k, :k],
         reported={kind: _towards(j, cov, reported[1][kind]) for kind, cov in reported[0].items()},
-        smooth=here.smooth & there.smooth,
+        laws=laws,
+        smooth=smooth[:, :k],
         moved=here.moved & there.moved,
     )
+
+
+def _known(values: FloatArray, smooth: BoolArray, first: int, k: int) -> FloatArray:
+    """Outputs first, ..., first + k - 1 (C, k); NaN where derivatives did not settle."""
+    return np.where(smooth[:, first : first + k], values[:, first : first + k], np.nan)
 
 
 def _towards(j: list[int], first: FloatArray, second: FloatArray) -> FloatArray:
