@@ -1,6 +1,6 @@
 """Monte Carlo studies of multilevel structural equation modelling (MSEM).
 
-Every command is one call: `run`, `analyse`, `status`, `validate`, `simulate`, `replay`, `merge`, `plot`, `fit`,
+Every command is one call: `run`, `analyse`, `status`, `validate`, `simulate`, `replay`, `merge`, `plot`, `bias`, `fit`,
 `fit_all`. They are loaded on first use, so that importing the package stays light.
 """
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from simstudy.analysis.fit import fit, fit_all
     from simstudy.api import (
         analyse,
+        bias,
         list_estimators,
         merge,
         plot,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         run,
         simulate,
         status,
+        theory_curve,
         validate,
     )
     from simstudy.design import load_design, parse_design
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "simstudy.api": (
         "analyse",
+        "bias",
         "list_estimators",
         "merge",
         "plot",
@@ -42,6 +45,7 @@ _HOMES = {
         "run",
         "simulate",
         "status",
+        "theory_curve",
         "validate",
     ),
     "simstudy.analysis.fit": ("fit", "fit_all"),
@@ -54,6 +58,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "TwoLevelModel",
     "analyse",
+    "bias",
     "fit",
     "fit_all",
     "list_estimators",
@@ -68,6 +73,7 @@ __all__ = [
     "run",
     "simulate",
     "status",
+    "theory_curve",
     "validate",
 ]
 

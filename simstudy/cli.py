@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from simstudy.commands.bias import bias as bias_command
 from simstudy.commands.fit import fit as fit_command
 from simstudy.errors import SimstudyError
 
@@ -305,6 +306,7 @@ def estimators() -> None:
                 print(f"    {name + ':':11}{row[name]}")
 
 
+command(bias_command)
 command(fit_command)
 
 

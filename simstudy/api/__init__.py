@@ -22,14 +22,20 @@ from simstudy.api.study import (
     status,
     validate,
 )
+from simstudy.api.theory import best, bias, joined, theory_curve
+from simstudy.api.theory_rows import CALCULATIONS
 
 __all__ = [
+    "CALCULATIONS",
     "Replay",
     "Results",
     "StudyStatus",
     "analyse",
+    "best",
+    "bias",
     "default_folder",
     "figure_parameters",
+    "joined",
     "list_estimators",
     "merge",
     "open_design",
@@ -43,5 +49,6 @@ __all__ = [
     "run_study",
     "simulate",
     "status",
+    "theory_curve",
     "validate",
 ]

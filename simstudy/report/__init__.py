@@ -2,8 +2,10 @@
 
 from simstudy.report.figures import BIAS_BANDS, COVERAGE_BANDS, plot_bias, plot_coverage, save_figure
 from simstudy.report.fit_measures import fit_measure_lines, print_fit_measures
+from simstudy.report.joined import joined_lines
 from simstudy.report.panels import figure_data
 from simstudy.report.tables import STYLES, performance_lines, print_performance, write_csv
+from simstudy.report.theory import print_lines, theory_lines, width_of
 from simstudy.report.view import key_parameters
 
 __all__ = [
@@ -12,12 +14,16 @@ __all__ = [
     "STYLES",
     "figure_data",
     "fit_measure_lines",
+    "joined_lines",
     "key_parameters",
     "performance_lines",
     "plot_bias",
     "plot_coverage",
     "print_fit_measures",
+    "print_lines",
     "print_performance",
     "save_figure",
+    "theory_lines",
+    "width_of",
     "write_csv",
 ]

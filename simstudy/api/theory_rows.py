@@ -1,23 +1,19 @@
-"""Bias, standard errors, coverage and power of every method of a design from theory, without simulation."""
+"""Theory as a long table with the columns of a performance table."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from simstudy.api.study import analyse, open_design
 from simstudy.arrays import FloatArray
-from simstudy.asymptotics import Asymptotics, approximate_all
+from simstudy.asymptotics import Asymptotics
 from simstudy.asymptotics.draws import montecarlo_by_draws, wald_by_draws
 from simstudy.asymptotics.exact_methods import NEGATIVE, exact_numbers
-from simstudy.asymptotics.layouts import grown
 from simstudy.asymptotics.normal import coverage, negative, width
 from simstudy.design import Cell, Design, EstimatorEntry
-from simstudy.errors import SimstudyError, StoreError, did_you_mean
 from simstudy.performance import COLUMNS, PARAMETER_MEASURES
 from simstudy.runner.rows import MONTECARLO
 
@@ -33,12 +29,11 @@ MEASURES = (*PARAMETER_MEASURES, NEGATIVE)
 THEORY_COLUMNS = (*COLUMNS, "method_of_calculation", "note")
 THEORY = "theory"
 """Basis of the rows; simulated ones are casewise or common."""
-KEYS = ("cell", "estimator", "se_kind", "parameter", "measure")
 SILENT = "the method does not speak about it"
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """A cell, a method, what was found, and the number of clusters to tell it for."""
 
     cell: Cell
@@ -48,170 +43,11 @@ class _Place:
     exact: bool = True
 
 
-def bias(
-    design: Design | str | Path, *, cells: Sequence[int] | None = None, estimators: Sequence[str] | None = None
-) -> pd.DataFrame:
-    """Pseudo-true values, bias, true and reported SEs, coverage and power of every method: theory, no simulation.
-
-    Parameters
-    ----------
-    design : Design or path
-    cells : sequence of int, optional
-        Numbers of cells; all by default.
-    estimators : sequence of str, optional
-        Names of methods, as the design has them; all by default.
-
-    Returns
-    -------
-    DataFrame
-        The columns of `simstudy.analyse`, so that both can be joined on cell, estimator, se_kind, parameter and
-        measure, and ``method_of_calculation`` (see `CALCULATIONS`) and ``note`` (why a number is missing). A measure
-        may have several rows, one a method of calculation; `best` keeps the most exact. ``mcse`` is NaN, ``n`` 0.
-
-    Raises
-    ------
-    SimstudyError
-        If there is no such cell or method.
-    """
-    design = design if isinstance(design, Design) else open_design(design)
-    chosen = _chosen_cells(design, cells)
-    places = [
-        _Place(cell, entry, found, cell.n_clusters)
-        for entry in _chosen_entries(design, estimators)
-        for cell, found in zip(
-            chosen, approximate_all(entry.estimator, design.model, [c.population for c in chosen]), strict=True
-        )
-    ]
-    return _table(design, places)
-
-
-def theory_curve(design: Design | str | Path, n_clusters: Sequence[int] | None = None) -> pd.DataFrame:
-    """`bias` on a grid of numbers of clusters, for curves through simulated points.
-
-    Every other setting of the design has one curve, with the shares of cluster sizes of its largest cell; that is the
-    cell the rows name. The factor ``n_clusters`` holds the grid.
-
-    Parameters
-    ----------
-    design : Design or path
-    n_clusters : sequence of int, optional
-        By default 25 numbers from the design's smallest to its largest.
-
-    Raises
-    ------
-    SimstudyError
-        If the number of clusters is no factor of the design.
-    """
-    design = design if isinstance(design, Design) else open_design(design)
-    if "n_clusters" not in design.factor_names:
-        raise SimstudyError("theory curve: n_clusters is no factor of the design, so that there is no curve to draw")
-    found = sorted({cell.n_clusters for cell in design.cells})
-    grid = n_clusters or sorted({round(x) for x in np.geomspace(found[0], found[-1], 25).tolist()})
-    largest: dict[tuple[object, ...], Cell] = {}
-    for cell in design.cells:
-        others = tuple(value for name, value in cell.factors.items() if name != "n_clusters")
-        if others not in largest or cell.n_clusters > largest[others].n_clusters:
-            largest[others] = cell
-    chosen = list(largest.values())
-    places = [
-        _grid_place(cell, entry, result, j)
-        for entry in design.estimators
-        for cell, result in zip(
-            chosen, approximate_all(entry.estimator, design.model, [c.population for c in chosen]), strict=True
-        )
-        for j in grid
-    ]
-    return _table(design, places)
-
-
-def _grid_place(cell: Cell, entry: EstimatorEntry, found: Asymptotics, n_clusters: int) -> _Place:
-    layout = cell.population.layout
-    other = replace(cell, factors=cell.factors | {"n_clusters": n_clusters})
-    if layout.balanced:  # exact numbers need a whole layout
-        other = replace(other, population=replace(cell.population, layout=grown(layout, n_clusters)))
-    return _Place(other, entry, found, n_clusters, exact=layout.balanced)
-
-
-def best(table: pd.DataFrame) -> pd.DataFrame:
-    """The most exact row of every cell, method, SE kind, parameter and measure that has a number."""
-    rank = table["method_of_calculation"].map({name: i for i, name in enumerate(CALCULATIONS)})
-    order = table.assign(rank=rank.where(table["value"].notna(), -1)).sort_values("rank", kind="stable")
-    factor = [name for name in ("n_clusters",) if name in table.columns]
-    kept = order.drop_duplicates([*factor, *KEYS], keep="last").index
-    return table.loc[sorted(kept)].reset_index(drop=True)
-
-
-def joined(theory: pd.DataFrame, performance: pd.DataFrame | str | Path) -> pd.DataFrame:
-    """Theory beside simulation.
-
-    Parameters
-    ----------
-    theory : DataFrame
-        From `bias`.
-    performance : DataFrame or path
-        From `simstudy.analyse`, or a results folder of the same design.
-
-    Returns
-    -------
-    DataFrame
-        One row a casewise number of the simulation that theory has too: the theory's columns with ``simulated``,
-        ``mcse`` and ``n`` of the simulation, and ``z`` = (simulated - value) / mcse.
-
-    Raises
-    ------
-    StoreError
-        If they have no row in common: the folder is another design's.
-    """
-    simulated = performance if isinstance(performance, pd.DataFrame) else analyse(performance)
-    casewise = simulated[simulated["basis"] == "casewise"]
-    keys = list(KEYS)
-    right = casewise[[*keys, "truth", "value", "mcse", "n", "n_attempted"]].rename(
-        columns={"value": "simulated", "truth": "simulated_truth"}
-    )
-    left = best(theory).drop(columns=["mcse", "n", "n_attempted"])
-    both = left.merge(right, on=keys)
-    if both.empty:
-        raise StoreError("the results folder and the design have no cell, method and parameter in common")
-    apart = (both["truth"] - both.pop("simulated_truth")).abs() > 1e-9 * (1.0 + both["truth"].abs())
-    if apart.any():
-        cell = int(both.loc[apart, "cell"].iloc[0])
-        raise StoreError(f"the results folder is another design's: cell {cell} has other true values")
-    with np.errstate(all="ignore"):
-        both["z"] = (both["simulated"] - both["value"]) / both["mcse"]
-    return both
-
-
-def _chosen_cells(design: Design, wanted: Sequence[int] | None) -> list[Cell]:
-    if wanted is None:
-        return list(design.cells)
-    unknown = [number for number in wanted if not 0 <= number < len(design.cells)]
-    if unknown:
-        allowed = f"0 to {len(design.cells) - 1}"
-        raise SimstudyError([f"cell: found {number}; allowed: {allowed}" for number in unknown])
-    return [cell for cell in design.cells if cell.index in set(wanted)]
-
-
-def _chosen_entries(design: Design, wanted: Sequence[str] | None) -> list[EstimatorEntry]:
-    names = [entry.name for entry in design.estimators]
-    unknown = [name for name in wanted or () if name not in names]
-    if unknown:
-        raise SimstudyError(
-            [
-                f"estimator: the design has no method '{name}'{did_you_mean(name, names)}; it has {', '.join(names)}"
-                for name in unknown
-            ]
-        )
-    return [entry for entry in design.estimators if wanted is None or entry.name in wanted]
-
-
-# ------------------------------------------------------------------------------------------------------------ the table
-
-
 @dataclass(frozen=True)
 class _Block:
     """Rows of one cell, method, SE kind and method of calculation: values (parameters, measures)."""
 
-    place: _Place
+    place: Place
     kind: str
     calculation: str
     parameters: tuple[int, ...]
@@ -220,7 +56,8 @@ class _Block:
     notes: tuple[str, ...]
 
 
-def _table(design: Design, places: Sequence[_Place]) -> pd.DataFrame:
+def theory_table(design: Design, places: Sequence[Place]) -> pd.DataFrame:
+    """All rows of cells and methods; factors in front."""
     blocks = [block for place in places for block in _blocks(design, place)]
     blocks.sort(key=lambda block: block.place.cell.index)
     labels, levels = np.array(design.model.reported, dtype=object), np.array(design.model.reported_levels, dtype=object)
@@ -261,7 +98,7 @@ def _table(design: Design, places: Sequence[_Place]) -> pd.DataFrame:
     return pd.DataFrame(columns, columns=[*design.factor_names, *THEORY_COLUMNS]).astype(text).infer_objects()
 
 
-def _blocks(design: Design, place: _Place) -> Iterator[_Block]:
+def _blocks(design: Design, place: Place) -> Iterator[_Block]:
     """All rows of a cell and method: SE kinds, then within each the ways of calculation."""
     model, found, j = design.model, place.found, place.n_clusters
     level = design.intervals.level
@@ -357,7 +194,7 @@ def _second_order_se(found: Asymptotics, kind: str, j: int, level: float) -> dic
 
 
 def _second_order_block(
-    place: _Place, kind: str, second: Mapping[str, FloatArray], parameters: tuple[int, ...]
+    place: Place, kind: str, second: Mapping[str, FloatArray], parameters: tuple[int, ...]
 ) -> Iterator[_Block]:
     kept = tuple(i for i in parameters if np.isfinite(second["mean_estimate"][i]))
     if kept:
@@ -367,7 +204,7 @@ def _second_order_block(
 
 
 def _single_rows(
-    place: _Place, kind: str, calculation: str, numbers: Mapping[str, Mapping[str, float]]
+    place: Place, kind: str, calculation: str, numbers: Mapping[str, Mapping[str, float]]
 ) -> Iterator[_Block]:
     for name, found in numbers.items():
         values = np.array([list(found.values())], dtype=np.float64)
