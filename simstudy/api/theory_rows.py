@@ -30,6 +30,7 @@ THEORY_COLUMNS = (*COLUMNS, "method_of_calculation", "note")
 THEORY = "theory"
 """Basis of the rows; simulated ones are casewise or common."""
 SILENT = "the method does not speak about it"
+FLAT = "a constant, or a function that is flat at the limit: to first order it does not vary"
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,10 @@ def _notes(found: Asymptotics) -> tuple[str, ...]:
     said = "; ".join(found.notes)
     if said:
         return (said,) * len(found.labels)
-    return tuple(SILENT if np.isnan(value) else "" for value in found.limit)
+    variance = np.diagonal(found.covariance)
+    return tuple(
+        SILENT if np.isnan(value) else FLAT if v == 0.0 else "" for value, v in zip(found.limit, variance, strict=True)
+    )
 
 
 def _stack(values: Mapping[str, FloatArray], measures: Sequence[str]) -> FloatArray:

@@ -38,7 +38,10 @@ def _normals(dimension: int, count: int, seed: int) -> FloatArray:
 
 
 def wald_by_draws(found: Asymptotics, estimands: Estimands, kind: str, level: float, n_clusters: int) -> Numbers:
-    """Coverage and rejection of Wald intervals of ``:=`` parameters with J clusters; none if all are linear."""
+    """SD of ``:=`` parameters, and coverage and rejection of their Wald intervals, with J clusters.
+
+    Linear functions have none: there is nothing to integrate.
+    """
     usable = _usable(found, estimands, kind)
     if usable is None:
         return {}
@@ -47,18 +50,20 @@ def wald_by_draws(found: Asymptotics, estimands: Estimands, kind: str, level: fl
     reported = np.nan_to_num(found.reported[kind][:q, :q]) / n_clusters
     with np.errstate(all="ignore"):
         few = estimands.jacobian(found.limit[:q] + np.outer([-1.0, 0.5, 1.0], found.se(n_clusters)[:q]))
-        if not np.nanmax(np.ptp(few, axis=0)) > LINEAR * np.nanmax(np.abs(few)):
+        few = np.nan_to_num(few)
+        linear = np.ptp(few, axis=0).max(axis=-1) <= LINEAR * np.abs(few).max(axis=(0, 2))
+        if linear.all():
             return {}
         points = _estimates(found, used, n_clusters, 4 * OUTER, q)
         value, gradient = estimands.evaluate(points), np.nan_to_num(estimands.jacobian(points))
         se = np.sqrt((np.matmul(gradient, reported) * gradient).sum(axis=-1))
         half = quantile(level) * se
-        covers = (np.abs(value - truth) <= half).mean(axis=0)
-        rejects = (np.abs(value) > half).mean(axis=0)
+        covers = np.where(np.isfinite(truth), (np.abs(value - truth) <= half).mean(axis=0), np.nan)
+        rejects, spread = (np.abs(value) > half).mean(axis=0), value.std(axis=0)
     return {
-        name: {"coverage": float(c) if np.isfinite(t) else np.nan, "rejection": float(r)}
-        for name, c, r, t, fine in zip(estimands.defined_names, covers, rejects, truth, usable, strict=True)
-        if fine
+        name: {"empirical_se": float(spread[k]), "coverage": float(covers[k]), "rejection": float(rejects[k])}
+        for k, name in enumerate(estimands.defined_names)
+        if usable[k] and not linear[k]
     }
 
 
@@ -100,7 +105,7 @@ def _usable(found: Asymptotics, estimands: Estimands, kind: str) -> list[bool] |
     if not estimands.definitions or not len(estimands.used) or kind not in found.reported:
         return None
     reported, true = np.diagonal(found.reported[kind])[q:], np.diagonal(found.covariance)[q:]
-    usable = np.isfinite(reported) & np.isfinite(true) & (true > 0.0)
+    usable = np.isfinite(reported) & np.isfinite(true)
     return [bool(fine) for fine in usable] if usable.any() else None
 
 

@@ -26,7 +26,7 @@ def chi_square_grid(df: int) -> tuple[FloatArray, FloatArray]:
     """Nodes and weights for expectations of smooth functions of a chi-square variable.
 
     The trapezoidal rule in the logarithm of the chi variable, where the integrand is smooth and falls off at both ends,
-    so that it converges exponentially, to 1e-11 from 5 degrees of freedom on and to 1e-7 below.
+    so that it converges exponentially, to 1e-9 from 5 degrees of freedom on and to 1e-7 below.
     """
     step = min(0.2, 0.5 / np.sqrt(2.0 * df))
     centre = 0.5 * np.log(df)

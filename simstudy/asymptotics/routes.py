@@ -28,7 +28,9 @@ from simstudy.model.twolevel import TwoLevelModel
 SEVERAL = 20_000
 """Clusters written out for a method that asks for each one's size."""
 FEW = 2_000
-"""Clusters, at least, of methods that need them or rows: extrapolation leaves an error of order 1 / FEW^2."""
+"""Clusters, at least, of methods that need them: extrapolation leaves an error of order 1 / FEW^2."""
+FEW_WITH_ROWS = 200
+"""The same for methods that need rows, whose fits are slow."""
 ROBUST = ("robust", "sandwich", "cluster")
 """SE kinds that look at every cluster: their limit depends on fourth moments."""
 MOST = 4_000_000
@@ -263,12 +265,13 @@ def _core_of_clusters(estimator: Estimator, model: TwoLevelModel, moments: Momen
     why = _too_many(moments)
     if why:
         raise EveryClusterError(why)
-    first = _exact_clusters(moments, FEW)
+    few = FEW_WITH_ROWS if estimator.needs == "sample" else FEW
+    first = _exact_clusters(moments, few)
     sets = {exact.layout: exact for exact in (first, _exact_clusters(moments, 2 * first.layout.n_clusters))}
     core = _extrapolated(
         lambda layout: _clusters(estimator, model, sets[layout]), list(sets), moments, COARSE_STEP, exact=False
     )
-    other = _clusters(estimator, model, _exact_clusters(moments, FEW, rotation=1)).fit(moments.exact()).estimate
+    other = _clusters(estimator, model, _exact_clusters(moments, few, rotation=1)).fit(moments.exact()).estimate
     here = _clusters(estimator, model, first).fit(moments.exact()).estimate
     if np.nanmax(np.abs(other - here) / (1.0 + np.abs(here)), initial=0.0) > SAME:
         raise EveryClusterError("its estimates depend on more than the sufficient statistics")
