@@ -40,7 +40,8 @@ def _normals(dimension: int, count: int, seed: int) -> FloatArray:
 def wald_by_draws(found: Asymptotics, estimands: Estimands, kind: str, level: float, n_clusters: int) -> Numbers:
     """SD of ``:=`` parameters, and coverage and rejection of their Wald intervals, with J clusters.
 
-    Linear functions have none: there is nothing to integrate.
+    Linear functions have none: there is nothing to integrate. Mean SEs come along for kinds of which the variability
+    is not known: they vary with the point at which the function is differentiated.
     """
     usable = _usable(found, estimands, kind)
     if usable is None:
@@ -60,11 +61,19 @@ def wald_by_draws(found: Asymptotics, estimands: Estimands, kind: str, level: fl
         half = quantile(level) * se
         covers = np.where(np.isfinite(truth), (np.abs(value - truth) <= half).mean(axis=0), np.nan)
         rejects, spread = (np.abs(value) > half).mean(axis=0), value.std(axis=0)
-    return {
-        name: {"empirical_se": float(spread[k]), "coverage": float(covers[k]), "rejection": float(rejects[k])}
-        for k, name in enumerate(estimands.defined_names)
-        if usable[k] and not linear[k]
-    }
+    result: Numbers = {}
+    for k, name in enumerate(estimands.defined_names):
+        if not usable[k] or linear[k]:
+            continue
+        result[name] = {"empirical_se": float(spread[k]), "coverage": float(covers[k]), "rejection": float(rejects[k])}
+        if kind not in found.laws:
+            mean = float(se[:, k].mean())
+            result[name] |= {
+                "model_se": float(np.sqrt((se[:, k] ** 2).mean())),
+                "mean_se": mean,
+                "ci_width": 2.0 * quantile(level) * mean,
+            }
+    return result
 
 
 def montecarlo_by_draws(found: Asymptotics, estimands: Estimands, kind: str, level: float, n_clusters: int) -> Numbers:
