@@ -17,11 +17,11 @@ from simstudy.design import Cell, Design, EstimatorEntry
 from simstudy.performance import COLUMNS, PARAMETER_MEASURES
 from simstudy.runner.rows import MONTECARLO
 
-ASYMPTOTIC, SECOND_ORDER, DRAWS, EXACT = "asymptotic", "second_order", "normal_draws", "exact"
+ASYMPTOTIC, DRAWS, SECOND_ORDER, EXACT = "asymptotic", "normal_draws", "second_order", "exact"
 CALCULATIONS: Mapping[str, str] = {
     ASYMPTOTIC: "normal estimates around the limit, delta-method spread, constant SE: right for many clusters",
-    SECOND_ORDER: "means of estimates and squared SEs to order 1/J (curvature of the method, finite divisors)",
     DRAWS: "`:=` parameters: normal estimates of the parameters they are functions of, the function itself exact",
+    SECOND_ORDER: "means of estimates and squared SEs to order 1/J (curvature of the method, finite divisors)",
     EXACT: "exact at this J for normal data and least-squares estimates (THEORY B1, B2, B3, B5, F6)",
 }
 """How a number was found, the less exact first."""

@@ -38,10 +38,10 @@ def _normals(dimension: int, count: int, seed: int) -> FloatArray:
 
 
 def wald_by_draws(found: Asymptotics, estimands: Estimands, kind: str, level: float, n_clusters: int) -> Numbers:
-    """SD of ``:=`` parameters, and coverage and rejection of their Wald intervals, with J clusters.
+    """SD and SEs of ``:=`` parameters, and coverage and rejection of their Wald intervals, with J clusters.
 
-    Linear functions have none: there is nothing to integrate. Mean SEs come along for kinds of which the variability
-    is not known: they vary with the point at which the function is differentiated.
+    SEs vary with the estimate, at which the function is differentiated. Linear functions have nothing to integrate and
+    are left out.
     """
     usable = _usable(found, estimands, kind)
     if usable is None:
@@ -65,14 +65,16 @@ def wald_by_draws(found: Asymptotics, estimands: Estimands, kind: str, level: fl
     for k, name in enumerate(estimands.defined_names):
         if not usable[k] or linear[k]:
             continue
-        result[name] = {"empirical_se": float(spread[k]), "coverage": float(covers[k]), "rejection": float(rejects[k])}
-        if kind not in found.laws:
-            mean = float(se[:, k].mean())
-            result[name] |= {
-                "model_se": float(np.sqrt((se[:, k] ** 2).mean())),
-                "mean_se": mean,
-                "ci_width": 2.0 * quantile(level) * mean,
-            }
+        mean, root = float(se[:, k].mean()), float(np.sqrt((se[:, k] ** 2).mean()))
+        result[name] = {
+            "empirical_se": float(spread[k]),
+            "mean_se": mean,
+            "model_se": root,
+            "se_ratio": root / float(spread[k]),
+            "coverage": float(covers[k]),
+            "rejection": float(rejects[k]),
+            "ci_width": 2.0 * quantile(level) * mean,
+        }
     return result
 
 

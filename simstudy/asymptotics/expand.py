@@ -177,7 +177,7 @@ def _expand(method: Method, moments: Moments, step: float) -> Expansion:
         reported=base.covariance,
         covariance=np.matmul(weighted.swapaxes(-1, -2), weighted),
         curvature=0.5 * (root**2 * second).sum(axis=1),
-        smooth=_smooth(r * wide, r * narrow, r * bend / step, r * half_bend / step),
+        smooth=_smooth(r * wide, r * narrow, r * bend / step, r * half_bend / step, np.abs(weighted).max(axis=1)),
         moved=moved,
     )
 
@@ -197,15 +197,18 @@ def _fit_all(method: Method, moments: Moments, direction: IntArray, size: FloatA
     return np.concatenate(values).reshape(n, n_points, -1), np.asarray(moved.all(axis=1))
 
 
-def _smooth(wide: FloatArray, narrow: FloatArray, bend: FloatArray, half_bend: FloatArray) -> BoolArray:
+def _smooth(
+    wide: FloatArray, narrow: FloatArray, bend: FloatArray, half_bend: FloatArray, largest: FloatArray
+) -> BoolArray:
     """Whether differences (C, D, m) are those of a smooth function, for every output (C, m).
 
     A kink (a variance at its boundary) shows in second differences f(h) + f(-h) - 2 f(0) that shrink with the step
-    instead of its square; divided by the step they are the jump of the slope.
+    instead of its square; divided by the step they are the jump of the slope. ``largest`` (C, m) is the largest
+    derivative: what is small beside it does not matter.
     """
     with np.errstate(invalid="ignore"):
-        scale = np.sqrt((narrow**2).sum(axis=1, keepdims=True))
-        settled = np.abs(narrow - wide) <= ROUGH * scale + 1e-12
-        kink = (np.abs(half_bend) > KINK * np.abs(bend)) & (np.abs(half_bend) > ROUGH * scale)
-    found: BoolArray = np.asarray((settled & ~kink | ~np.isfinite(scale)).all(axis=1))
+        limit = ROUGH * largest[:, None] + 1e-12
+        settled = np.abs(narrow - wide) <= limit
+        kink = (np.abs(half_bend) > KINK * np.abs(bend)) & (np.abs(half_bend) > limit)
+    found: BoolArray = np.asarray((settled & ~kink).all(axis=1) | ~np.isfinite(largest))
     return found

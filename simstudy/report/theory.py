@@ -19,6 +19,8 @@ MAX_LINES = 250
 MARKS: Mapping[str, str] = {"exact": "*", "second_order": "'", "normal_draws": "+", "asymptotic": ""}
 """Mark behind a number, by how it was found."""
 UNKNOWN = "n/a"
+NEGATIVE_FROM = 0.0005
+"""Probability of a negative variance from which it is printed."""
 
 # Headings; the first to go on a narrow terminal last. Limit and asymptotic bias are asymptotic by definition.
 _COLUMNS = (
@@ -62,8 +64,10 @@ class _Theory:
     truth: Mapping[tuple[int, str], float]
     kinds: Mapping[tuple[int, str, str], tuple[str, ...]]
     asymptotic: Mapping[Key, float]
+    reported: Mapping[Key, float]
     best: Mapping[Key, tuple[float, str]]
     notes: Mapping[str, tuple[str, int]]
+    negative: Mapping[int, tuple[str, ...]]
     left_out: tuple[str, ...]
     cells_chosen: bool
 
@@ -157,6 +161,9 @@ def _view(
 
     rows, top = pick(table[table["method_of_calculation"] == "asymptotic"]), pick(best)
     asymptotic: dict[Key, float] = dict(zip(zip(*(rows[k] for k in keys), strict=True), rows["value"], strict=True))
+    errors = pick(table[table["measure"] == "model_se"])
+    places_of = zip(*(errors[k] for k in (*keys[:4], "method_of_calculation")), strict=True)
+    reported: dict[Key, float] = dict(zip(places_of, errors["value"], strict=True))
     pairs = zip(top["value"], top["method_of_calculation"], strict=True)
     found: dict[Key, tuple[float, str]] = dict(zip(zip(*(top[k] for k in keys), strict=True), pairs, strict=True))
     kinds: dict[tuple[int, str, str], dict[str, None]] = {}
@@ -185,11 +192,25 @@ def _view(
         truth=dict(zip(zip(first["cell"], first["parameter"], strict=True), first["truth"], strict=True)),
         kinds={key: tuple(value) for key, value in kinds.items()},
         asymptotic=asymptotic,
+        reported=reported,
         best=found,
         notes=notes,
+        negative=_negative(best[best["cell"].isin(shown)]),
         left_out=tuple(left_out),
         cells_chosen=cells is not None,
     )
+
+
+def _negative(best: pd.DataFrame) -> dict[int, tuple[str, ...]]:
+    """Variances that are estimated as negative or 0 with a probability worth printing, by cell."""
+    rows = best[(best["measure"] == "negative_variance") & (best["value"] >= NEGATIVE_FROM)]
+    rows = rows.drop_duplicates(["cell", "estimator", "parameter"])
+    found: dict[int, list[str]] = {}
+    for cell, method, name, value, how in zip(
+        *(rows[k] for k in ("cell", "estimator", "parameter", "value", "method_of_calculation")), strict=True
+    ):
+        found.setdefault(int(cell), []).append(f"{method}, {name} {fixed(value, 3)}{MARKS.get(how, '')}")
+    return {cell: tuple(texts) for cell, texts in found.items()}
 
 
 def _text(view: _Theory, key: tuple[int, str, str, str], column: str) -> str:
@@ -200,6 +221,11 @@ def _text(view: _Theory, key: tuple[int, str, str, str], column: str) -> str:
             return UNKNOWN if math.isnan(value) else f"{fixed(100.0 * value, 1)}%"
         return UNKNOWN if math.isnan(value) else fixed(value, 4)
     value, how = view.best.get((*key, "bias" if column == "bias_at_j" else column), (math.nan, ""))
+    if column == "model_se":  # calculated as the true one beside it, so that the ratio is theirs
+        _, how = view.best.get((*key, "empirical_se"), (math.nan, ""))
+        if (*key, how) not in view.reported:
+            how = "asymptotic"
+        value = view.reported.get((*key, how), math.nan)
     if math.isnan(value) or (column == "bias_at_j" and how == "asymptotic"):
         return UNKNOWN
     return fixed(value, 3 if column in ("se_ratio", "coverage", "rejection") else 4) + MARKS.get(how, "")
@@ -221,6 +247,9 @@ def _full(view: _Theory) -> list[Line]:
         lines += [Line(view.title(cell), "bold underline"), Line("")]
         for parameter in view.parameters:
             lines += [Line(view.parameter_title(parameter, cell)), *tables[cell, parameter].lines(), Line("")]
+        if cell in view.negative:
+            text = f"P(variance estimated as negative or 0): {'; '.join(view.negative[cell])}"
+            lines += [*(Line(line) for line in wrapped(text, view.width)), Line("")]
     return lines
 
 

@@ -42,6 +42,12 @@ def test_prints_every_measure_of_a_cell(tmp_path):
     assert set(table["cell"]) == {40}
 
 
+def test_prints_the_probability_of_negative_variances():
+    done = simstudy("bias", DESIGNS / "conflation.toml", "--cell", 16, "--estimator", "msem")
+    text = " ".join(done.stdout.split())
+    assert "msem, between: x ~~ x 0.041*" in text  # THEORY B8's table: ICC .10, n = 5, J = 50
+
+
 def test_many_cells_are_shortened_and_methods_chosen():
     done = simstudy("bias", DESIGNS / "conflation.toml", "--estimator", "mlm", "--timing")
     assert done.exit_code == 0, done.output
