@@ -98,3 +98,68 @@ def test_random_design(number, tmp_path, check) -> None:
         check.noted.append(("bias against simulation", what, row.z))
     worst = rows.loc[rows["z"].abs().idxmax()]
     assert abs(worst["z"]) < LIMIT, worst.to_string()
+
+
+LEVEL2 = """
+level: within
+  y ~~ y
+level: between
+  y ~ b*z
+"""
+MICRO_MACRO = """
+level: within
+  x ~~ x
+level: between
+  y ~ bx*x + bz*z
+"""
+EXACT_USE = """
+use = ["aggregated", "disaggregated", "reml", "ml", "two_step"]
+reml = { estimator = "mlm_centered" }
+ml = { estimator = "mlm_centered", likelihood = "ml" }
+"""
+SLOPES = "bw = 0.2\nbb = 0.7\nicc = { x = 0.1, y = 0.2 }\ncluster_size = "
+EXACT = {
+    "contextual": (CONTEXTUAL, SLOPES + "4", EXACT_USE),
+    "unequal": (CONTEXTUAL, SLOPES + "{ uniform = [2, 9] }", EXACT_USE),
+    "mediation": (
+        MEDIATION_211,
+        "bw = 0.3\nab = 0.4\nbb = 0.4\ncb = 0.1\nicc = { m = 0.3, y = 0.3 }\ncluster_size = 4",
+        EXACT_USE,
+    ),
+    "level-2-predictor": (LEVEL2, "b = 0.0\nicc = { y = 0.2 }\ncluster_size = 4", EXACT_USE),
+    "micro-macro": (
+        MICRO_MACRO,
+        'bx = 0.3\nbz = 0.3\nicc = { x = 0.2 }\n"between: x ~~ z" = 0.1\ncluster_size = 4',
+        'use = ["aggregated", "two_step"]',
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_numbers_with_few_clusters(name, tmp_path, check) -> None:
+    """J = 12: what is called exact is, boundary estimates and noncentral t included."""
+    syntax, values, use = EXACT[name]
+    design = parse_design(f"""
+[study]
+name = "{name}"
+replications = 20000
+seed = 7
+[model]
+syntax = '''{syntax}'''
+[population]
+{values}
+variance = 1.0
+n_clusters = 12
+[estimators]
+{use}
+""")
+    folder = tmp_path / "study"
+    simstudy.run(design, folder, jobs=1, progress=False)
+    both = api.joined(simstudy.bias(design), folder)
+    rows = both[(both["method_of_calculation"] == "exact") & both["z"].notna() & (both["measure"] != "median_bias")]
+    assert len(rows) >= 20 if name != "unequal" else 6
+    for row in rows.itertuples():
+        check.noted.append(("exact numbers", f"{row.estimator} {row.parameter} {row.measure}, {name}", row.z))
+    worst = rows.loc[rows["z"].abs().idxmax()]
+    assert abs(worst["z"]) < LIMIT, worst.to_string()
