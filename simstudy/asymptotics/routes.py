@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -35,7 +36,7 @@ ROBUST = ("robust", "sandwich", "cluster")
 """SE kinds that look at every cluster: their limit depends on fourth moments."""
 MOST = 4_000_000
 """Cells of clusters by variables that are written out."""
-COARSE_STEP = 0.01
+COARSE_STEP = 0.003
 """Step where fits are made to finite layouts, whose tolerance is a share of a standard error."""
 SAME = 1e-6
 """Estimates of different clusters with the same sums differ by less, relatively, if they depend on sums alone."""
@@ -111,19 +112,27 @@ def on_sums(estimator: Estimator) -> Estimator | None:
         return estimator
     if not dataclasses.is_dataclass(estimator) or not any(f.name == "se" for f in dataclasses.fields(estimator)):
         return None
-    found: dict[str, Any] = {}
+    found: list[str] = []
     for kind in (*estimator.se_kinds, "expected"):
         try:
-            variant: Any = replace(estimator, se=(kind,))
-            if variant.needs == "statistics":
-                found[kind] = variant
+            if _with_errors(estimator, (kind,)).needs == "statistics":
+                found.append(kind)
         except Exception:  # a kind that the method does not have alone
             continue
     if not found:
         return None
-    wanted = tuple(kind for kind in estimator.se_kinds if kind in found) or ("expected",)
-    result: Estimator = replace(estimator, se=wanted)
-    return result
+    return _with_errors(estimator, tuple(kind for kind in estimator.se_kinds if kind in found) or ("expected",))
+
+
+def _with_errors(estimator: Estimator, kinds: tuple[str, ...]) -> Estimator:
+    """The same method with other SE kinds, also where it does not let its users choose them."""
+    options: Any = estimator
+    try:
+        return cast(Estimator, replace(options, se=kinds))
+    except ValueError:  # a field that is set by the class
+        other: Any = copy(options)
+        object.__setattr__(other, "se", kinds)
+        return cast(Estimator, other)
 
 
 # ---------------------------------------------------------------------------------------------------- methods on sums

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimators import registry
 from simstudy.estimators.base import FitResult, Status, failed
+from simstudy.estimators.disaggregated import Disaggregated
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population
 
@@ -127,6 +128,14 @@ class UsesMedians(Plugin):
                 return replace(found, estimate=estimate)
 
         return Medians(super().prepare(model, layout).inner, layout)
+
+
+@dataclass(frozen=True)
+class OnlyRobust(Disaggregated):
+    """Does not let its users choose SE kinds."""
+
+    name: ClassVar[str] = "only_robust"
+    se: tuple[str, ...] = field(default=("robust",), init=False)
 
 
 class Raises(Plugin):

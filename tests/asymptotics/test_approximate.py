@@ -81,8 +81,8 @@ def test_other_ways_to_the_same_limit(plugin, sizes) -> None:
     assert other.notes == ()
     np.testing.assert_allclose(other.limit, one.limit, atol=1e-8)
     # finite sets of clusters: extrapolation leaves an error of order 1 / J^2, differences a coarser step's
-    np.testing.assert_allclose(other.covariance, one.covariance, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(other.reported["expected"], one.reported["expected"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(other.covariance, one.covariance, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(other.reported["expected"], one.reported["expected"], rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(other.second_order, one.second_order, rtol=1e-2, atol=1e-3)
 
 
@@ -134,6 +134,8 @@ def test_methods_with_robust_errors_have_a_variant_on_sums() -> None:
     assert on_sums(registry.create("mlm")).name == "mlm"
     assert on_sums(registry.create("msem", {"missing": "fiml"})) is None
     assert on_sums(cases.NeedsClusters()) is None
+    fixed = on_sums(cases.OnlyRobust())
+    assert (fixed.se, fixed.needs, cases.OnlyRobust().se) == (("expected",), "statistics", ("robust",))
 
 
 def test_rows_and_sums_agree_for_msem() -> None:
@@ -145,9 +147,9 @@ def test_rows_and_sums_agree_for_msem() -> None:
         for how in ("listwise", "fiml")
     )
     np.testing.assert_allclose(rows.limit, sums.limit, atol=1e-8)
-    np.testing.assert_allclose(rows.covariance, sums.covariance, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(rows.covariance, sums.covariance, rtol=1e-6, atol=1e-6)
     for kind in ("observed", "robust"):
-        np.testing.assert_allclose(rows.reported[kind], sums.reported[kind], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(rows.reported[kind], sums.reported[kind], rtol=1e-6, atol=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------------ hard situations
