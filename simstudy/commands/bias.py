@@ -62,5 +62,5 @@ def bias(
         write_csv(table, csv)
         print(f"\nwritten: {csv}", file=sys.stderr)
     if timing:
-        fits = f"{len(found.cells) if not cell else len(set(cell))} cells"
-        print(f"theory of {fits}: {seconds:.2f} s", file=sys.stderr)
+        n = len(set(cell)) if cell else len(found.cells)
+        print(f"theory of {n} cell{'s' * (n != 1)}: {seconds:.2f} s", file=sys.stderr)
