@@ -18,6 +18,7 @@ from simstudy.data.sample import Sample, from_frame
 from simstudy.errors import EstimatorError, did_you_mean
 from simstudy.estimators import registry
 from simstudy.estimators.base import Estimator, FitResult, Status, failed
+from simstudy.estimators.checks import refuse_constraints
 from simstudy.estimators.engine import complete_engine, incomplete_engine
 from simstudy.estimators.fit_measures import rmsea_interval
 from simstudy.estimators.inference import montecarlo, with_defined
@@ -90,7 +91,7 @@ def fit(
         ``bootstrap`` (parametric: data drawn from the fitted model and refitted, percentile intervals);
         ``cluster_bootstrap`` (clusters drawn with replacement and refitted).
     missing : str
-        ``listwise``, or ``fiml`` (with ``msem``).
+        ``listwise``, or ``fiml`` (with ``msem`` and ``goldstein``).
     fixed_x, bounds, std_lv
         See `Msem` and `TwoLevelModel`.
     draws, seed : int
@@ -179,7 +180,17 @@ def _own_arguments(name: str, arguments: Mapping[str, Any]) -> tuple[dict[str, A
         if own.get(key, default) not in (default, "none") and key not in fields:
             own.pop(key)
             dropped.append(key)
+    if own.get("se") is not None and not _has_se(name, own["se"]):
+        dropped.append(f"se = {own.pop('se')}")
     return own, dropped
+
+
+def _has_se(name: str, kind: str) -> bool:
+    try:
+        registry.create(name, {"se": [kind]})
+    except EstimatorError:
+        return False
+    return True
 
 
 def _check_choices(*, se: str | None, ci: str, missing: str, bounds: str | None, ci_level: float, draws: int) -> None:
@@ -214,7 +225,7 @@ def _method(
         if value in (plain, "none"):
             continue
         if key not in fields:
-            raise EstimatorError(f"method '{name}' has no choice of '{key}'; it goes with msem")
+            raise EstimatorError(f"method '{name}' has no choice of '{key}'; it goes with {_methods_with(key)}")
         chosen[key] = value
     if "measures" in fields:
         chosen.setdefault("measures", True)
@@ -223,6 +234,11 @@ def _method(
     elif "se" in fields and se is None:
         chosen.setdefault("se", ["expected"])
     return registry.create(name, chosen)
+
+
+def _methods_with(option: str) -> str:
+    fields = {name: registry.find(name).__dataclass_fields__ for name in registry.names()}  # type: ignore[attr-defined]
+    return " and ".join(name for name in fields if option in fields[name])
 
 
 def _is_held_variance(op: str, lhs: str, rhs: str, free: int, result: FitResult) -> bool:
@@ -238,8 +254,10 @@ def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sam
 
 
 def _unsupported(method: Estimator, model: TwoLevelModel, sample: Sample) -> str | None:
-    if model.table.constraints and method.name != "msem":
-        return "'==' constraints among parameters are imposed by msem only"
+    if not getattr(method, "imposes_constraints", False):  # methods from elsewhere may not know that there are any
+        reason = refuse_constraints(model)
+        if reason is not None:
+            return reason
     return method.supports(model, sample.layout)
 
 

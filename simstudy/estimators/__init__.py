@@ -5,6 +5,21 @@ from simstudy.estimators.disaggregated import Disaggregated
 from simstudy.estimators.aggregated import Aggregated
 from simstudy.estimators.mlm import Mlm, MlmCentered
 from simstudy.estimators.two_step import TwoStep
+from simstudy.estimators.schmidt import Schmidt
+from simstudy.estimators.haernqvist import Haernqvist
+from simstudy.estimators.goldstein import Goldstein
+from simstudy.estimators.muml import Muml
 from simstudy.estimators.msem import Msem
 
-__all__ = ["Aggregated", "Disaggregated", "Mlm", "MlmCentered", "Msem", "TwoStep"]
+__all__ = [
+    "Aggregated",
+    "Disaggregated",
+    "Goldstein",
+    "Haernqvist",
+    "Mlm",
+    "MlmCentered",
+    "Msem",
+    "Muml",
+    "Schmidt",
+    "TwoStep",
+]

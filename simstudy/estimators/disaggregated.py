@@ -10,7 +10,7 @@ import numpy as np
 from simstudy.arrays import FloatArray
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
-from simstudy.data.statistics import TwoLevelStatistics, total_scatter
+from simstudy.data.statistics import TwoLevelStatistics, between_scatter
 from simstudy.estimators.base import FitResult, Needs
 from simstudy.estimators.checks import check_kinds, judge_data, refuse_constraints
 from simstudy.estimators.registry import register
@@ -85,10 +85,7 @@ class PreparedDisaggregated:
         """Fit R data sets."""
         statistics = data.statistics() if isinstance(data, Sample) else data
         statistics = statistics.arrange(self.model.level1, self.model.level2)
-        sizes = self.layout.distinct.astype(float)
-        mean, scatter = total_scatter(
-            statistics.size_scatter * sizes[:, None, None], statistics.size_means, sizes * self.layout.counts
-        )
+        mean, scatter = between_scatter(statistics)
         p1 = len(self.model.level1)
         scatter[:, :p1, :p1] += statistics.scatter_within
         clusters = self._clusters(statistics, p1) if "robust" in self.options.se else None

@@ -387,10 +387,12 @@ def test_fit_all_leaves_choices_out_where_they_do_not_exist_and_says_so(data) ->
     gaps = data.copy()
     gaps.loc[gaps.index[::6], "y"] = np.nan
     fits = fit_all(MODEL.replace("  y ~~ 0.9*y\n", ""), gaps, cluster="school", missing="fiml", fixed_x=True)
-    assert fits["msem"].options["missing"] == "fiml"
-    assert fits["msem"].n_obs == len(data)
+    for name in ("goldstein", "msem"):
+        assert fits[name].options["missing"] == "fiml"
+        assert fits[name].n_obs == len(data)
+        assert not any("no choice of 'missing'" in note for note in fits[name].notes)
     assert not any("no choice" in note for note in fits["msem"].notes)
-    for name in set(fits) - {"msem"}:
+    for name in set(fits) - {"goldstein", "msem"}:
         assert fits[name].options["missing"] == "listwise"
         assert fits[name].n_dropped == gaps["y"].isna().sum()
         for key in ("missing", "fixed_x"):
@@ -399,8 +401,13 @@ def test_fit_all_leaves_choices_out_where_they_do_not_exist_and_says_so(data) ->
 
 def test_fit_all_carries_on_where_a_method_cannot(data) -> None:
     fits = fit_all(MODEL + "aw + ab == 1", data, cluster="school", se="robust")
-    assert fits["msem"].converged
-    assert fits["msem"].options["se"] == "robust"
-    for name in set(fits) - {"msem"}:
+    imposing = {"goldstein", "muml", "msem"}
+    for name in imposing:
+        assert fits[name].converged
+        labelled = fits[name].parameters.set_index("label")["est"]
+        assert labelled["aw"] + labelled["ab"] == pytest.approx(1.0, abs=1e-12)  # rounding
+        assert fits[name].options["se"] == "robust"
+    assert "schmidt has no choice of 'se = robust'; it is fitted without" in fits["schmidt"].notes
+    for name in set(fits) - imposing:
         assert fits[name].status is Status.NOT_SUPPORTED
-        assert any("constraints" in note for note in fits[name].notes)
+        assert any("constraint" in note for note in fits[name].notes)

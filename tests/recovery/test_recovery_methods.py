@@ -19,6 +19,7 @@ from recovery_forms import (
 )
 
 from simstudy.data.layout import ClusterLayout
+from simstudy.estimators import registry
 from simstudy.model.twolevel import TwoLevelModel
 
 BASE = Contextual()
@@ -137,7 +138,7 @@ def test_b4_unbalanced(c) -> None:
 
 
 @pytest.mark.parametrize("layout", [balanced(5), UNBALANCED], ids=["balanced", "unbalanced"])
-@pytest.mark.parametrize("method", ["disaggregated", "aggregated", "mlm", "mlm_centered", "two_step", "msem"])
+@pytest.mark.parametrize("method", registry.names())
 def test_all_methods_agree_without_a_contextual_effect(method, layout) -> None:
     c = Contextual(beta_b=0.4, beta_w=0.4)
     found = fit(method, CONTEXTUAL, layout, c.moments(), **OPTIONS.get(method, {}))
