@@ -266,8 +266,14 @@ def mean_slope(
     return float(weight @ (transform * mean * scale / (1.0 - s) ** 2))
 
 
-def negative_variance(variance_between: float, variance_within: float, n: int, n_clusters: int) -> float:
-    """P(the ML between variance of a variable is not positive), balanced (THEORY B8, F6): an F distribution."""
+def negative_variance(
+    variance_between: float, variance_within: float, n: int, n_clusters: int, *, unbiased: bool = False
+) -> float:
+    """P(between variance of a variable <= 0) for (MB - MW) / n, balanced: an F distribution (THEORY B8, F6).
+
+    ``unbiased``: MB has divisor J - 1, otherwise J (maximum likelihood).
+    """
     df_between, df_within = n_clusters - 1, n_clusters * (n - 1)
-    at = n_clusters / df_between / (1.0 + n * variance_between / variance_within)
+    kappa = 1.0 if unbiased else n_clusters / df_between
+    at = kappa / (1.0 + n * variance_between / variance_within)
     return float(f_distribution.cdf(at, df_between, df_within))

@@ -8,8 +8,8 @@ Balanced clusters, complete normal data, and estimates that are least squares, e
 - `disaggregated`: level-2 predictors (B5a).
 
 With any sizes: mean and variance of within slopes (B3); the mean of the only slope of an equation of `disaggregated`
-(B1) and `aggregated` (B2). For `msem`, saturated and balanced: P(negative between variance) of exogenous variables
-(F6).
+(B1) and `aggregated` (B2). For `msem` and the two-matrix methods that correct for Sigma_W, saturated and balanced:
+P(negative between variance) of exogenous variables (F6).
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def exact_numbers(
         found = _random_intercepts(world, centred=name == "mlm_centered", options=options)
     elif name == "two_step":
         found = _two_step(world, options)
-    elif name == "msem":
-        return tuple(_negative_variances(world))
+    elif name in ("msem", "schmidt", "muml", "goldstein"):  # the same estimates where balanced and saturated
+        return tuple(_negative_variances(world, unbiased=options.get("divisor") == "J-1"))
     else:
         return ()
     truth = population.truth(model)
@@ -328,7 +328,7 @@ def _two_step(world: _World, options: dict[str, Any]) -> Iterator[tuple[Sequence
 # --------------------------------------------------------------------------------------------------------------- msem
 
 
-def _negative_variances(world: _World) -> Iterator[ExactNumber]:
+def _negative_variances(world: _World, *, unbiased: bool) -> Iterator[ExactNumber]:
     """P(between variance <= 0) of exogenous variables of both levels, where the model is saturated and balanced."""
     model, p, p1 = world.model, len(world.model.variables), world.p1
     free = {row.free for row in model.table.rows if row.op in ("~", "~~") and row.free >= 0}
@@ -340,9 +340,8 @@ def _negative_variances(world: _World) -> Iterator[ExactNumber]:
         if name in outcomes or row is None or row.free < 0:
             continue
         at = model.variables.index(name)
-        value = negative_variance(
-            float(world.between[at, at]), float(world.within[at, at]), world.n, world.layout.n_clusters
-        )
+        between, within = float(world.between[at, at]), float(world.within[at, at])
+        value = negative_variance(between, within, world.n, world.layout.n_clusters, unbiased=unbiased)
         yield ExactNumber(model.names[row.free], "", NEGATIVE, value)
 
 

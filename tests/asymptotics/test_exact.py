@@ -51,6 +51,14 @@ def test_f6_negative_variance() -> None:
     assert found[0].value == pytest.approx(0.102, abs=0.52e-3)  # THEORY's ML table, ICC .10, n = 5, J = 30
 
 
+def test_f6_with_divisor_j_minus_1() -> None:
+    """THEORY B8: the analysis-of-variance estimator, J = 10 and 30, n = 5."""
+    for n_clusters, printed in ((10, 0.2463), (30, 0.0844)):
+        where = population([5] * n_clusters, **THEORY)
+        found = exact_numbers(registry.create("schmidt", {"divisor": "J-1"}), MODEL, where, 0.95)
+        assert found[0].value == pytest.approx(printed, abs=0.52e-4)
+
+
 @pytest.mark.parametrize(
     ("syntax", "method"),
     [
