@@ -26,7 +26,7 @@ from simstudy.estimators.unrestricted import unrestricted_model
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 
-SE = ("expected", "observed", "robust")
+SE = ("expected", "observed", "robust", "corrected")
 CI = ("wald", "montecarlo", "bootstrap", "cluster_bootstrap")
 MISSING = ("listwise", "fiml")
 BOUNDS = ("none", "variances")
@@ -85,7 +85,8 @@ def fit(
     estimator : str
         Name in the registry.
     se : str, optional
-        ``expected``, ``observed`` or ``robust``; by default the method's first kind, and ``observed`` with ``fiml``.
+        ``expected``, ``observed``, ``robust`` or ``corrected``, as far as the method has them; by default its first
+        kind, and ``observed`` with ``fiml``.
     ci : str
         ``wald``; ``montecarlo`` (draws from the estimates' normal distribution, for ``:=`` parameters);
         ``bootstrap`` (parametric: data drawn from the fitted model and refitted, percentile intervals);
@@ -128,6 +129,7 @@ def fit(
         notes = (*notes, f"{estimator} cannot fit this model: {reason}")
     else:
         result = method.prepare(model, sample.layout).fit(_data_for(method, sample))
+        notes = (*notes, *_caveats(method, model))
     result = with_defined(result, model.estimands)
     context = Context(sample, ids, method, result)
     if bounds == "variances":
@@ -174,10 +176,9 @@ def fit_all(
 
 
 def _own_arguments(name: str, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    fields = registry.find(name).__dataclass_fields__  # type: ignore[attr-defined]
     own, dropped = dict(arguments), []
-    for key, default in (("se", None), ("missing", "listwise"), ("fixed_x", False), ("bounds", None)):
-        if own.get(key, default) not in (default, "none") and key not in fields:
+    for key, default in (("missing", "listwise"), ("fixed_x", False), ("bounds", None)):
+        if own.get(key, default) not in (default, "none") and key not in registry.options(name):
             own.pop(key)
             dropped.append(key)
     if own.get("se") is not None and not _has_se(name, own["se"]):
@@ -186,6 +187,9 @@ def _own_arguments(name: str, arguments: Mapping[str, Any]) -> tuple[dict[str, A
 
 
 def _has_se(name: str, kind: str) -> bool:
+    """Whether a method has a kind of SE, or can be asked for it."""
+    if "se" not in registry.options(name):
+        return kind in registry.create(name).se_kinds
     try:
         registry.create(name, {"se": [kind]})
     except EstimatorError:
@@ -214,13 +218,14 @@ def _check_choices(*, se: str | None, ci: str, missing: str, bounds: str | None,
 def _method(
     name: str, se: str | None, missing: str, fixed_x: bool, bounds: str | None, options: Mapping[str, Any] | None
 ) -> Estimator:
-    fields = registry.find(name).__dataclass_fields__  # type: ignore[attr-defined]
+    fields = registry.options(name)
     chosen: dict[str, Any] = dict(options or {})
-    if se is not None:
-        if "se" not in fields and se != "expected":
-            raise EstimatorError(f"method '{name}' has model-based ('expected') standard errors only; found se '{se}'")
-        if "se" in fields:
-            chosen["se"] = [se]
+    if se is not None and "se" in fields:
+        chosen["se"] = [se]
+    elif se is not None and not _has_se(name, se):
+        words = {"expected": "model-based ('expected')", "robust": "cluster-robust ('robust')"}
+        kinds = " and ".join(words.get(kind, f"'{kind}'") for kind in registry.create(name).se_kinds)
+        raise EstimatorError(f"method '{name}' has {kinds} standard errors only; found se '{se}'")
     for key, value, plain in (("missing", missing, "listwise"), ("fixed_x", fixed_x, False), ("bounds", bounds, None)):
         if value in (plain, "none"):
             continue
@@ -232,13 +237,12 @@ def _method(
     if missing == "fiml" and se is None:
         chosen.setdefault("se", ["observed"])
     elif "se" in fields and se is None:
-        chosen.setdefault("se", ["expected"])
+        chosen.setdefault("se", list(registry.create(name).se_kinds[:1]))
     return registry.create(name, chosen)
 
 
 def _methods_with(option: str) -> str:
-    fields = {name: registry.find(name).__dataclass_fields__ for name in registry.names()}  # type: ignore[attr-defined]
-    return " and ".join(name for name in fields if option in fields[name])
+    return " and ".join(name for name in registry.names() if option in registry.options(name))
 
 
 def _is_held_variance(op: str, lhs: str, rhs: str, free: int, result: FitResult) -> bool:
@@ -259,6 +263,12 @@ def _unsupported(method: Estimator, model: TwoLevelModel, sample: Sample) -> str
         if reason is not None:
             return reason
     return method.supports(model, sample.layout)
+
+
+def _caveats(method: Estimator, model: TwoLevelModel) -> tuple[str, ...]:
+    """What a method has to say of its own about its estimates of this model; methods need not."""
+    caveats = getattr(method, "caveats", None)
+    return tuple(caveats(model)) if callable(caveats) else ()
 
 
 def _data_for(method: Estimator, sample: Sample) -> Any:

@@ -1,5 +1,6 @@
 """The public Python calls: everything that a command does."""
 
+from simstudy.api.methods import describe_estimator, list_estimators, methods_table, plot_methods
 from simstudy.api.study import (
     Replay,
     Results,
@@ -7,7 +8,6 @@ from simstudy.api.study import (
     analyse,
     default_folder,
     figure_parameters,
-    list_estimators,
     merge,
     open_design,
     plot,
@@ -34,14 +34,17 @@ __all__ = [
     "best",
     "bias",
     "default_folder",
+    "describe_estimator",
     "figure_parameters",
     "joined",
     "list_estimators",
     "merge",
+    "methods_table",
     "open_design",
     "plot",
     "plot_bias",
     "plot_coverage",
+    "plot_methods",
     "plot_results",
     "replay",
     "results",

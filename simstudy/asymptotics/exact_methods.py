@@ -3,7 +3,7 @@
 Balanced clusters, complete normal data, and estimates that are least squares, equation by equation:
 
 - `aggregated`: recursive path models of cluster means (B2);
-- `mlm_centered`, `two_step`, and `mlm` for level-2 predictors: within and between parts of a regression decouple, so
+- the centred MLMs, `two_step`, and `mlm` for level-2 predictors: within and between parts of a regression decouple, so
   that the between slopes are least squares on cluster means whatever the variance components (B3);
 - `disaggregated`: level-2 predictors (B5a).
 
@@ -30,13 +30,19 @@ from simstudy.asymptotics.exact import (
     negative_variance,
     residual_spread,
 )
+from simstudy.estimators.aggregated import Aggregated
 from simstudy.estimators.base import Estimator
-from simstudy.estimators.equations import Equation, level1_equations, level2_equations
+from simstudy.estimators.disaggregated import Disaggregated
+from simstudy.estimators.equations import Centring, Equation, level1_equations, level2_equations
+from simstudy.estimators.mlm import RandomIntercepts
+from simstudy.estimators.two_step import TwoStep
 from simstudy.model.parameters import Parameter
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population
 
 EXPECTED = "expected"
+CORRECTED = ("msem", "schmidt", "muml", "goldstein")
+"""Methods that take Sigma_within / n out of the cluster means: the same estimates where balanced and saturated."""
 
 
 @dataclass(frozen=True)
@@ -61,17 +67,16 @@ def exact_numbers(
         return ()
     world = _World(model, population)
     found: Iterator[tuple[Sequence[int], SlopeLaw | float]]
-    name, options = estimator.name, vars(estimator)
-    if name == "aggregated":
+    if isinstance(estimator, Aggregated):
         found = _aggregated(world)
-    elif name == "disaggregated":
+    elif isinstance(estimator, Disaggregated):
         found = _disaggregated(world)
-    elif name in ("mlm", "mlm_centered"):
-        found = _random_intercepts(world, centred=name == "mlm_centered", options=options)
-    elif name == "two_step":
-        found = _two_step(world, options)
-    elif name in ("msem", "schmidt", "muml", "goldstein"):  # the same estimates where balanced and saturated
-        return tuple(_negative_variances(world, unbiased=options.get("divisor") == "J-1"))
+    elif isinstance(estimator, RandomIntercepts):
+        found = _random_intercepts(world, centring=estimator.centring, likelihood=estimator.likelihood)
+    elif isinstance(estimator, TwoStep):
+        found = _two_step(world, estimator)
+    elif estimator.name in CORRECTED:
+        return tuple(_negative_variances(world, unbiased=vars(estimator).get("divisor") == "J-1"))
     else:
         return ()
     truth = population.truth(model)
@@ -252,13 +257,13 @@ def _single_slope(world: _World, equation: _Path, *, rows: bool) -> Iterator[tup
 
 
 def _random_intercepts(
-    world: _World, *, centred: bool, options: dict[str, Any]
+    world: _World, *, centring: Centring, likelihood: str
 ) -> Iterator[tuple[Sequence[int], SlopeLaw | float]]:
-    equations = level1_equations(world.model, centred=centred)
+    equations = level1_equations(world.model, centring=centring)
     if isinstance(equations, str) or not world.same_levels:
         return
     for equation in equations:
-        yield from _decoupled(world, equation, reml=options["likelihood"] == "reml")
+        yield from _decoupled(world, equation, reml=likelihood == "reml")
 
 
 def _decoupled(world: _World, equation: Equation, *, reml: bool) -> Iterator[tuple[Sequence[int], SlopeLaw | float]]:
@@ -301,14 +306,15 @@ def _decoupled(world: _World, equation: Equation, *, reml: bool) -> Iterator[tup
             yield equation.targets[1 + column], part_between.law(j, n_clusters - 1, spreads[0])
 
 
-def _two_step(world: _World, options: dict[str, Any]) -> Iterator[tuple[Sequence[int], SlopeLaw | float]]:
-    yield from _random_intercepts(world, centred=options["centering"] == "cluster", options=options)
+def _two_step(world: _World, estimator: TwoStep) -> Iterator[tuple[Sequence[int], SlopeLaw | float]]:
+    centring: Centring = "cluster" if estimator.centering == "cluster" else "none"
+    yield from _random_intercepts(world, centring=centring, likelihood=estimator.likelihood)
     equations = level2_equations(world.model)
     if (
         isinstance(equations, str)
         or not world.same_levels
         or not world.layout.balanced
-        or options["means"] != "observed"
+        or estimator.means != "observed"
     ):
         return
     for equation in equations:

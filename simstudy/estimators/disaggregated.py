@@ -1,8 +1,8 @@
-"""`disaggregated`: one single-level SEM on the rows, clusters ignored (THEORY B1, B5, B6)."""
+"""`disaggregated`: one single-level SEM on the rows, clusters ignored (THEORY B1, B5, B6), and its robust twin."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -36,6 +36,8 @@ class Disaggregated:
     name: ClassVar[str] = "disaggregated"
     title: ClassVar[str] = "single-level SEM on rows, clusters ignored"
     reference: ClassVar[str] = "the habit criticised since Robinson (1950); Moulton (1986) on its SEs"
+    year: ClassVar[int] = 1950
+    idea: ClassVar[str] = "take the rows as a sample of independent cases"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     can: ClassVar[str] = "any path model; sandwich SEs are honest about the conflated effect"
     cannot: ClassVar[str] = "separate within from between effects; its naive SEs ignore the dependence of rows"
@@ -69,6 +71,23 @@ class Disaggregated:
         single = merged_model(model)
         assert not isinstance(single, str), single
         return PreparedDisaggregated(self, model, layout, single)
+
+
+@register
+@dataclass(frozen=True)
+class DisaggregatedRobust(Disaggregated):
+    """`disaggregated` with sandwich SEs by cluster and no others: what Mplus calls "type = complex"."""
+
+    name: ClassVar[str] = "disaggregated_robust"
+    title: ClassVar[str] = "single-level SEM on rows, cluster-robust SEs"
+    reference: ClassVar[str] = "Muthén & Satorra (1995); Liang & Zeger (1986)"
+    year: ClassVar[int] = 1995
+    idea: ClassVar[str] = "keep the one model of the rows, and let the scores of whole clusters tell its SEs"
+    can: ClassVar[str] = "any path model; honest SEs of the conflated effect, with enough clusters"
+    cannot: ClassVar[str] = "separate within from between effects: it is right about the precision of a mixture"
+    same_as: ClassVar[str] = "disaggregated with se = ['robust']"
+
+    se: tuple[Literal["expected", "observed", "robust"], ...] = field(default=("robust",), init=False)
 
 
 class PreparedDisaggregated:

@@ -54,6 +54,8 @@ class Msem:
     name: ClassVar[str] = "msem"
     title: ClassVar[str] = "multilevel SEM, full-information maximum likelihood"
     reference: ClassVar[str] = "Muthén & Asparouhov (2008); Preacher, Zyphur & Zhang (2010)"
+    year: ClassVar[int] = 2008
+    idea: ClassVar[str] = "split every level-1 variable into latent within and between parts, with a model for each"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     can: ClassVar[str] = "separates latent within and between effects; outcomes and predictors at either level"
     cannot: ClassVar[str] = "do without many clusters: between estimates are variable, and biased in small samples"

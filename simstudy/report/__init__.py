@@ -3,6 +3,7 @@
 from simstudy.report.figures import BIAS_BANDS, COVERAGE_BANDS, plot_bias, plot_coverage, save_figure
 from simstudy.report.fit_measures import fit_measure_lines, print_fit_measures
 from simstudy.report.joined import joined_lines
+from simstudy.report.methods import markdown, methods_data, methods_table, plot_methods
 from simstudy.report.panels import figure_data
 from simstudy.report.tables import STYLES, performance_lines, print_performance, write_csv
 from simstudy.report.theory import print_lines, theory_lines, width_of
@@ -16,9 +17,13 @@ __all__ = [
     "fit_measure_lines",
     "joined_lines",
     "key_parameters",
+    "markdown",
+    "methods_data",
+    "methods_table",
     "performance_lines",
     "plot_bias",
     "plot_coverage",
+    "plot_methods",
     "print_fit_measures",
     "print_lines",
     "print_performance",

@@ -97,6 +97,32 @@ def test_fixed_parameters_have_an_estimate_and_nothing_else(found) -> None:
     assert (table[(table["op"] == "~1") & (table["level"] == "within")]["est"] == 0.0).all()
 
 
+def test_standard_errors_a_method_has_of_its_own(data) -> None:
+    """`croon` starts with robust ones and can correct them; `disaggregated_robust` has no choice."""
+    default = fit(MODEL, data, cluster="school", estimator="croon")
+    corrected = fit(MODEL, data, cluster="school", estimator="croon", se="corrected")
+    assert (default.options["se"], corrected.options["se"]) == ("robust", "corrected")
+    assert not np.array_equal(default.covariance, corrected.covariance, equal_nan=True)
+    np.testing.assert_array_equal(default.params, corrected.params)
+    rows = fit(MODEL, data, cluster="school", estimator="disaggregated_robust", se="robust")
+    naive = fit(MODEL, data, cluster="school", estimator="disaggregated", se="robust")
+    np.testing.assert_array_equal(rows.covariance, naive.covariance)
+    with pytest.raises(
+        EstimatorError, match=r"has cluster-robust \('robust'\) standard errors only; found se 'observed'"
+    ):
+        fit(MODEL, data, cluster="school", estimator="disaggregated_robust", se="observed")
+    with pytest.raises(EstimatorError, match=r"'croon': option 'se.0': .*\(found 'observed'\)"):
+        fit(MODEL, data, cluster="school", estimator="croon", se="observed")
+    with pytest.raises(EstimatorError, match=r"'msem': option 'se.0': .*\(found 'corrected'\)"):
+        fit(MODEL, data, cluster="school", se="corrected")
+
+
+def test_caveats_of_a_method_are_notes(data) -> None:
+    notes = fit(MODEL, data, cluster="school", estimator="croon").notes
+    assert sum("is not consistent" in note for note in notes) == 2  # ab and bb
+    assert not any("consistent" in note for note in fit(MODEL, data, cluster="school").notes)
+
+
 def test_kinds_of_standard_errors(data) -> None:
     fits = {se: fit(MODEL, data, cluster="school", se=se) for se in ("expected", "observed", "robust")}
     default = fit(MODEL, data, cluster="school")
@@ -313,7 +339,10 @@ def test_an_indefinite_level_is_named() -> None:
     [
         ({"estimator": "msme"}, "did you mean 'msem'"),
         ({"estimator": "nothing"}, "msem"),
-        ({"se": "robustt"}, "se: found 'robustt'; allowed: expected, observed, robust (did you mean 'robust'?)"),
+        (
+            {"se": "robustt"},
+            "se: found 'robustt'; allowed: expected, observed, robust, corrected (did you mean 'robust'?)",
+        ),
         ({"ci": "boostrap"}, "(did you mean 'bootstrap'?)"),
         ({"missing": "fimml"}, "(did you mean 'fiml'?)"),
         ({"bounds": "variance"}, "(did you mean 'variances'?)"),

@@ -137,8 +137,12 @@ def test_b4_unbalanced(c) -> None:
         assert value(found, "bb") == pytest.approx(0.215995, abs=PRINTED)
 
 
+# Moments have no clusters for its SEs; says nothing about bb; overshoots where there is a within slope (F4).
+APART = ("disaggregated_robust", "mlm_rescaled", "croon")
+
+
 @pytest.mark.parametrize("layout", [balanced(5), UNBALANCED], ids=["balanced", "unbalanced"])
-@pytest.mark.parametrize("method", registry.names())
+@pytest.mark.parametrize("method", [name for name in registry.names() if name not in APART])
 def test_all_methods_agree_without_a_contextual_effect(method, layout) -> None:
     c = Contextual(beta_b=0.4, beta_w=0.4)
     found = fit(method, CONTEXTUAL, layout, c.moments(), **OPTIONS.get(method, {}))
