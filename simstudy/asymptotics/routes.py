@@ -229,18 +229,19 @@ def _clusters(estimator: Estimator, model: TwoLevelModel, exact: ExactClusters) 
     return Method(prepared, model, exact.layout, exact.statistics, 3 * exact.p**2 * exact.layout.n_clusters)
 
 
-def _exact_clusters(moments: Moments, at_least: int, rotation: int = 0) -> ExactClusters:
+def _exact_clusters(estimator: Estimator, moments: Moments, at_least: int, rotation: int = 0) -> ExactClusters:
     p1, p = moments.within.shape[-1], moments.mu.shape[-1]
-    return ExactClusters(moments.layout, p1, p, at_least, rotation)
+    return ExactClusters(moments.layout, p1, p, at_least, rotation, rows=estimator.needs == "sample")
 
 
-def _too_many(moments: Moments) -> str:
+def _too_many(estimator: Estimator, moments: Moments) -> str:
     """Why no exact clusters can be made, or empty."""
     p1, p = moments.within.shape[-1], moments.mu.shape[-1]
     _, counts = shares(moments.layout)
-    if p + p1 * max(p1 - 1, 1) > MAX_DIMENSION:
+    most = p1 * max(p1 - 1, 1) if estimator.needs == "sample" else p1
+    if p + most > MAX_DIMENSION:
         return "too many variables for clusters with exact fourth moments"
-    exact = _exact_clusters(moments, 0)
+    exact = _exact_clusters(estimator, moments, 0)
     needed = len(exact.points) * sum(counts) * p
     if needed > MOST:
         return f"clusters with exact fourth moments would be {needed // p:,}: cluster sizes have no simple shares"
@@ -253,11 +254,11 @@ def _reported_of_clusters(
     """Limits of the SEs of a method on clusters, and a note if there are none."""
     k = len(model.reported)
     blank = {kind: np.full((len(moments), k, k), np.nan) for kind in estimator.se_kinds if kind not in core.reported}
-    why = _too_many(moments)
+    why = _too_many(estimator, moments)
     if why:
         return blank, why
-    first = _exact_clusters(moments, FEW)
-    both = [first, _exact_clusters(moments, 2 * first.layout.n_clusters)]
+    first = _exact_clusters(estimator, moments, FEW)
+    both = [first, _exact_clusters(estimator, moments, 2 * first.layout.n_clusters)]
     methods = [_clusters(estimator, model, exact) for exact in both]
     fits = [method.report(method.fit(moments.exact())) for method in methods]
     j = [exact.layout.n_clusters for exact in both]
@@ -271,16 +272,18 @@ def _reported_of_clusters(
 
 def _core_of_clusters(estimator: Estimator, model: TwoLevelModel, moments: Moments) -> Core:
     """Limits of a method that must be given clusters or rows."""
-    why = _too_many(moments)
+    why = _too_many(estimator, moments)
     if why:
         raise EveryClusterError(why)
     few = FEW_WITH_ROWS if estimator.needs == "sample" else FEW
-    first = _exact_clusters(moments, few)
-    sets = {exact.layout: exact for exact in (first, _exact_clusters(moments, 2 * first.layout.n_clusters))}
+    first = _exact_clusters(estimator, moments, few)
+    sets = {exact.layout: exact for exact in (first, _exact_clusters(estimator, moments, 2 * first.layout.n_clusters))}
     core = _extrapolated(
         lambda layout: _clusters(estimator, model, sets[layout]), list(sets), moments, COARSE_STEP, exact=False
     )
-    other = _clusters(estimator, model, _exact_clusters(moments, few, rotation=1)).fit(moments.exact()).estimate
+    other = (
+        _clusters(estimator, model, _exact_clusters(estimator, moments, few, rotation=1)).fit(moments.exact()).estimate
+    )
     here = _clusters(estimator, model, first).fit(moments.exact()).estimate
     if np.nanmax(np.abs(other - here) / (1.0 + np.abs(here)), initial=0.0) > SAME:
         raise EveryClusterError("its estimates depend on more than the sufficient statistics")

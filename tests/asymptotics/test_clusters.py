@@ -38,12 +38,12 @@ def random_points(sizes: int, p1: int, p: int) -> Points:
     return Points(names[:p1], names[p1:], positive(p1, 2), random.normal(size=(2, sizes, p)), positive(p, 2, sizes))
 
 
-@pytest.mark.parametrize("rotation", [0, 3])
+@pytest.mark.parametrize(("rotation", "rows"), [(0, True), (3, True), (0, False)])
 @pytest.mark.parametrize(("p1", "p2"), [(1, 0), (2, 1), (3, 0)])
-def test_clusters_have_the_moments_asked_for(p1, p2, rotation) -> None:
+def test_clusters_have_the_moments_asked_for(p1, p2, rotation, rows) -> None:
     """Sums as asked for; within scatter with the mean and covariance of the Wishart, uncorrelated with means."""
     shape, p = ClusterLayout.of([1, 2, 3, 3, 6]), p1 + p2
-    exact = ExactClusters(shape, p1, p, at_least=600, rotation=rotation)
+    exact = ExactClusters(shape, p1, p, at_least=600, rotation=rotation, rows=rows)
     assert shares(exact.layout) == shares(shape)
     points = random_points(4, p1, p)
     found = exact.statistics(points)
@@ -74,6 +74,13 @@ def test_rows_are_the_same_clusters(p1, p2) -> None:
     for name in ("scatter_within", "size_means", "size_scatter", "cluster_means", "cluster_scatter"):
         a, b = getattr(rows, name), getattr(sums, name)
         np.testing.assert_allclose(a, b, atol=1e-11 * np.abs(b).max(), err_msg=name)
+
+
+def test_sums_take_fewer_clusters_than_rows() -> None:
+    """Nine variables, sizes 2 to 18: rows need the products of up to 8 vectors a cluster."""
+    shape = ClusterLayout.of(range(2, 19))
+    assert len(ExactClusters(shape, 9, 9, rows=False).points) == 1156
+    assert len(ExactClusters(shape, 9, 9, rows=True).points) > 10_000
 
 
 def test_very_many_clusters_are_a_layout_like_any_other() -> None:

@@ -34,20 +34,20 @@ def known(model: TwoLevelModel, a: float, b: float, se: float) -> Asymptotics:
 
 def product_cdf(t: float, a: float, b: float, se: float) -> float:
     """P(AB <= t) of independent normals."""
-    x = np.linspace(a - 9 * se, a + 9 * se, 1_000)  # an even number: never at 0
+    x = np.linspace(a - 9 * se, a + 9 * se, 500)  # an even number: never at 0
     with np.errstate(divide="ignore"):
         below = np.where(x > 0, stats.norm.cdf((t / x - b) / se), stats.norm.sf((t / x - b) / se))
     return float(np.trapezoid(below * stats.norm.pdf(x, a, se), x))
 
 
-@pytest.mark.parametrize(("a", "b"), [(0.4, 0.5), (0.0, 0.5), (0.2, 0.2)])
+@pytest.mark.parametrize(("a", "b"), [(0.4, 0.5), (0.0, 0.5)])
 def test_montecarlo_interval_of_a_product(a, b) -> None:
     """Rejection where P(AB < 0) at the estimate is in a tail; coverage likewise, by a grid over both estimates."""
     se = 0.15
     found = montecarlo_by_draws(known(MODEL, a, b, se), MODEL.estimands, "expected", 0.95, 1)
     covers, rejects = [], []
     for x in a + se * stats.norm.ppf((np.arange(101) + 0.5) / 101):
-        for y in b + se * stats.norm.ppf((np.arange(11) + 0.5) / 11):
+        for y in b + se * stats.norm.ppf((np.arange(9) + 0.5) / 9):
             below = product_cdf(a * b, x, y, se)
             covers.append(0.025 <= below <= 0.975)
             at_zero = product_cdf(0.0, x, y, se)

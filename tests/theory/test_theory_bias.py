@@ -268,7 +268,7 @@ def test_f1_fixed_x_reports_too_little() -> None:
 
 # ------------------------------------------------------------------------------------------------ unbalanced variances
 
-ORACLE = 3e-6  # relative; the oracle differences searched maxima, and is extrapolated from finite J
+ORACLE = 1e-5  # relative; the oracle differences searched maxima, and is extrapolated from finite J
 
 
 def slow_machine(method, sizes, within, between) -> tuple[np.ndarray, np.ndarray]:
@@ -278,13 +278,13 @@ def slow_machine(method, sizes, within, between) -> tuple[np.ndarray, np.ndarray
         return ex.expand(method, [*sizes] * times, within, between, step=step)
 
     found = []
-    for times in (20_000, 40_000):
-        coarse, fine = at(times, 0.4), at(times, 0.2)
+    for times in (10_000, 20_000):
+        coarse, fine = at(times, 0.3), at(times, 0.15)
         found.append((fine.value, len(sizes) * times * (4 * fine.covariance - coarse.covariance) / 3))
     return 2 * found[1][0] - found[0][0], 2 * found[1][1] - found[0][1]
 
 
-@pytest.mark.parametrize(("c", "sizes"), [(BASE, [2, 5, 20]), (REVERSED, [3, 3, 9])], ids=["base", "reversed"])
+@pytest.mark.parametrize(("c", "sizes"), [(BASE, [2, 5, 20]), (REVERSED, [3, 9])], ids=["base", "reversed"])
 def test_unbalanced_contextual(c, sizes) -> None:
     for name, method in ex.contextual_methods().items():
         result = found(name, contextual(c, sizes * 10))
