@@ -1,6 +1,6 @@
 """Monte Carlo studies of multilevel structural equation modelling (MSEM).
 
-Every command is one call: `run`, `analyse`, `status`, `validate`, `simulate`, `replay`, `merge`, `plot`, `fit`,
+Every command is one call: `run`, `analyse`, `status`, `validate`, `simulate`, `replay`, `merge`, `plot`, `bias`, `fit`,
 `fit_all`. They are loaded on first use, so that importing the package stays light.
 """
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from simstudy.analysis.fit import fit, fit_all
     from simstudy.api import (
         analyse,
+        bias,
         charts,
         describe_estimator,
         export_siman,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         run,
         simulate,
         status,
+        theory_curve,
         validate,
         write_report,
     )
@@ -57,11 +59,12 @@ _HOMES = {
         "export_siman",
         "factor_effects",
         "format_performance",
+        "bias",
+        "describe_estimator",
         "list_estimators",
         "merge",
         "charts",
         "performance_of",
-        "describe_estimator",
         "methods_table",
         "plot",
         "plot_bias",
@@ -83,6 +86,7 @@ _HOMES = {
         "run",
         "simulate",
         "status",
+        "theory_curve",
         "validate",
         "write_report",
     ),
@@ -96,6 +100,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "TwoLevelModel",
     "analyse",
+    "bias",
     "charts",
     "describe_estimator",
     "export_siman",
@@ -130,6 +135,7 @@ __all__ = [
     "run",
     "simulate",
     "status",
+    "theory_curve",
     "validate",
     "write_report",
 ]

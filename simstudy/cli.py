@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from simstudy.commands import performance
+from simstudy.commands.bias import bias as bias_command
 from simstudy.commands.estimators import estimators as estimators_command
 from simstudy.commands.fit import fit as fit_command
 from simstudy.commands.plot import plot as plot_command
@@ -265,6 +266,7 @@ def merge(
 
 
 command(plot_command)
+command(bias_command)
 command(estimators_command)
 command(fit_command)
 command(report_command)

@@ -24,6 +24,8 @@ from simstudy.api.study import (
     validate,
 )
 from simstudy.api.tables import format_performance, further_tables, table_options
+from simstudy.api.theory import best, bias, joined, theory_curve
+from simstudy.api.theory_rows import CALCULATIONS
 from simstudy.report.figures import (
     plot_bias,
     plot_bland_altman,
@@ -40,11 +42,14 @@ from simstudy.report.figures import (
 )
 
 __all__ = [
+    "CALCULATIONS",
     "Imported",
     "Replay",
     "Results",
     "StudyStatus",
     "analyse",
+    "best",
+    "bias",
     "charts",
     "default_folder",
     "describe_estimator",
@@ -54,6 +59,7 @@ __all__ = [
     "format_performance",
     "further_tables",
     "import_results",
+    "joined",
     "list_estimators",
     "merge",
     "methods_table",
@@ -83,6 +89,7 @@ __all__ = [
     "simulate",
     "status",
     "table_options",
+    "theory_curve",
     "up_to_date",
     "validate",
     "write_report",

@@ -9,6 +9,7 @@ from simstudy.report.figures import (
     save_figure,
 )
 from simstudy.report.fit_measures import fit_measure_blocks, fit_measure_tables
+from simstudy.report.joined import joined_lines
 from simstudy.report.methods import markdown, methods_data, methods_table, plot_methods
 from simstudy.report.tables import (
     FORMATS,
@@ -20,6 +21,7 @@ from simstudy.report.tables import (
     write_csv,
     write_text,
 )
+from simstudy.report.theory import print_lines, theory_lines, width_of
 from simstudy.report.view import key_parameters
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "fit_measure_blocks",
     "fit_measure_tables",
     "format_performance",
+    "joined_lines",
     "key_parameters",
     "markdown",
     "methods_data",
@@ -41,8 +44,11 @@ __all__ = [
     "plot_bias",
     "plot_coverage",
     "plot_methods",
+    "print_lines",
     "print_performance",
     "save_figure",
+    "theory_lines",
+    "width_of",
     "write_csv",
     "write_text",
 ]
