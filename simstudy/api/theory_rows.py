@@ -12,7 +12,7 @@ from simstudy.arrays import FloatArray
 from simstudy.asymptotics import Asymptotics
 from simstudy.asymptotics.draws import montecarlo_by_draws, wald_by_draws
 from simstudy.asymptotics.exact_methods import NEGATIVE, exact_numbers
-from simstudy.asymptotics.normal import coverage, negative, width
+from simstudy.asymptotics.normal import coverage, median_distance, misses, negative, width
 from simstudy.design import Cell, Design, EstimatorEntry
 from simstudy.performance import COLUMNS, PARAMETER_MEASURES
 from simstudy.runner.rows import MONTECARLO
@@ -90,11 +90,24 @@ def theory_table(design: Design, places: Sequence[Place]) -> pd.DataFrame:
         "mcse": np.nan,
         "n": 0,
         "n_attempted": 0,
+        "reference": "",
+        "mcse_jackknife": np.nan,
         "method_of_calculation": spread([block.calculation for block in blocks]),
         "note": by_parameter([block.notes for block in blocks]),
     }
     text = dict.fromkeys(
-        ("basis", "estimator", "se_kind", "parameter", "level", "measure", "method_of_calculation", "note"), "str"
+        (
+            "basis",
+            "estimator",
+            "se_kind",
+            "parameter",
+            "level",
+            "measure",
+            "reference",
+            "method_of_calculation",
+            "note",
+        ),
+        "str",
     )
     return pd.DataFrame(columns, columns=[*design.factor_names, *THEORY_COLUMNS]).astype(text).infer_objects()
 
@@ -158,16 +171,24 @@ def _estimate_measures(
         "bias": gap,
         "relative_bias": relative,
         "median_bias": gap,
+        "trimmed_bias": gap,
         "empirical_se": se,
+        "mad_se": se,
+        "mse": se**2 + gap**2,
         "rmse": np.sqrt(se**2 + gap**2),
+        "median_abs_error": median_distance(found.limit, se, found.truth),
         NEGATIVE: np.where(variances, negative(found.limit, se), np.nan),
     }
 
 
 def _interval_measures(found: Asymptotics, kind: str, j: int, level: float) -> dict[str, FloatArray]:
     reported = found.reported_se(kind, j)
+    below, above = misses(found.limit, found.se(j), reported, found.truth, level)
     return {
         "mean_se": reported,
+        "median_se": reported,
+        "miss_below": below,
+        "miss_above": above,
         "model_se": reported,
         "se_ratio": found.se_ratio(kind),
         "coverage": found.coverage(level, kind, j),
@@ -186,6 +207,7 @@ def _second_order(found: Asymptotics, j: int) -> dict[str, FloatArray]:
         "mean_estimate": mean,
         "bias": gap,
         "relative_bias": relative,
+        "mse": found.se(j) ** 2 + gap**2,
         "rmse": np.sqrt(found.se(j) ** 2 + gap**2),
     }
 

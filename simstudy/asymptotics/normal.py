@@ -11,6 +11,9 @@ from scipy.special import ndtr, ndtri
 
 from simstudy.arrays import FloatArray
 
+NEWTON_STEPS = 8
+"""From these starts four reach the last digit."""
+
 
 def quantile(level: float) -> float:
     """Normal quantile z of a two-sided interval."""
@@ -25,6 +28,29 @@ def coverage(
     with np.errstate(all="ignore"):
         inside: FloatArray = ndtr((target + half - limit) / se) - ndtr((target - half - limit) / se)
     return inside
+
+
+def misses(
+    limit: FloatArray, se: FloatArray, reported: FloatArray, target: FloatArray | float, level: float
+) -> tuple[FloatArray, FloatArray]:
+    """P(the interval lies below the target), P(it lies above)."""
+    half = quantile(level) * reported
+    with np.errstate(all="ignore"):
+        below: FloatArray = ndtr((target - half - limit) / se)
+        above: FloatArray = ndtr((limit - half - target) / se)
+    return below, above
+
+
+def median_distance(limit: FloatArray, se: FloatArray, target: FloatArray) -> FloatArray:
+    """Median of |estimate - target|, that of a folded normal variable (Leone, Nelson & Nottingham 1961)."""
+    gap = np.abs(limit - target)
+    with np.errstate(all="ignore"):
+        shift = gap / se
+        found = np.maximum(shift, quantile(0.5))  # between |shift| and |shift| + .67, where Newton's method converges
+        for _ in range(NEWTON_STEPS):
+            slope = (np.exp(-0.5 * (found - shift) ** 2) + np.exp(-0.5 * (found + shift) ** 2)) / np.sqrt(2.0 * np.pi)
+            found = found - (ndtr(found - shift) - ndtr(-found - shift) - 0.5) / slope
+        return np.where(se > 0, found * se, gap)
 
 
 def rejection(limit: FloatArray, se: FloatArray, reported: FloatArray, level: float) -> FloatArray:
