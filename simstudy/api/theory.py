@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ import pandas as pd
 
 from simstudy.api.study import analyse, open_design
 from simstudy.api.theory_rows import CALCULATIONS, Place, theory_table
-from simstudy.asymptotics import Asymptotics, approximate_all
+from simstudy.asymptotics import approximate_all
 from simstudy.asymptotics.layouts import grown
 from simstudy.design import Cell, Design, EstimatorEntry
 from simstudy.errors import SimstudyError, StoreError, did_you_mean
@@ -19,8 +21,16 @@ from simstudy.errors import SimstudyError, StoreError, did_you_mean
 KEYS = ("cell", "estimator", "se_kind", "parameter", "measure")
 
 
+SILENT_SECONDS = 3.0
+"""Until then nothing is said about progress."""
+
+
 def bias(
-    design: Design | str | Path, *, cells: Sequence[int] | None = None, estimators: Sequence[str] | None = None
+    design: Design | str | Path,
+    *,
+    cells: Sequence[int] | None = None,
+    estimators: Sequence[str] | None = None,
+    progress: bool = False,
 ) -> pd.DataFrame:
     """Pseudo-true values, bias, true and reported SEs, coverage and power of every method: theory, no simulation.
 
@@ -31,6 +41,8 @@ def bias(
         Numbers of cells; all by default.
     estimators : sequence of str, optional
         Names of methods, as the design has them; all by default.
+    progress : bool
+        Say on standard error which methods are done, once it takes longer than a few seconds.
 
     Returns
     -------
@@ -45,15 +57,19 @@ def bias(
         If there is no such cell or method.
     """
     design = design if isinstance(design, Design) else open_design(design)
-    chosen = _chosen_cells(design, cells)
-    places = [
-        Place(cell, entry, found, cell.n_clusters)
-        for entry in _chosen_entries(design, estimators)
-        for cell, found in zip(
-            chosen, approximate_all(entry.estimator, design.model, [c.population for c in chosen]), strict=True
-        )
-    ]
+    chosen, entries = _chosen_cells(design, cells), _chosen_entries(design, estimators)
+    start, places = time.perf_counter(), []
+    for number, entry in enumerate(entries, start=1):
+        places += _places(design, chosen, entry)
+        if progress and number < len(entries) and time.perf_counter() - start > SILENT_SECONDS:
+            print(f"{number} of {len(entries)} methods: {entry.name} is done", file=sys.stderr, flush=True)
     return theory_table(design, places)
+
+
+def _places(design: Design, cells: Sequence[Cell], entry: EstimatorEntry) -> list[Place]:
+    """One method in every cell."""
+    found = approximate_all(entry.estimator, design.model, [cell.population for cell in cells])
+    return [Place(cell, entry, result, cell.n_clusters) for cell, result in zip(cells, found, strict=True)]
 
 
 def theory_curve(design: Design | str | Path, n_clusters: Sequence[int] | None = None) -> pd.DataFrame:
@@ -84,23 +100,16 @@ def theory_curve(design: Design | str | Path, n_clusters: Sequence[int] | None =
         if others not in largest or cell.n_clusters > largest[others].n_clusters:
             largest[others] = cell
     chosen = list(largest.values())
-    places = [
-        _grid_place(cell, entry, result, j)
-        for entry in design.estimators
-        for cell, result in zip(
-            chosen, approximate_all(entry.estimator, design.model, [c.population for c in chosen]), strict=True
-        )
-        for j in grid
-    ]
-    return theory_table(design, places)
+    places = [place for entry in design.estimators for place in _places(design, chosen, entry)]
+    return theory_table(design, [_grid_place(place, j) for place in places for j in grid])
 
 
-def _grid_place(cell: Cell, entry: EstimatorEntry, found: Asymptotics, n_clusters: int) -> Place:
-    layout = cell.population.layout
+def _grid_place(place: Place, n_clusters: int) -> Place:
+    cell, layout = place.cell, place.cell.population.layout
     other = replace(cell, factors=cell.factors | {"n_clusters": n_clusters})
     if layout.balanced:  # exact numbers need a whole layout
         other = replace(other, population=replace(cell.population, layout=grown(layout, n_clusters)))
-    return Place(other, entry, found, n_clusters, exact=layout.balanced)
+    return replace(place, cell=other, n_clusters=n_clusters, exact=layout.balanced)
 
 
 def best(table: pd.DataFrame) -> pd.DataFrame:

@@ -31,7 +31,7 @@ def bias(
 
     found = api.open_design(design)
     start = time.perf_counter()
-    table = api.bias(found, cells=cell or None, estimators=estimator or None)
+    table = api.bias(found, cells=cell or None, estimators=estimator or None, progress=True)
     seconds = time.perf_counter() - start
     console = Console(highlight=False)
     width = width_of(console)
