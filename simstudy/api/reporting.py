@@ -11,20 +11,21 @@ import pandas as pd
 
 from simstudy.api.figures import MAX_FIGURE_PARAMETERS, charts, figure_parameters
 from simstudy.api.study import Results, open_design, results, status
+from simstudy.api.theory import best, theory_curve
 from simstudy.design import Design, parse_design
 from simstudy.errors import SimstudyError
 from simstudy.performance import factor_effects
 from simstudy.report.document.html import Source, report_html
 from simstudy.report.document.prereg import preregistration
 from simstudy.report.effects import effect_blocks
-from simstudy.report.figures import Chart, factors_chart
+from simstudy.report.figures import Chart, factors_chart, lines_chart
 from simstudy.runner.files import write_bytes
 from simstudy.runner.manifest import Manifest, current_versions
 
 REPORT = "report.html"
 
 
-def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
+def write_report(folder: str | Path, out: str | Path | None = None, *, theory: bool = True) -> Path:
     """Write one self-contained HTML file on a study, in ADEMP order.
 
     Aims, data-generating mechanisms with implied moments and ICCs, estimands with their true values, methods with
@@ -37,6 +38,8 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
         Results folder.
     out : path, optional
         File to write; ``report.html`` in the folder by default.
+    theory : bool
+        Draw what theory expects (`simstudy.theory_curve`) through the simulated points.
 
     Raises
     ------
@@ -61,7 +64,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
             fit_measures=found.fit_measures,
             problems=state.problems,
             parameters=parameters,
-            figures=_figures(found, key, effects),
+            figures=_figures(found, key, effects, _theory(design) if theory else None),
             effects=effect_blocks(effects, title=found.manifest.name)[1:] if len(effects) else (),
             commands=_commands(found, target),
             version=current_versions()["simstudy"],
@@ -117,9 +120,22 @@ def _effects(found: Results, parameters: Sequence[str]) -> pd.DataFrame:
     return factor_effects(found.performance, varied, measures=["bias", "coverage"], parameters=parameters)
 
 
-def _figures(found: Results, parameters: Sequence[str], effects: pd.DataFrame) -> list[Chart]:
+def _theory(design: Design | None) -> pd.DataFrame | None:
+    """Theory's curves over the number of clusters; None where the design is no such study."""
+    if design is None or "n_clusters" not in design.factor_names:
+        return None
+    return best(theory_curve(design))
+
+
+def _figures(
+    found: Results, parameters: Sequence[str], effects: pd.DataFrame, theory: pd.DataFrame | None
+) -> list[Chart]:
     """Median bias and coverage of the first parameters, convergence, and what matters for bias."""
-    drawn = charts(found, "lines", parameters=parameters, measures=("median_bias", "coverage"))
+    drawn = [
+        lines_chart(found.performance, name, measure=measure, level=found.manifest.level, theory=theory)
+        for measure in ("median_bias", "coverage")
+        for name in parameters
+    ]
     drawn += charts(found, "convergence")
     known = set(effects.loc[effects["order"] > 0, "parameter"]) if len(effects) else set()
     return drawn + [factors_chart(effects, name) for name in parameters if name in known]

@@ -19,6 +19,7 @@ def report(
         ),
     ],
     out: Annotated[Path | None, typer.Option(help="File to write; DIR/report.html by default.")] = None,
+    theory: Annotated[bool, typer.Option(help="Draw theory's curves through the simulated points.")] = True,
     adempprereg: Annotated[
         bool,
         typer.Option(
@@ -36,7 +37,7 @@ def report(
                 f"{source}: found a file; allowed: a results folder (run the design first), or a design file with "
                 "--adempprereg"
             )
-        print(api.write_report(source, out))
+        print(api.write_report(source, out, theory=theory))
         return
     if source.is_dir():
         raise SimstudyError(f"{source}: found a folder; allowed with --adempprereg: a design file")

@@ -29,6 +29,7 @@ from simstudy.report.figures.style import (
     method_styles,
     styled,
 )
+from simstudy.report.figures.theory import curves, theory_rows
 from simstudy.report.figures.ticks import LevelTicks, fit_ticks, label_ticks, ticks_width
 from simstudy.report.figures.words import (
     about_words,
@@ -78,6 +79,7 @@ def lines_chart(
     where: Mapping[str, object] | None = None,
     band: str | None = None,
     level: float = 0.95,
+    theory: pd.DataFrame | None = None,
 ) -> Chart:
     """Draw a measure of every method against a design factor, in panels by the other factors.
 
@@ -103,6 +105,9 @@ def lines_chart(
         A key of `BANDS`: the convention of a source, drawn as a grey band.
     level : float
         Nominal level of the intervals.
+    theory : DataFrame, optional
+        Numbers of theory (`simstudy.theory_curve`): where the x axis is the number of clusters, they are drawn as lines
+        and the simulated numbers as points.
 
     Returns
     -------
@@ -123,7 +128,8 @@ def lines_chart(
     scale = measure_scale(data, measure, level, band)
     name = measure_subject(data, measure, level)
     title = f"{name}: {parameter_name(parameter, str(data['level'].iloc[0]))}" if parameter else name
-    figure = _draw(data, grid, scale, title, about_words(data, condition(data, factors)))
+    expected = theory_rows(theory, data, grid.x) if theory is not None else data.iloc[:0]
+    figure = _draw(data, grid, scale, title, about_words(data, condition(data, factors)), expected)
     alt = describe("lines", data, title=title, x=grid.x.factor, as_percent=scale.as_percent)
     stem = file_stem(measure, parameter, *chosen_words(x, basis, se_kind, estimators, cells, where))
     return Chart("lines", stem, title, alt, data, figure)
@@ -214,7 +220,7 @@ def power_chart(
 plot_power = drawing(power_chart)
 
 
-def _draw(data: pd.DataFrame, grid: Grid, scale: Scale, title: str, about: str) -> Figure:
+def _draw(data: pd.DataFrame, grid: Grid, scale: Scale, title: str, about: str, theory: pd.DataFrame) -> Figure:
     """Draw every panel of the grid and everything around them."""
     methods = names_in(data, "estimator")
     styles = method_styles(methods)
@@ -227,7 +233,9 @@ def _draw(data: pd.DataFrame, grid: Grid, scale: Scale, title: str, about: str) 
         scale.label,
         tuple(text for text, _ in grid.columns) if grid.columns[0][0] else (),
         tuple(text for text, _ in grid.rows) if grid.rows[0][0] else (),
-        notes=sentences(basis_note(data), kind_note(data), missing_note(data), *grid.notes, clipped.note(data)),
+        notes=sentences(
+            basis_note(data), kind_note(data), missing_note(data), *grid.notes, clipped.note(data), _theory_note(theory)
+        ),
     )
     page = make_page(words, panels, [*method_keys(methods, styles, data), *scale_keys(scale)])
     label_ticks(page, across, scale.shown)
@@ -237,8 +245,15 @@ def _draw(data: pd.DataFrame, grid: Grid, scale: Scale, title: str, about: str) 
             series = {name: _series(panel[panel["estimator"] == name], grid.x) for name in methods if len(panel)}
             if panel.empty:
                 say_empty(page.at(i, j))
-            _draw_panel(page.at(i, j), series, styles, scale, grid.x, clipped, page.width)
+            lines = curves(theory, {**row, **column}, grid.x) if len(theory) else None
+            _draw_panel(page.at(i, j), series, styles, scale, grid.x, clipped, page.width, lines)
     return page.figure
+
+
+def _theory_note(theory: pd.DataFrame) -> str:
+    if theory.empty:
+        return ""
+    return "Lines: theory without simulation, which is for many clusters. Points: simulation, bars: 1.96 MCSE."
 
 
 def _measured(grid: Grid, scale: Scale) -> tuple[Panels, LevelTicks]:
@@ -292,8 +307,9 @@ def _draw_panel(
     x: Axis,
     clipped: Clipped,
     width: float,
+    theory: Mapping[str, tuple[FloatArray, FloatArray]] | None = None,
 ) -> None:
-    """Draw one panel."""
+    """Draw one panel; with theory, its curves take the place of the lines between simulated points."""
     draw_background(axes, scale)
     if scale.by_truth and series:
         one = next(iter(series.values()))
@@ -308,6 +324,16 @@ def _draw_panel(
         one, style = series[name], styles[name]
         y, (lower, upper), at = scale.forward(one.value), scale.interval(one.value, one.mcse), one.x + shift
         known = np.isfinite(y)
+        if theory is not None:
+            look = {**line_look(style), "linestyle": "none"}
+            axes.vlines(at[known], lower[known], upper[known], color=style.colour, linewidth=1.1, zorder=2 + place)
+            axes.plot(at, y, **look, zorder=40 + place, label=name)
+            if name in theory:
+                where, value = theory[name]
+                shown = scale.forward(value)
+                axes.plot(where, shown, color=style.colour, linestyle=style.line, linewidth=1.1, zorder=20 + place)
+            clipped.mark(axes, at, one.value, style, width)
+            continue
         if known.sum() > 1:
             axes.fill_between(
                 at, lower, upper, color=style.colour, alpha=band_alpha(len(series)), linewidth=0, zorder=2 + place
