@@ -18,6 +18,7 @@ from simstudy.data.sample import Sample, from_frame
 from simstudy.errors import EstimatorError, did_you_mean
 from simstudy.estimators import registry
 from simstudy.estimators.base import Estimator, FitResult, Status, failed
+from simstudy.estimators.checks import refuse_constraints
 from simstudy.estimators.engine import complete_engine, incomplete_engine
 from simstudy.estimators.fit_measures import rmsea_interval
 from simstudy.estimators.inference import montecarlo, with_defined
@@ -214,7 +215,8 @@ def _method(
         if value in (plain, "none"):
             continue
         if key not in fields:
-            raise EstimatorError(f"method '{name}' has no choice of '{key}'; it goes with msem")
+            having = [n for n in registry.names() if key in registry.find(n).__dataclass_fields__]  # type: ignore[attr-defined]
+            raise EstimatorError(f"method '{name}' has no choice of '{key}'; it goes with {', '.join(having)}")
         chosen[key] = value
     if "measures" in fields:
         chosen.setdefault("measures", True)
@@ -238,8 +240,10 @@ def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sam
 
 
 def _unsupported(method: Estimator, model: TwoLevelModel, sample: Sample) -> str | None:
-    if model.table.constraints and method.name != "msem":
-        return "'==' constraints among parameters are imposed by msem only"
+    if not getattr(method, "imposes_constraints", False):  # methods from elsewhere may not know that there are any
+        reason = refuse_constraints(model)
+        if reason is not None:
+            return reason
     return method.supports(model, sample.layout)
 
 

@@ -5,6 +5,9 @@ from simstudy.estimators.disaggregated import Disaggregated
 from simstudy.estimators.aggregated import Aggregated
 from simstudy.estimators.mlm import Mlm, MlmCentered
 from simstudy.estimators.two_step import TwoStep
+from simstudy.estimators.multigroup import Multigroup
+from simstudy.estimators.em import Em
+from simstudy.estimators.fiml_wide import FimlWide
 from simstudy.estimators.msem import Msem
 
-__all__ = ["Aggregated", "Disaggregated", "Mlm", "MlmCentered", "Msem", "TwoStep"]
+__all__ = ["Aggregated", "Disaggregated", "Em", "FimlWide", "Mlm", "MlmCentered", "Msem", "Multigroup", "TwoStep"]

@@ -18,7 +18,7 @@ ROUNDING = 1e-24
 
 def refuse_constraints(model: TwoLevelModel) -> str | None:
     """Reason of the methods that cannot impose ``==`` constraints other than equal labels."""
-    return "'==' constraints among parameters are imposed by msem only" if model.table.constraints else None
+    return "it does not impose '==' constraints among parameters; msem does" if model.table.constraints else None
 
 
 def check_kinds(name: str, kinds: tuple[str, ...]) -> None:

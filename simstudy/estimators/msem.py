@@ -55,6 +55,7 @@ class Msem:
     title: ClassVar[str] = "multilevel SEM, full-information maximum likelihood"
     reference: ClassVar[str] = "Muthén & Asparouhov (2008); Preacher, Zyphur & Zhang (2010)"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
+    imposes_constraints: ClassVar[bool] = True
     can: ClassVar[str] = "separates latent within and between effects; outcomes and predictors at either level"
     cannot: ClassVar[str] = "do without many clusters: between estimates are variable, and biased in small samples"
 
@@ -93,9 +94,17 @@ class Msem:
 
 
 class PreparedMsem:
-    """`Msem` for one model and layout."""
+    """`Msem` for one model and layout.
 
-    def __init__(self, options: Msem, model: TwoLevelModel, layout: ClusterLayout) -> None:
+    Parameters
+    ----------
+    closed_form : bool, optional
+        Whether starting values are the maximum of saturated path models; by default where the layout is balanced.
+    """
+
+    def __init__(
+        self, options: Msem, model: TwoLevelModel, layout: ClusterLayout, *, closed_form: bool | None = None
+    ) -> None:
         self.options, self.model, self.layout = options, model, layout
         self.structure = TwoLevelStructure(model)
         self.unrestricted = TwoLevelStructure(unrestricted_model(model))
@@ -103,7 +112,9 @@ class PreparedMsem:
         self.baseline = TwoLevelStructure(baseline_model(model, self.fixed)) if options.measures else None
         self.variances = model.table.variance_indices
         self.holding = Holding.of(model, self.fixed)
-        self.closed_form = layout.balanced and options.missing == "listwise"
+        if closed_form is None:
+            closed_form = layout.balanced and options.missing == "listwise"
+        self.closed_form = closed_form
 
     @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
@@ -117,15 +128,16 @@ class PreparedMsem:
             return self.fit_incomplete(items)
         statistics = data.statistics() if isinstance(data, Sample) else data
         statistics = statistics.arrange(self.model.level1, self.model.level2)
-        result = self._fit(lambda structure: complete_engine(structure, statistics), self.layout.n_obs)
+        result = self.fit_with(lambda structure: complete_engine(structure, statistics), self.layout.n_obs)
         return judge_data(result, statistics, within=True)
 
     def fit_incomplete(self, items: tuple[IncompleteStatistics, ...]) -> FitResult:
         """Fit data sets with missing values, reduced to patterns."""
         n_obs = np.array([item.count.sum() for item in items])
-        return self._fit(lambda structure: incomplete_engine(structure, items), n_obs)
+        return self.fit_with(lambda structure: incomplete_engine(structure, items), n_obs)
 
-    def _fit(self, build: Build, n_obs: float | FloatArray) -> FitResult:
+    def fit_with(self, build: Build, n_obs: float | FloatArray) -> FitResult:
+        """Fit by the likelihood that ``build`` makes of a model's structure, on ``n_obs`` rows."""
         engine: Engine = build(self.structure)
         saturated: Solved | None = None
         starts: tuple[FloatArray, ...] = ()

@@ -11,6 +11,13 @@ OPTIONS = {
     "mlm": [{}, {"likelihood": "ml"}],
     "mlm_centered": [{}, {"likelihood": "ml"}],
     "two_step": [{}, {"means": "eb"}, {"centering": "cluster", "likelihood": "ml"}],
+    "multigroup": [
+        {},
+        {"likelihood": "wishart", "se": ["expected", "observed", "robust"], "measures": True},
+        {"means": "equal", "se": ["robust"]},
+    ],
+    "em": [{}, {"se": ["expected", "observed", "robust"]}],
+    "fiml_wide": [{}, {"se": ["expected", "observed", "robust"], "missing": "listwise"}],
     "msem": [{}, {"se": ["expected", "observed", "robust"]}],
 }
 CASES = [(name, options) for name in registry.names() for options in OPTIONS.get(name, [{}])]

@@ -15,7 +15,17 @@ from simstudy.estimators import registry
 from simstudy.estimators.base import Estimator
 from simstudy.estimators.msem import Msem
 
-BUILT_IN = ("disaggregated", "aggregated", "mlm", "mlm_centered", "two_step", "msem")
+BUILT_IN = (
+    "disaggregated",
+    "aggregated",
+    "mlm",
+    "mlm_centered",
+    "two_step",
+    "multigroup",
+    "em",
+    "fiml_wide",
+    "msem",
+)
 
 
 @pytest.fixture(autouse=True)
