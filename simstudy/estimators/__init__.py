@@ -10,6 +10,9 @@ from simstudy.estimators.schmidt import Schmidt
 from simstudy.estimators.haernqvist import Haernqvist
 from simstudy.estimators.goldstein import Goldstein
 from simstudy.estimators.muml import Muml
+from simstudy.estimators.multigroup import Multigroup
+from simstudy.estimators.em import Em
+from simstudy.estimators.fiml_wide import FimlWide
 from simstudy.estimators.msem import Msem
 
 __all__ = [
@@ -17,6 +20,8 @@ __all__ = [
     "Croon",
     "Disaggregated",
     "DisaggregatedRobust",
+    "Em",
+    "FimlWide",
     "Goldstein",
     "Haernqvist",
     "Mlm",
@@ -24,6 +29,7 @@ __all__ = [
     "MlmContextual",
     "MlmRescaled",
     "Msem",
+    "Multigroup",
     "Muml",
     "Schmidt",
     "TwoStep",

@@ -16,6 +16,13 @@ OPTIONS = {
     "haernqvist": [{}, {"metric": "total_sd", "measures": True}],
     "goldstein": [{}, {"missing": "fiml"}, {"measures": True, "se": ["observed", "robust"]}],
     "muml": [{}, {"divisor": "J-1"}, {"se": ["expected", "observed", "robust"], "measures": True}],
+    "multigroup": [
+        {},
+        {"likelihood": "wishart", "se": ["expected", "observed", "robust"], "measures": True},
+        {"means": "equal", "se": ["robust"]},
+    ],
+    "em": [{}, {"se": ["expected", "observed", "robust"]}],
+    "fiml_wide": [{}, {"se": ["expected", "observed", "robust"], "missing": "listwise"}],
     "msem": [{}, {"se": ["expected", "observed", "robust"]}],
 }
 CASES = [(name, options) for name in registry.names() for options in OPTIONS.get(name, [{}])]

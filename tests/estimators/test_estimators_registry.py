@@ -29,6 +29,9 @@ BUILT_IN = (
     "haernqvist",
     "goldstein",
     "muml",
+    "multigroup",
+    "em",
+    "fiml_wide",
     "msem",
 )
 
