@@ -91,7 +91,7 @@ def fit(
         ``bootstrap`` (parametric: data drawn from the fitted model and refitted, percentile intervals);
         ``cluster_bootstrap`` (clusters drawn with replacement and refitted).
     missing : str
-        ``listwise``, or ``fiml`` (with ``msem``).
+        ``listwise``, or ``fiml`` (with ``msem`` and ``fiml_wide``).
     fixed_x, bounds, std_lv
         See `Msem` and `TwoLevelModel`.
     draws, seed : int
@@ -215,8 +215,7 @@ def _method(
         if value in (plain, "none"):
             continue
         if key not in fields:
-            having = [n for n in registry.names() if key in registry.find(n).__dataclass_fields__]  # type: ignore[attr-defined]
-            raise EstimatorError(f"method '{name}' has no choice of '{key}'; it goes with {', '.join(having)}")
+            raise EstimatorError(f"method '{name}' has no choice of '{key}'; it goes with {_methods_with(key)}")
         chosen[key] = value
     if "measures" in fields:
         chosen.setdefault("measures", True)
@@ -225,6 +224,11 @@ def _method(
     elif "se" in fields and se is None:
         chosen.setdefault("se", ["expected"])
     return registry.create(name, chosen)
+
+
+def _methods_with(option: str) -> str:
+    fields = {name: registry.find(name).__dataclass_fields__ for name in registry.names()}  # type: ignore[attr-defined]
+    return " and ".join(name for name in fields if option in fields[name])
 
 
 def _is_held_variance(op: str, lhs: str, rhs: str, free: int, result: FitResult) -> bool:
