@@ -4,6 +4,7 @@ from simstudy.report.figures import BIAS_BANDS, COVERAGE_BANDS, plot_bias, plot_
 from simstudy.report.fit_measures import fit_measure_lines, print_fit_measures
 from simstudy.report.panels import figure_data
 from simstudy.report.tables import STYLES, performance_lines, print_performance, write_csv
+from simstudy.report.until import until_lines
 from simstudy.report.view import key_parameters
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "print_fit_measures",
     "print_performance",
     "save_figure",
+    "until_lines",
     "write_csv",
 ]

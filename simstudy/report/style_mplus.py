@@ -60,7 +60,7 @@ def _block(view: View, cell: int, method: str, kind: str) -> list[Line]:
     lines = [
         Line(f"{view.cell_title(cell)}; method {method}{f', SE {kind}' if kind else ''}", "bold underline"),
         Line("Number of replications"),
-        Line(f"    Requested {view.replications:>12}"),
+        Line(f"    Requested {view.asked(cell):>12}"),
         Line(f"    Completed {completed:>12}"),
         Line(""),
         Line(" " * name_width + _columns(("", "ESTIMATES", "", "S. E.", "M. S. E.", percent, "% Sig"))),

@@ -40,6 +40,7 @@ def performance_lines(
     level: float,
     study_name: str,
     replications: int,
+    cell_replications: Mapping[int, int] | None = None,
     width: int = FILE_WIDTH,
 ) -> list[Line]:
     """Lay out a study's performance as lines of text; see `print_performance`."""
@@ -55,6 +56,7 @@ def performance_lines(
         level=level,
         study_name=study_name,
         replications=replications,
+        cell_replications=cell_replications,
         width=width,
     )
     return STYLES[style](view)
@@ -72,6 +74,7 @@ def print_performance(
     level: float,
     study_name: str,
     replications: int,
+    cell_replications: Mapping[int, int] | None = None,
 ) -> None:
     """Print a study's performance, its failures and the formulas of its measures.
 
@@ -95,6 +98,8 @@ def print_performance(
         Title.
     replications : int
         Replications asked for in each cell.
+    cell_replications : mapping, optional
+        Those of the cells for which another number was asked.
 
     Raises
     ------
@@ -111,6 +116,7 @@ def print_performance(
         level=level,
         study_name=study_name,
         replications=replications,
+        cell_replications=cell_replications,
         width=console.width if console.is_terminal else FILE_WIDTH,
     )
     for line in lines:
