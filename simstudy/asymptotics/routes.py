@@ -1,0 +1,257 @@
+"""Routes to the limit of a method, by what it must be given: sums, clusters, or rows.
+
+- Methods on sums get a layout of ten million clusters (`ManyClusters`); its seventh digit is extrapolated away. One
+  that asks for every cluster's size gets finite layouts, and the same extrapolation.
+- Methods that need clusters or rows get a finite set of them with exact moments (`ExactClusters`). Where such a method
+  has a variant on sums (without robust standard errors), that gives estimates and derivatives.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from simstudy.arrays import BoolArray, FloatArray, IntArray
+from simstudy.asymptotics.clusters import MAX_DIMENSION, ExactClusters
+from simstudy.asymptotics.expand import STEP, Method, expand
+from simstudy.asymptotics.layouts import MANY, EveryClusterError, ManyClusters, grown, shares
+from simstudy.asymptotics.moments import Moments
+from simstudy.data.layout import ClusterLayout
+from simstudy.estimators.base import Estimator, FitResult, Status
+from simstudy.model.twolevel import TwoLevelModel
+
+SEVERAL = 20_000
+"""Clusters written out for a method that asks for each one's size."""
+FEW = 1_000
+"""Clusters, at least, of methods that need them or rows."""
+MOST = 4_000_000
+"""Cells of clusters by variables that are written out."""
+COARSE_STEP = 0.02
+"""Step where fits are made to finite layouts, whose tolerance is a share of a standard error."""
+SAME = 1e-6
+"""Estimates of different clusters with the same sums differ by less, relatively, if they depend on sums alone."""
+
+
+@dataclass(frozen=True)
+class Core:
+    """What does not depend on J, for C populations.
+
+    Attributes
+    ----------
+    status : (C,)
+    limit, second_order : (C, k)
+    covariance : (C, k, k)
+    reported : dict of str to (C, k, k)
+    smooth : (C, k)
+    moved : (C,)
+    notes : tuple of str
+        About all of them.
+    """
+
+    status: IntArray
+    limit: FloatArray
+    second_order: FloatArray
+    covariance: FloatArray
+    reported: dict[str, FloatArray]
+    smooth: BoolArray
+    moved: BoolArray
+    notes: tuple[str, ...] = ()
+
+
+def find_core(estimator: Estimator, model: TwoLevelModel, moments: Moments) -> Core:
+    """Limits of a method in C populations; an error in it becomes a status and a note."""
+    try:
+        return _core(estimator, model, moments)
+    except Exception as error:  # whatever a plug-in raises is its failure, not the table's
+        n, k = len(moments), len(model.reported)
+        return Core(
+            status=np.full(n, int(Status.EXCEPTION), dtype=np.int64),
+            limit=np.full((n, k), np.nan),
+            second_order=np.full((n, k), np.nan),
+            covariance=np.full((n, k, k), np.nan),
+            reported={},
+            smooth=np.zeros((n, k), dtype=bool),
+            moved=np.zeros(n, dtype=bool),
+            notes=(f"the method stopped with an error: {type(error).__name__}: {error}",),
+        )
+
+
+def _core(estimator: Estimator, model: TwoLevelModel, moments: Moments) -> Core:
+    plain = on_sums(estimator)
+    if plain is None:
+        return _core_of_clusters(estimator, model, moments)
+    core = _core_of_sums(plain, model, moments)
+    missing = [kind for kind in estimator.se_kinds if kind not in core.reported]
+    if missing:
+        more, note = _reported_of_clusters(estimator, model, moments, core)
+        found = core.reported | more
+        core = replace(
+            core,
+            reported={kind: found[kind] for kind in estimator.se_kinds},
+            notes=core.notes + ((note,) if note else ()),
+        )
+    return replace(core, reported={kind: core.reported[kind] for kind in estimator.se_kinds})
+
+
+def on_sums(estimator: Estimator) -> Estimator | None:
+    """The method itself if sums are enough for it, or without the SE kinds that need more; None if there is no such."""
+    if estimator.needs == "statistics":
+        return estimator
+    if not dataclasses.is_dataclass(estimator) or not any(f.name == "se" for f in dataclasses.fields(estimator)):
+        return None
+    found: dict[str, Any] = {}
+    for kind in (*estimator.se_kinds, "expected"):
+        try:
+            variant: Any = replace(estimator, se=(kind,))
+            if variant.needs == "statistics":
+                found[kind] = variant
+        except Exception:  # a kind that the method does not have alone
+            continue
+    if not found:
+        return None
+    wanted = tuple(kind for kind in estimator.se_kinds if kind in found) or ("expected",)
+    result: Estimator = replace(estimator, se=wanted)
+    return result
+
+
+# ---------------------------------------------------------------------------------------------------- methods on sums
+
+
+def _core_of_sums(estimator: Estimator, model: TwoLevelModel, moments: Moments) -> Core:
+    """Limits of a method that needs sums alone."""
+    shape = moments.layout
+    try:
+        layouts: list[ClusterLayout] = [ManyClusters.grown(shape, MANY), ManyClusters.grown(shape, 2 * MANY)]
+        return _extrapolated(lambda layout: _sums(estimator, model, layout), layouts, moments, STEP, exact=True)
+    except EveryClusterError:
+        layouts = [grown(shape, SEVERAL), grown(shape, 2 * SEVERAL)]
+        return _extrapolated(lambda layout: _sums(estimator, model, layout), layouts, moments, STEP, exact=False)
+
+
+def _sums(estimator: Estimator, model: TwoLevelModel, layout: ClusterLayout) -> Method:
+    p = len(model.variables)
+    size = len(layout.distinct) * (p * p + p) + p * p + len(model.names) ** 2
+    return Method(estimator.prepare(model, layout), model, lambda points: points.statistics(layout), size)
+
+
+def _extrapolated(
+    make: Callable[[ClusterLayout], Method],
+    layouts: list[ClusterLayout],
+    moments: Moments,
+    step: float,
+    *,
+    exact: bool,
+) -> Core:
+    """From layouts of J and 2 J clusters to infinitely many: 2 f(2 J) - f(J).
+
+    Parameters
+    ----------
+    exact : bool
+        J is so large that only the limit itself needs the extrapolation.
+    """
+    methods = [make(layout) for layout in layouts]
+    j = [layout.n_clusters for layout in layouts]
+    base = [method.fit(moments.exact()) for method in methods]
+    limit = _towards(j, [fit.estimate for fit in base])
+    expansions = [expand(method, moments, step) for method in (methods[:1] if exact else methods)]
+    if len(expansions) == 1:
+        expansions *= 2
+    status = np.where(base[0].status == int(Status.OK), base[1].status, base[0].status)
+    # what finite divisors do: J (g_J(E T_J) - limit)
+    shift = [
+        count * (method.fit(moments.expected(layout)).estimate - limit)
+        for count, method, layout in zip(j, methods, layouts, strict=True)
+    ]
+    return Core(
+        status=status.astype(np.int64),
+        limit=limit,
+        second_order=(shift[0] if exact else _towards(j, shift)) + _towards(j, [e.curvature for e in expansions]),
+        covariance=_towards(j, [e.covariance for e in expansions]),
+        reported=_reported(j, base),
+        smooth=np.logical_and(*[e.smooth for e in expansions]),
+        moved=np.logical_and(*[e.moved for e in expansions]),
+    )
+
+
+def _towards(j: list[int], values: list[FloatArray]) -> FloatArray:
+    """Linear extrapolation in 1 / J to 0."""
+    (a, b), (first, second) = j, values
+    return (b * second - a * first) / (b - a)
+
+
+def _reported(j: list[int], fits: list[FitResult]) -> dict[str, FloatArray]:
+    return {
+        kind: _towards(j, [count * fit.covariance[kind] for count, fit in zip(j, fits, strict=True)])
+        for kind in fits[0].covariance
+    }
+
+
+# -------------------------------------------------------------------------------------- methods on clusters and on rows
+
+
+def _clusters(estimator: Estimator, model: TwoLevelModel, exact: ExactClusters) -> Method:
+    prepared = estimator.prepare(model, exact.layout)
+    if estimator.needs == "sample":
+        return Method(prepared, model, exact.sample, 2 * exact.p * exact.layout.n_obs)
+    return Method(prepared, model, exact.statistics, 3 * exact.p**2 * exact.layout.n_clusters)
+
+
+def _exact_clusters(moments: Moments, at_least: int, rotation: int = 0) -> ExactClusters:
+    p1, p = moments.within.shape[-1], moments.mu.shape[-1]
+    return ExactClusters(moments.layout, p1, p, at_least, rotation)
+
+
+def _too_many(moments: Moments) -> str:
+    """Why no exact clusters can be made, or empty."""
+    p1, p = moments.within.shape[-1], moments.mu.shape[-1]
+    _, counts = shares(moments.layout)
+    if p + p1 * max(p1 - 1, 1) > MAX_DIMENSION:
+        return "too many variables for clusters with exact fourth moments"
+    exact = _exact_clusters(moments, 0)
+    needed = len(exact.points) * sum(counts) * p
+    if needed > MOST:
+        return f"clusters with exact fourth moments would be {needed // p:,}: cluster sizes have no simple shares"
+    return ""
+
+
+def _reported_of_clusters(
+    estimator: Estimator, model: TwoLevelModel, moments: Moments, core: Core
+) -> tuple[dict[str, FloatArray], str]:
+    """Limits of the SEs of a method on clusters, and a note if there are none."""
+    k = len(model.reported)
+    blank = {kind: np.full((len(moments), k, k), np.nan) for kind in estimator.se_kinds if kind not in core.reported}
+    why = _too_many(moments)
+    if why:
+        return blank, why
+    first = _exact_clusters(moments, FEW)
+    several = [first, *(_exact_clusters(moments, times * first.layout.n_clusters) for times in (2, 4))]
+    fits = [_clusters(estimator, model, exact).fit(moments.exact()) for exact in several]
+    j = [exact.layout.n_clusters for exact in several]
+    scale = 1.0 + np.abs(core.limit)
+    gap = np.abs(_towards(j[1:], [fit.estimate for fit in fits[1:]]) - core.limit) / scale
+    if np.nanmax(gap, initial=0.0) > SAME:
+        return blank, "estimates depend on more than the sufficient statistics: no limit for robust standard errors"
+    once = [_reported(j[i : i + 2], fits[i : i + 2]) for i in range(2)]
+    # extrapolated twice: the error is of order 1 / J^3
+    return {kind: (4.0 * once[1][kind] - once[0][kind]) / 3.0 for kind in blank}, ""
+
+
+def _core_of_clusters(estimator: Estimator, model: TwoLevelModel, moments: Moments) -> Core:
+    """Limits of a method that must be given clusters or rows."""
+    why = _too_many(moments)
+    if why:
+        raise EveryClusterError(why)
+    first = _exact_clusters(moments, FEW)
+    sets = {exact.layout: exact for exact in (first, _exact_clusters(moments, 2 * first.layout.n_clusters))}
+    core = _extrapolated(
+        lambda layout: _clusters(estimator, model, sets[layout]), list(sets), moments, COARSE_STEP, exact=False
+    )
+    other = _clusters(estimator, model, _exact_clusters(moments, FEW, rotation=1)).fit(moments.exact()).estimate
+    here = _clusters(estimator, model, first).fit(moments.exact()).estimate
+    if np.nanmax(np.abs(other - here) / (1.0 + np.abs(here)), initial=0.0) > SAME:
+        raise EveryClusterError("its estimates depend on more than the sufficient statistics")
+    return core
