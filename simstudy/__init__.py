@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from simstudy.analysis.fit import fit, fit_all
     from simstudy.api import (
         analyse,
+        init,
         list_estimators,
         merge,
+        plan,
         plot,
         plot_bias,
         plot_coverage,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
         run,
         simulate,
         status,
+        templates,
         validate,
     )
     from simstudy.design import load_design, parse_design
@@ -33,8 +36,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "simstudy.api": (
         "analyse",
+        "init",
         "list_estimators",
         "merge",
+        "plan",
         "plot",
         "plot_bias",
         "plot_coverage",
@@ -42,6 +47,7 @@ _HOMES = {
         "run",
         "simulate",
         "status",
+        "templates",
         "validate",
     ),
     "simstudy.analysis.fit": ("fit", "fit_all"),
@@ -56,10 +62,12 @@ __all__ = [
     "analyse",
     "fit",
     "fit_all",
+    "init",
     "list_estimators",
     "load_design",
     "merge",
     "parse_design",
+    "plan",
     "plot",
     "plot_bias",
     "plot_coverage",
@@ -68,6 +76,7 @@ __all__ = [
     "run",
     "simulate",
     "status",
+    "templates",
     "validate",
 ]
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from simstudy.commands.fit import fit as fit_command
+from simstudy.commands.init import init as init_command
+from simstudy.commands.plan import plan as plan_command
 from simstudy.errors import SimstudyError
 
 if TYPE_CHECKING:
@@ -346,6 +348,8 @@ def estimators() -> None:
 
 
 command(fit_command)
+command(init_command)
+command(plan_command)
 
 
 def _print_table(table: Any, left: int) -> None:

@@ -1,5 +1,7 @@
 """The public Python calls: everything that a command does."""
 
+from simstudy.api.planning import draw_plan, plan, write_copies
+from simstudy.api.starters import init, templates
 from simstudy.api.study import (
     Replay,
     Results,
@@ -22,17 +24,22 @@ from simstudy.api.study import (
     status,
     validate,
 )
+from simstudy.planning.result import Plan
 
 __all__ = [
+    "Plan",
     "Replay",
     "Results",
     "StudyStatus",
     "analyse",
     "default_folder",
+    "draw_plan",
     "figure_parameters",
+    "init",
     "list_estimators",
     "merge",
     "open_design",
+    "plan",
     "plot",
     "plot_bias",
     "plot_coverage",
@@ -43,5 +50,7 @@ __all__ = [
     "run_study",
     "simulate",
     "status",
+    "templates",
     "validate",
+    "write_copies",
 ]

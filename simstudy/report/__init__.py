@@ -3,6 +3,8 @@
 from simstudy.report.figures import BIAS_BANDS, COVERAGE_BANDS, plot_bias, plot_coverage, save_figure
 from simstudy.report.fit_measures import fit_measure_lines, print_fit_measures
 from simstudy.report.panels import figure_data
+from simstudy.report.plan_figures import plot_plan, plot_plan_map
+from simstudy.report.plan_text import plan_lines
 from simstudy.report.tables import STYLES, performance_lines, print_performance, write_csv
 from simstudy.report.until import until_lines
 from simstudy.report.view import key_parameters
@@ -15,8 +17,11 @@ __all__ = [
     "fit_measure_lines",
     "key_parameters",
     "performance_lines",
+    "plan_lines",
     "plot_bias",
     "plot_coverage",
+    "plot_plan",
+    "plot_plan_map",
     "print_fit_measures",
     "print_performance",
     "save_figure",

@@ -44,8 +44,8 @@ def until_lines(table: pd.DataFrame, factors: Sequence[str]) -> list[str]:
         lines.append(f"  {note}")
     if len(missed):
         lines.append(
-            f"  NOT reached in {len(missed)} of {len(cells)} cells, as they are at the maximum; with a larger --max-reps "
-            "the same command goes on from here"
+            f"  NOT reached in {len(missed)} of {len(cells)} cells, as they are at the maximum; with a larger "
+            "--max-reps the same command goes on from here"
         )
     return lines
 
