@@ -26,6 +26,7 @@ from simstudy.design.values import names_used
 from simstudy.errors import DesignError, EstimatorError, ModelError, did_you_mean
 from simstudy.estimators import registry
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.given import resolve
 from simstudy.population.sizes import parse_groups, parse_sizes, run_lengths
 
 SIZES = ("n_clusters", "cluster_size", "clusters")
@@ -240,7 +241,7 @@ def _set(raw: dict[str, Any], name: str, value: Any, problems: list[str]) -> Non
             factors.pop(key, None)
         population[name] = value
     elif dot and share in SHARES:
-        _by_variable(raw, share, problems)[variable] = value
+        _by_variable(raw, share)[variable] = value
     else:
         population[name] = value
 
@@ -253,33 +254,42 @@ def _set_free(raw: dict[str, Any], name: str, problems: list[str]) -> None:
         problems.append(f"uncertain {name}: sizes are what the plan looks for; allowed: parameters, icc, variance")
         return
     if dot and share in SHARES:
-        _by_variable(raw, share, problems)[variable] = name
+        _by_variable(raw, share)[variable] = name
     elif name in SHARES and isinstance(population.get(name), dict) and name not in factors:
         names = ", ".join(f"'{name}.{key}'" for key in population[name])
         problems.append(f"uncertain {name}: the design has a table of it by variable; name one of {names}")
         return
     elif name not in factors:
+        model = _generating(raw)
+        problem = resolve(model, name) if model is not None and name not in SHARES else ""
+        if isinstance(problem, str) and problem:
+            problems.append(f"uncertain {name}: {problem}")
+            return
         population.pop(name, None)
     factors[name] = [0.5]  # any number: it is replaced in every population
 
 
-def _by_variable(raw: dict[str, Any], share: str, problems: list[str]) -> dict[str, Any]:
+def _by_variable(raw: dict[str, Any], share: str) -> dict[str, Any]:
     """The table of ICCs or variances by variable; one number for all becomes a table."""
     population, _ = _tables(raw)
     table = population.get(share)
     if isinstance(table, dict):
         return table
-    sections = [section for name in ("population", "model") if isinstance(section := raw.get(name), dict)]
-    syntax = next((section["syntax"] for section in sections if isinstance(section.get("syntax"), str)), "")
-    names: Sequence[str] = ()
-    try:
-        model = TwoLevelModel.from_syntax(syntax)
-        names = model.both if share == "icc" else model.variables
-    except ModelError as error:
-        problems += error.problems
+    model = _generating(raw)
+    names = () if model is None else model.both if share == "icc" else model.variables
     found = dict.fromkeys(names, table) if table is not None else {}
     population[share] = found
     return found
+
+
+def _generating(raw: dict[str, Any]) -> TwoLevelModel | None:
+    """The generating model; None where the reader will say what is wrong with it."""
+    sections = [section for name in ("population", "model") if isinstance(section := raw.get(name), dict)]
+    syntax = next((section["syntax"] for section in sections if isinstance(section.get("syntax"), str)), "")
+    try:
+        return TwoLevelModel.from_syntax(syntax)
+    except ModelError:
+        return None
 
 
 def _open(raw: dict[str, Any], open_size: bool, problems: list[str]) -> None:

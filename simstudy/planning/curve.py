@@ -144,15 +144,18 @@ def fit_curve(
     if not criterion.measure.is_rate:  # a mean has no scale of its own: far below the points' own precision
         prior = np.eye(k) * NEGLIGIBLE * float(_working(criterion, base, value, mcse, n)[1].max())
     beta, information = np.zeros(k), np.eye(k)
+    # not at the offset, which may be far off, but at the rates themselves, pulled away from 0 and 1
+    eta = link(criterion.measure.link)((value * n + 0.5) / (n + 1.0)) if criterion.measure.is_rate else base
     for _ in range(ITERATIONS):
-        working, weight = _working(criterion, base + x @ beta, value, mcse, n)
+        working, weight = _working(criterion, eta, value, mcse, n)
         information = (x * weight[:, None]).T @ x + prior
         inverse, _ok = inverse_spd(information[None])
         new = inverse[0] @ ((x * weight[:, None]).T @ (working - base))
         done, beta = bool(np.abs(new - beta).max() < 1e-10), new
+        eta = base + x @ beta
         if done:
             break
-    working, weight = _working(criterion, base + x @ beta, value, mcse, n)
+    working, weight = _working(criterion, eta, value, mcse, n)
     chisq, df = float((weight * (working - base - x @ beta) ** 2).sum()), len(np.unique(size)) - k
     misfit = chisq / df if df > 0 and float(chdtrc(df, chisq)) < MISFIT else 1.0
     return Curve(criterion, offset, anchored, centre, beta, inverse_spd(information[None])[0][0] * misfit, misfit)

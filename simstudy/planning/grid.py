@@ -11,7 +11,7 @@ from simstudy.planning.request import Request
 from simstudy.planning.simulate import Design
 from simstudy.planning.uncertain import Draws
 
-ACROSS, UP = 25, 14
+ACROSS, UP = 25, 18
 """Numbers of clusters and cluster sizes on the map."""
 
 

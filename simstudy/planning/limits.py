@@ -62,12 +62,15 @@ class Limits:
         Of the analysed model.
     target : Target
     criterion : Criterion
+    dropped : int
+        Populations without a curve, which the mean leaves out.
     """
 
     populations: tuple[Asymptotics, ...]
     estimands: Estimands
     target: Target
     criterion: Criterion
+    dropped: int = 0
 
     @property
     def index(self) -> int:

@@ -33,6 +33,8 @@ from simstudy.planning.verdict import caution, impossible
 
 CONFIRM_FIRST = 1_000_000
 """First replicate of the confirming run: the search uses those below, so that nothing is confirmed by itself."""
+CONFIRMATIONS = 3
+"""Confirming runs at most."""
 CHECK_REPLICATES = 2_000
 """Data sets that show what a target found to be impossible looks like."""
 CURVE_POINTS = 41
@@ -76,6 +78,9 @@ def plan_axis(axis: Axis, simulator: Simulator, work: Work, request: dict[str, A
     low, high = (axis.low, axis.high) if axis.name == "n_clusters" else (axis.fixed or 0, axis.fixed or 0)
     why = impossible(limits, method, low, high) if axis.name == "n_clusters" or not exact else ""
     notes = [caution(limits, method)] if exact else []
+    if limits.dropped:
+        total = limits.dropped + len(limits.populations)
+        notes.append(f"theory has no curve for {limits.dropped} of {total} draws; its mean is over the others")
     plan = Plan(IMPOSSIBLE, why, request, notes=tuple(filter(None, notes)))
     if why:
         return _timed(_shown(plan, axis, simulator, work), begin, simulator)
@@ -132,7 +137,11 @@ def _runner(axis: Axis, simulator: Simulator) -> Callable[[int, int, int], Outco
 
 
 def _confirmed(plan: Plan, axis: Axis, found: Found, simulator: Simulator, work: Work) -> Plan:
-    """Add what the search found, and run the answer with fresh replicates."""
+    """Add what the search found, and run the answer with fresh replicates.
+
+    Where these do not agree with the curve within chance, they join the search's, and the answer that follows is
+    confirmed in its turn; the last run decides.
+    """
     rows = [_row(axis, point, "search") for point in found.points]
     plan = replace(plan, evaluations=pd.DataFrame(rows), curve=_curve(axis, found, found.answer))
     if found.answer is None:
@@ -140,10 +149,22 @@ def _confirmed(plan: Plan, axis: Axis, found: Found, simulator: Simulator, work:
             error = f": {found.error}" if found.error else ""
             return replace(plan, status=NOTHING, why=f"no data set gave a number at any size tried{error}")
         return replace(plan, status=BEYOND, why=_unreached(axis, found))
-    at = found.answer
-    work.say(f"confirming {axis.design(at).text}: {work.confirm:,} fresh data sets")
-    fresh = simulator.run(axis.design(at), CONFIRM_FIRST, CONFIRM_FIRST + simulator.replicates_for(work.confirm))
-    point = fresh.observed(axis.criterion, at)
+    for k in range(CONFIRMATIONS):
+        at = found.answer
+        work.say(f"confirming {axis.design(at).text}: {work.confirm:,} fresh data sets")
+        first = (k + 1) * CONFIRM_FIRST
+        fresh = simulator.run(axis.design(at), first, first + simulator.replicates_for(work.confirm))
+        point = fresh.observed(axis.criterion, at)
+        rows.append(_row(axis, point, "confirm"))
+        if _agrees(found, point):
+            break
+        updated = found.with_outcome(at, fresh)
+        if updated.answer is None:
+            break
+        found = updated
+        if found.answer == at:
+            break
+        work.say(f"  {axis.criterion.measure.words} {point.value:.4f}: not as expected; all together {found.answer:,}")
     low, high = point.value - Z * point.mcse, point.value + Z * point.mcse
     confirmed = {
         "value": point.value, "mcse": point.mcse, "low": low, "high": high, "n": point.n,
@@ -151,12 +172,25 @@ def _confirmed(plan: Plan, axis: Axis, found: Found, simulator: Simulator, work:
     }  # fmt: skip
     fine = any(axis.criterion.reached(value) for value in (low, point.value, high))
     status = NOT_CONFIRMED if not fine else ALWAYS if found.stop == "always" else CONFIRMED
-    why = _why(axis, status, found, point)
-    answer = _answer(axis, at, point.value, point.mcse, found.low, found.high)
-    plan = replace(
-        plan, evaluations=pd.DataFrame([*rows, _row(axis, point, "confirm")]), notes=_notes(plan, axis, point, found)
+    answer = _answer(axis, point.size, point.value, point.mcse, found.low, found.high)
+    return replace(
+        plan,
+        status=status,
+        why=_why(axis, status, found, point),
+        answer=answer,
+        confirmed=confirmed,
+        evaluations=pd.DataFrame(rows),
+        curve=_curve(axis, found, point.size),
+        notes=_notes(plan, axis, point, found),
     )
-    return replace(plan, status=status, why=why, answer=answer, confirmed=confirmed)
+
+
+def _agrees(found: Found, point: Observed) -> bool:
+    """Whether a confirming run is as the curve has it."""
+    if found.curve is None:
+        return True
+    expected = float(found.curve.value(np.array([float(point.size)]))[0])
+    return abs(point.value - expected) <= Z * point.mcse
 
 
 def _why(axis: Axis, status: str, found: Found, point: Observed) -> str:

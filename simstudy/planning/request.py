@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from simstudy.asymptotics import approximate_all
+from simstudy.asymptotics import Asymptotics, approximate_all
 from simstudy.design.scenario import Scenario
-from simstudy.errors import DesignError, ModelError, SimstudyError, did_you_mean
+from simstudy.errors import ModelError, SimstudyError, did_you_mean
 from simstudy.estimators.base import Status
 from simstudy.model.expressions import Expression, parse_expression
 from simstudy.planning.criterion import Criterion
@@ -21,6 +21,8 @@ from simstudy.population.population import Population
 
 COST_NAMES = {"J": "n_clusters", "n": "cluster_size", "N": "n_obs"}
 """Short names in a cost, beside the long ones."""
+DROPPED = 0.1
+"""Share of uncertain populations that may lack an analytic curve (at the edge of what is possible derivatives fail)."""
 LAYOUT_CLUSTERS = 1000
 """Number of clusters at which shares of unequal sizes are taken for the analytic curve, which needs no number."""
 
@@ -134,7 +136,20 @@ def limits_of(request: Request, draws: Draws, n_clusters: int, cluster_size: int
             note = "missing values" if population.has_missing else "the distribution"
         populations.append(_plain(population))
     found = approximate_all(scenario.entry.estimator, scenario.model, populations)
-    return Limits(tuple(found), scenario.model.estimands, request.target, request.criterion), note
+    kept = _with_numbers(found, request.target)
+    limits = Limits(kept, scenario.model.estimands, request.target, request.criterion, len(found) - len(kept))
+    return limits, note
+
+
+def _with_numbers(found: Sequence[Asymptotics], target: Target) -> tuple[Asymptotics, ...]:
+    """Populations that theory has all numbers of; all of them if too many lack some."""
+    i = found[0].index(target.parameter)
+    whole = tuple(
+        one
+        for one in found
+        if np.isfinite([one.limit[i], one.covariance[i, i], one.reported[target.se_kind][i, i]]).all()
+    )
+    return whole if len(whole) >= (1.0 - DROPPED) * len(found) else tuple(found)
 
 
 def _plain(population: Population) -> Population:
@@ -155,27 +170,3 @@ def unusable(limits: Limits, method: str) -> str:
     if not np.isfinite(limits.truth).any() and limits.criterion.measure.name not in ("power", "width", "convergence"):
         return f"the generating model has no {limits.target.parameter}: there is no truth to compare with"
     return ""
-
-
-def lowest_clusters(
-    scenario: Scenario, wanted: int | None, cluster_size: int | None, values: Mapping[str, float]
-) -> int:
-    """Smallest number of clusters of which there is a population, from a wanted one or 10 on.
-
-    Raises
-    ------
-    DesignError
-        If there is none.
-    """
-    first = 10 if wanted is None else wanted
-    problem: DesignError | None = None
-    for n_clusters in [first] if wanted is not None else range(first, first + 200):
-        try:
-            scenario.cell(n_clusters, cluster_size, values)
-            return n_clusters
-        except DesignError as error:
-            problem = error
-            if not any("clusters" in text for text in error.problems):
-                break
-    assert problem is not None
-    raise problem

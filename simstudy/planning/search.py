@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -93,6 +93,7 @@ class Found:
         ``always`` (the smallest does) or ``nothing`` (no number at any size).
     error : str
         First error of the method, if there was one.
+    state : _Search
     """
 
     answer: int | None
@@ -101,7 +102,16 @@ class Found:
     curve: Curve | None
     points: tuple[Observed, ...]
     stop: str
-    error: str = ""
+    error: str
+    state: _Search
+
+    def with_outcome(self, size: int, outcome: Outcome) -> Found:
+        """The answer with more replicates of a size, such as those of a confirming run; no search goes on from it."""
+        outcomes = {**self.state.outcomes}
+        outcomes[size] = Outcome.join([outcomes[size], outcome]) if size in outcomes else outcome
+        state = replace(self.state, outcomes=outcomes)
+        curve = state.fit(float(size))
+        return _result(state, curve, None if curve is None else _first(curve.margin, _window(state)), self.stop)
 
 
 @dataclass
@@ -293,7 +303,7 @@ def _result(state: _Search, curve: Curve | None, answer: int | None, stop: str) 
         if answer is None:
             stop = "beyond"
     error = next((outcome.error for outcome in state.outcomes.values() if outcome.error), "")
-    return Found(answer, low, high, curve, state.points, stop, error)
+    return Found(answer, low, high, curve, state.points, stop, error, state)
 
 
 def no_offset(size: FloatArray) -> FloatArray:

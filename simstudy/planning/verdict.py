@@ -109,9 +109,10 @@ def _bias(limits: Limits, method: str, low: int, high: int) -> str:
     end = abs(float(limits.value(np.array([FOREVER]))[0]))
     if end >= goal and _apart(limits.limit, limits.truth).any():
         what = "relative bias" if relative else "bias"
+        found, truth = _mean(limits.limit), _mean(limits.truth)
         return (
-            f"{method}'s estimate of {name} tends to {_mean(limits.limit):.4g}, the truth is {_mean(limits.truth):.4g}; "
-            f"its {what} stays near {end:.3g} however many clusters there are, above the {goal:g} asked for"
+            f"{method}'s estimate of {name} tends to {found:.4g}, the truth is {truth:.4g}; its {what} stays near "
+            f"{end:.3g} however many clusters there are, above the {goal:g} asked for"
         )
     return ""
 

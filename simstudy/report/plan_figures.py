@@ -195,20 +195,21 @@ def plot_plan_map(plan: Plan) -> tuple[Figure, pd.DataFrame]:
 
 def _value_lines(axes: Axes, x: Any, y: Any, values: Any, target: float, *, rate: bool) -> None:
     """Lines of equal measure; the target's is the thickest."""
-    from matplotlib.patheffects import AbstractPathEffect, withStroke
+    from matplotlib.patheffects import withStroke
 
     found = np.asarray(values)
     others = LEVELS if rate else np.quantile(found[np.isfinite(found)], [0.1, 0.3, 0.5, 0.7, 0.9])
     low, high = np.nanmin(found), np.nanmax(found)
-    levels = sorted({float(f"{level:.3g}") for level in (*others, target) if low < level < high})
-    if not levels:
-        return
-    widths = [2.4 if math.isclose(level, target) else 0.9 for level in levels]
-    lines = axes.contour(x, y, found, levels=levels, colors="white", linewidths=widths, zorder=3)
-    stroke: list[AbstractPathEffect] = [withStroke(linewidth=2.0, foreground="black")]
-    lines.set_path_effects([withStroke(linewidth=3.4, foreground="black")])
-    for text in axes.clabel(lines, fmt=lambda value: f"{value:g}", fontsize=SMALL, inline=True):
-        text.set_path_effects(stroke)
+    rounded = {float(f"{float(value):.3g}") for value in others} | {target}
+    levels = sorted(value for value in rounded if low < value < high)
+    for some, width in (([v for v in levels if not math.isclose(v, target)], 0.8), ([target], 2.2)):
+        shown = [level for level in some if level in levels]
+        if not shown:
+            continue
+        lines = axes.contour(x, y, found, levels=shown, colors="white", linewidths=width, zorder=3)
+        lines.set_path_effects([withStroke(linewidth=width + 1.2, foreground="black")])
+        for text in axes.clabel(lines, fmt=lambda value: f"{value:g}", fontsize=SMALL, inline=True):
+            text.set_path_effects([withStroke(linewidth=2.0, foreground="black")])
 
 
 def _cost_lines(axes: Axes, x: Any, y: Any, cost: Any, plan: Plan) -> None:

@@ -84,7 +84,7 @@ def _answer(plan: Plan, answer: Answer) -> tuple[str, ...]:
     clusters = f"{answer.n_clusters:,}{'' if by_size else span}"
     size = f"{answer.cluster_size}{span if by_size else ''}"
     value = f"{answer.value:.3f}" if math.isnan(answer.mcse) else f"{answer.value:.4f} ({answer.mcse:.4f})"
-    cost = () if math.isnan(answer.cost) else (f"{answer.cost:,.6g}",)
+    cost = ("-" if math.isnan(answer.cost) else f"{answer.cost:,.6g}",) if plan.request["cost"] else ()
     return (clusters, size, f"{answer.n_obs:,}", value, *cost)
 
 

@@ -19,7 +19,7 @@ from simstudy.cli import app
 from simstudy.design import parse_design
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("run", "analyse", "status", "validate", "simulate", "replay", "merge", "plot", "estimators")
+COMMANDS = ("run", "analyse", "status", "validate", "simulate", "replay", "merge", "plot", "plan", "init", "estimators")
 
 
 def simstudy(*arguments):
