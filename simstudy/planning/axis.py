@@ -10,8 +10,10 @@ import numpy as np
 from simstudy.arrays import FloatArray
 from simstudy.errors import DesignError
 from simstudy.planning.criterion import Criterion
+from simstudy.planning.curve import Offset
 from simstudy.planning.limits import Limits, smallest
 from simstudy.planning.request import LAYOUT_CLUSTERS, Request, limits_of
+from simstudy.planning.search import no_offset, offset_of
 from simstudy.planning.simulate import Design
 from simstudy.planning.uncertain import Draws
 
@@ -83,6 +85,11 @@ class Axis:
             return self.limits(self.high).value(sizes)
         clusters = np.array([float(self.fixed or 0)])
         return np.array([float(self.limits(round(float(size))).value(clusters)[0]) for size in np.asarray(sizes)])
+
+    @cached_property
+    def offset(self) -> Offset:
+        """The analytic curve on the scale of the link, remembered; 0 where there is none."""
+        return offset_of(self.criterion, self.value) if self.analytic else no_offset
 
     def answer(self, guess: int | None = None) -> int | None:
         """The analytic answer; None if no size reaches the target, or there is no analytic curve."""

@@ -13,6 +13,7 @@ import pandas as pd
 
 from simstudy.errors import SimstudyError
 from simstudy.planning.axis import Axis
+from simstudy.planning.criterion import inverse_link
 from simstudy.planning.curve import Observed
 from simstudy.planning.limits import smallest
 from simstudy.planning.request import unusable
@@ -27,7 +28,7 @@ from simstudy.planning.result import (
     Answer,
     Plan,
 )
-from simstudy.planning.search import Bounds, Effort, Found, Z, no_offset, offset_of, search
+from simstudy.planning.search import Bounds, Effort, Found, Z, search
 from simstudy.planning.simulate import Outcome, Simulator
 from simstudy.planning.verdict import caution, impossible
 
@@ -109,7 +110,7 @@ def search_axis(axis: Axis, simulator: Simulator, work: Work, start: int | None)
     bounds = Bounds(axis.low, axis.high, start if start is not None else _middle(axis))
     return search(
         axis.criterion,
-        offset_of(axis.criterion, axis.value) if axis.analytic else no_offset,
+        axis.offset,
         _runner(axis, simulator),
         bounds,
         work.effort,
@@ -251,7 +252,8 @@ def _curve(axis: Axis, found: Found | None, answer: int | None) -> pd.DataFrame:
     low, high = max(axis.low, round(0.6 * min(sizes))), min(axis.high, round(1.5 * max(sizes)))
     x = np.unique(np.rint(np.geomspace(low, max(high, low + 1), CURVE_POINTS)))
     table = pd.DataFrame({axis.name: x.astype(int)})
-    table["analytic"] = axis.value(x) if axis.analytic else np.nan
+    curve = inverse_link(axis.criterion.measure.link)
+    table["analytic"] = curve(axis.offset(x)) if axis.analytic else np.nan
     fitted = found.curve if found is not None else None
     for name, z in (("fitted", 0.0), ("fitted_low", -Z), ("fitted_high", Z)):
         table[name] = fitted.value(x, z) if fitted is not None else np.nan
