@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simstudy.api.study import open_design
+from simstudy.api.study import find_modules_beside
 from simstudy.design import Design
 from simstudy.design.scenario import Scenario, read_scenario
 from simstudy.design.templates import template_names, template_text
@@ -75,7 +75,11 @@ def read_source(design: Design | str | Path) -> tuple[str, str]:
         return design.text, design.name
     path = Path(design)
     if path.is_file():
-        return open_design(path).text, str(path)
+        find_modules_beside(path)
+        try:
+            return path.read_text(encoding="utf-8"), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise SimstudyError(f"{path}: cannot be read: {error}") from None
     names = template_names()
     if str(design) in names:
         return template_text(str(design)), f"template {design}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from simstudy.planning.uncertain import Draws, Uncertain, draw, parse_uncertain
 from simstudy.report import plot_plan, plot_plan_map, save_figure, write_csv
 from simstudy.runner.engine import n_workers
 from simstudy.runner.files import write_bytes
-from simstudy.runner.progress import reporter
+from simstudy.runner.progress import Lines, Silent
 
 TOLERANCES = {"power": 0.01, "coverage": 0.003, "convergence": 0.002}
 """Default half-width of the 95 % interval of a rate at the answer; of a mean it is `RELATIVE` times the target."""
@@ -170,7 +171,8 @@ def plan(
     record = _record(request, source, unknown, effort, reps, cost)
     record["digest"] = digest_of([scenario.digest, list(vars(target).values()), record["uncertain"], draws])
     folder = Path(out) if out is not None else default_folder(record) if keep else None
-    with reporter(progress) as report, plan_folder(folder, record["digest"]):
+    report = Lines(sys.stderr) if progress else Silent()
+    with plan_folder(folder, record["digest"]):
         simulator = Simulator(scenario, target, found, folder, n_workers(jobs), report)
         job = _Job(source, request, unknown, found, low if not by_size else None)
         result = job.make(simulator, Work(not analytic, effort, reps, report.say), record)

@@ -108,10 +108,15 @@ def open_design(path: str | Path) -> Design:
 
     The folder goes to the end of ``sys.path``, so that it hides no other module.
     """
+    find_modules_beside(path)
+    return load_design(path)
+
+
+def find_modules_beside(path: str | Path) -> None:
+    """Put a file's folder at the end of ``sys.path``."""
     folder = str(Path(path).resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)
-    return load_design(path)
 
 
 def default_folder(name: str, shard: Shard) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,8 @@ import typer
 
 from simstudy.errors import SimstudyError
 
-NO_ANSWER = 1
+NO_ANSWER, INTERRUPTED = 1, 130
+_EQUALS = re.compile(r"=(?!~)")  # a path may have =~
 
 
 def plan(
@@ -96,13 +98,17 @@ def plan(
     from simstudy.report import plan_lines
 
     settings = _settings(set_ or [], icc, cluster_size)
-    found = api.plan(
-        design, parameter, power=power, coverage=coverage, convergence=convergence, width=width, bias=bias,
-        relative_bias=relative_bias, median_bias=median_bias, over=over, cost=cost, method=method, se=se, ci=ci,
-        level=level, settings=settings, n_clusters=n_clusters, uncertain=uncertain or [], analytic=analytic,
-        tolerance=tolerance, reps=reps, max_reps=max_reps, low=min_, high=max_, max_size=max_size, draws=draws,
-        seed=seed, jobs=jobs, out=out, keep=True, grid=grid,
-    )  # fmt: skip
+    try:
+        found = api.plan(
+            design, parameter, power=power, coverage=coverage, convergence=convergence, width=width, bias=bias,
+            relative_bias=relative_bias, median_bias=median_bias, over=over, cost=cost, method=method, se=se, ci=ci,
+            level=level, settings=settings, n_clusters=n_clusters, uncertain=uncertain or [], analytic=analytic,
+            tolerance=tolerance, reps=reps, max_reps=max_reps, low=min_, high=max_, max_size=max_size, draws=draws,
+            seed=seed, jobs=jobs, out=out, keep=True, grid=grid,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        print("interrupted; what was simulated is kept, and the same command goes on from there", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
     console = Console(highlight=False)
     for line in plan_lines(found):
         console.print(Text(line.text, style=line.style), soft_wrap=True)
@@ -124,9 +130,10 @@ def _settings(pairs: list[str], icc: str | None, cluster_size: str | None) -> di
     found: dict[str, str] = {}
     problems = []
     short = [("icc", icc), ("cluster_size", cluster_size)]
-    given = [(*(piece.strip() for piece in pair.partition("=")), pair) for pair in pairs]
-    for name, equals, value, pair in given:
-        if not (name and equals and value):
+    for pair in pairs:
+        name, *rest = (piece.strip() for piece in _EQUALS.split(pair, maxsplit=1))
+        value = rest[0] if rest else ""
+        if not (name and value):
             problems.append(f"set: found '{pair}'; allowed: NAME=VALUE, such as a_b=.3")
         elif name in found:
             problems.append(f"set: '{name}' is given twice")

@@ -89,6 +89,13 @@ def test_bad_input_is_one_message_a_problem(arguments, messages):
     assert not Path("results").exists()
 
 
+def test_a_setting_by_its_path():
+    command = ("plan", "latent-contextual", "--parameter", "b_b", "--power", ".8", "--analytic")
+    done = simstudy(*command, "--set", "between: X ~~ X=0.18", "--set", "within: X =~ x2 = 0.9")
+    assert done.exit_code == 0, done.output
+    assert "with between: X ~~ X = 0.18, within: X =~ x2 = 0.9" in done.stdout
+
+
 def test_init_lists_writes_and_prints():
     listed = simstudy("init")
     assert [line.split()[0] for line in listed.stdout.splitlines()] == list(template_names())
