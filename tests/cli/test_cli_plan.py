@@ -91,9 +91,12 @@ def test_bad_input_is_one_message_a_problem(arguments, messages):
 
 def test_a_setting_by_its_path():
     command = ("plan", "latent-contextual", "--parameter", "b_b", "--power", ".8", "--analytic")
-    done = simstudy(*command, "--set", "between: X ~~ X=0.18", "--set", "within: X =~ x2 = 0.9")
+    done = simstudy(*command, "--set", "between: X ~~ X=0.18")
     assert done.exit_code == 0, done.output
-    assert "with between: X ~~ X = 0.18, within: X =~ x2 = 0.9" in done.stdout
+    assert "with between: X ~~ X = 0.18" in done.stdout
+    done = simstudy(*command, "--set", "within: X =~ x2 = 0.9")
+    assert done.exit_code == 2
+    assert "'within: X =~ x2': 0.9 is given, but 'l2' gives the same parameter 1" in done.stderr
 
 
 def test_init_lists_writes_and_prints():
