@@ -94,6 +94,9 @@ def plan_cost(
     plan = plan_axis(frontier.axes[best], simulator, work, record)
     if plan.status == IMPOSSIBLE:
         return plan
+    theory = frontier.answers[best]
+    if work.simulate and plan.answer is not None and theory:
+        ratios[best] = plan.answer.n_clusters / theory
     return replace(plan, analytic=analytic, designs=_designs(request, frontier, ratios))
 
 

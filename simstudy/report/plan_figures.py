@@ -8,6 +8,7 @@ grey and for the colour-blind, and its levels are drawn and labelled as lines.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -208,7 +209,8 @@ def _value_lines(axes: Axes, x: Any, y: Any, values: Any, target: float, *, rate
             continue
         lines = axes.contour(x, y, found, levels=shown, colors="white", linewidths=width, zorder=3)
         lines.set_path_effects([withStroke(linewidth=width + 1.2, foreground="black")])
-        for text in axes.clabel(lines, fmt=lambda value: f"{value:g}", fontsize=SMALL, inline=True):
+        spots = _spots(x, y, found, shown, row=-3)
+        for text in axes.clabel(lines, fmt=lambda value: f"{value:g}", fontsize=SMALL, inline=True, manual=spots):
             text.set_path_effects([withStroke(linewidth=2.0, foreground="black")])
 
 
@@ -222,10 +224,27 @@ def _cost_lines(axes: Axes, x: Any, y: Any, cost: Any, plan: Plan) -> None:
     if not levels:
         return
     lines = axes.contour(x, y, cost, levels=levels, colors="black", linewidths=1.0, linestyles="dashed", zorder=2)
-    for text in axes.clabel(
-        lines, fmt=lambda value: f"{value:,.3g}" if value < 1000 else f"{value:,.0f}", fontsize=SMALL
-    ):
+    spots = _spots(x, y, cost, levels, row=2)
+    for text in axes.clabel(lines, fmt=_price, fontsize=SMALL, inline=False, manual=spots):
         text.set_path_effects([withStroke(linewidth=2.0, foreground="white")])
+
+
+def _price(value: float) -> str:
+    return f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
+
+
+def _spots(x: Any, y: Any, values: Any, levels: Sequence[float], row: int) -> list[tuple[float, float]]:
+    """Where the lines of some levels get their labels: where they cross a row, or else a column near the right."""
+    found = []
+    for level in levels:
+        across = np.asarray(values)[row]
+        if across.min() < level < across.max():
+            found.append((float(np.interp(level, across, x)), float(y[row])))
+            continue
+        up = np.asarray(values)[:, -2]
+        if up.min() < level < up.max():
+            found.append((float(x[-2]), float(np.interp(level, up, y))))
+    return found
 
 
 def _map_key(plan: Plan) -> str:

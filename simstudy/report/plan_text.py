@@ -118,16 +118,20 @@ def _designs(plan: Plan) -> list[Line]:
     """Designs that cost hardly more than the cheapest."""
     if plan.designs.empty:
         return []
-    best = float(plan.designs["cost"].min())
+    best = plan.answer.cost if plan.answer is not None else float(plan.designs["cost"].min())
     near = plan.designs[plan.designs["cost"] <= (1.0 + NEAR) * best].sort_values("cost", kind="stable")
     shown = near.head(MAX_DESIGNS).sort_values("cluster_size")
     rows = tuple(
         (f"{row['cluster_size']:,}", f"{row['n_clusters']:,}", f"{row['n_obs']:,}", f"{row['cost']:,.6g}",
-         f"+{100 * (row['cost'] / best - 1):.1f}%")
+         f"{100 * (row['cost'] / best - 1):+.1f}%")
         for row in _records(shown)
     )  # fmt: skip
     table = TextTable(("cluster size", "clusters", "rows", "cost", ""), rows, left=0)
-    return [Line(""), Line(f"Designs within {100 * NEAR:g}% of the lowest cost:", "bold"), *_indented(table)]
+    return [
+        Line(""),
+        Line("Designs that cost about as much (numbers of clusters to within one or two):", "bold"),
+        *_indented(table),
+    ]
 
 
 def _evaluations(plan: Plan) -> list[Line]:

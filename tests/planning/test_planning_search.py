@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from planning_cases import bernoulli
+from planning_cases import bernoulli, outcome
 from scipy.stats import norm
 
 from simstudy.planning.criterion import MEASURES, Criterion
@@ -98,6 +98,17 @@ def test_the_most_that_may_be_spent_is_not_exceeded_by_more_than_a_round():
     assert found.stop == "maximum"
     assert sum(p.attempted for p in found.points) <= 5150
     assert found.low < found.answer < found.high
+
+
+def test_more_replicates_of_a_size_move_the_answer():
+    power = curve(0.2)
+    found = run(power, 7, theory=power, start=196)
+    less = found.with_outcome(found.answer, outcome(np.arange(4000) % 100 < 70))
+    assert less.answer > found.answer
+    assert sum(p.attempted for p in less.points) == sum(p.attempted for p in found.points) + 4000
+    same = found.with_outcome(found.answer, outcome(np.arange(4000) % 1000 < 801))
+    assert abs(same.answer - found.answer) <= 3
+    assert same.high - same.low < found.high - found.low
 
 
 def test_nothing_is_found_where_nothing_has_a_number():

@@ -85,7 +85,8 @@ def test_draws_that_were_left_out_are_reported():
 def test_designs_near_the_cheapest():
     designs = pd.DataFrame({"cluster_size": [5, 10, 20], "n_clusters_analytic": [150, 98, 80]})
     designs = designs.assign(n_clusters=[160, 104, 85], n_obs=[800, 1040, 1700], cost=[20_100.0, 20_000.0, 30_000.0])
-    said = text(plan(designs=designs, request={**REQUEST, "over": "both", "cost": "100*J"}))
+    answer = Answer(104, 10, 1040, 0.805, 0.004, 100, 108, 20_000.0)
+    said = text(plan(designs=designs, answer=answer, request={**REQUEST, "over": "both", "cost": "100*J"}))
     assert "+0.5%" in said
     assert "30,000" not in said
 
