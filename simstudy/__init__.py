@@ -1,6 +1,6 @@
 """Monte Carlo studies of multilevel structural equation modelling (MSEM).
 
-Every command is one call: `run`, `analyse`, `status`, `validate`, `simulate`, `replay`, `merge`, `plot`, `fit`,
+Every command is one call: `run`, `analyse`, `status`, `validate`, `simulate`, `replay`, `merge`, `plot`, `bias`, `fit`,
 `fit_all`. They are loaded on first use, so that importing the package stays light.
 """
 
@@ -15,18 +15,23 @@ if TYPE_CHECKING:
     from simstudy.analysis.fit import fit, fit_all
     from simstudy.api import (
         analyse,
+        bias,
+        describe_estimator,
         init,
         list_estimators,
         merge,
+        methods_table,
         plan,
         plot,
         plot_bias,
         plot_coverage,
+        plot_methods,
         replay,
         run,
         simulate,
         status,
         templates,
+        theory_curve,
         validate,
     )
     from simstudy.design import load_design, parse_design
@@ -36,18 +41,23 @@ if TYPE_CHECKING:
 _HOMES = {
     "simstudy.api": (
         "analyse",
+        "bias",
+        "describe_estimator",
         "init",
         "list_estimators",
         "merge",
+        "methods_table",
         "plan",
         "plot",
         "plot_bias",
         "plot_coverage",
+        "plot_methods",
         "replay",
         "run",
         "simulate",
         "status",
         "templates",
+        "theory_curve",
         "validate",
     ),
     "simstudy.analysis.fit": ("fit", "fit_all"),
@@ -60,23 +70,28 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "TwoLevelModel",
     "analyse",
+    "bias",
+    "describe_estimator",
     "fit",
     "fit_all",
     "init",
     "list_estimators",
     "load_design",
     "merge",
+    "methods_table",
     "parse_design",
     "plan",
     "plot",
     "plot_bias",
     "plot_coverage",
+    "plot_methods",
     "register",
     "replay",
     "run",
     "simulate",
     "status",
     "templates",
+    "theory_curve",
     "validate",
 ]
 

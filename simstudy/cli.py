@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from simstudy.commands.bias import bias as bias_command
+from simstudy.commands.estimators import estimators as estimators_command
 from simstudy.commands.fit import fit as fit_command
 from simstudy.commands.init import init as init_command
 from simstudy.commands.plan import plan as plan_command
@@ -335,18 +337,8 @@ def plot(folder: Folder, parameter: Parameters = None) -> None:
         print(path)
 
 
-@command
-def estimators() -> None:
-    """Print every method: what it is, what it can and cannot do."""
-    from simstudy import api
-
-    for row in api.list_estimators().to_dict("records"):
-        print(f"{row['estimator']}: {row['title']}")
-        for name in ("levels", "can", "cannot", "options", "reference"):
-            if row[name]:
-                print(f"    {name + ':':11}{row[name]}")
-
-
+command(bias_command)
+command(estimators_command)
 command(fit_command)
 command(init_command)
 command(plan_command)

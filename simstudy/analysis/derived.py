@@ -178,6 +178,8 @@ def level_fit(fit: Fit) -> pd.DataFrame:
         tied to the other's by labels has NaN.
     """
     require_solution(fit)
+    if fit.estimator != "msem":
+        raise EstimatorError(f"fit of one level is that of full-information maximum likelihood, not of {fit.estimator}")
     saturated = _solve(fit, unrestricted_model(fit.model))
     rows = []
     for level in LEVEL_NAMES:

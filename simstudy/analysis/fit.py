@@ -18,6 +18,7 @@ from simstudy.data.sample import Sample, from_frame
 from simstudy.errors import EstimatorError, did_you_mean
 from simstudy.estimators import registry
 from simstudy.estimators.base import Estimator, FitResult, Status, failed
+from simstudy.estimators.checks import refuse_constraints
 from simstudy.estimators.engine import complete_engine, incomplete_engine
 from simstudy.estimators.fit_measures import rmsea_interval
 from simstudy.estimators.inference import montecarlo, with_defined
@@ -25,7 +26,7 @@ from simstudy.estimators.unrestricted import unrestricted_model
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 
-SE = ("expected", "observed", "robust")
+SE = ("expected", "observed", "robust", "corrected")
 CI = ("wald", "montecarlo", "bootstrap", "cluster_bootstrap")
 MISSING = ("listwise", "fiml")
 BOUNDS = ("none", "variances")
@@ -84,13 +85,14 @@ def fit(
     estimator : str
         Name in the registry.
     se : str, optional
-        ``expected``, ``observed`` or ``robust``; by default the method's first kind, and ``observed`` with ``fiml``.
+        ``expected``, ``observed``, ``robust`` or ``corrected``, as far as the method has them; by default its first
+        kind, and ``observed`` with ``fiml``.
     ci : str
         ``wald``; ``montecarlo`` (draws from the estimates' normal distribution, for ``:=`` parameters);
         ``bootstrap`` (parametric: data drawn from the fitted model and refitted, percentile intervals);
         ``cluster_bootstrap`` (clusters drawn with replacement and refitted).
     missing : str
-        ``listwise``, or ``fiml`` (with ``msem``).
+        ``listwise``, or ``fiml`` (with ``msem`` and ``goldstein``).
     fixed_x, bounds, std_lv
         See `Msem` and `TwoLevelModel`.
     draws, seed : int
@@ -127,6 +129,7 @@ def fit(
         notes = (*notes, f"{estimator} cannot fit this model: {reason}")
     else:
         result = method.prepare(model, sample.layout).fit(_data_for(method, sample))
+        notes = (*notes, *_caveats(method, model))
     result = with_defined(result, model.estimands)
     context = Context(sample, ids, method, result)
     if bounds == "variances":
@@ -173,13 +176,25 @@ def fit_all(
 
 
 def _own_arguments(name: str, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    fields = registry.find(name).__dataclass_fields__  # type: ignore[attr-defined]
     own, dropped = dict(arguments), []
-    for key, default in (("se", None), ("missing", "listwise"), ("fixed_x", False), ("bounds", None)):
-        if own.get(key, default) not in (default, "none") and key not in fields:
+    for key, default in (("missing", "listwise"), ("fixed_x", False), ("bounds", None)):
+        if own.get(key, default) not in (default, "none") and key not in registry.options(name):
             own.pop(key)
             dropped.append(key)
+    if own.get("se") is not None and not _has_se(name, own["se"]):
+        dropped.append(f"se = {own.pop('se')}")
     return own, dropped
+
+
+def _has_se(name: str, kind: str) -> bool:
+    """Whether a method has a kind of SE, or can be asked for it."""
+    if "se" not in registry.options(name):
+        return kind in registry.create(name).se_kinds
+    try:
+        registry.create(name, {"se": [kind]})
+    except EstimatorError:
+        return False
+    return True
 
 
 def _check_choices(*, se: str | None, ci: str, missing: str, bounds: str | None, ci_level: float, draws: int) -> None:
@@ -203,26 +218,31 @@ def _check_choices(*, se: str | None, ci: str, missing: str, bounds: str | None,
 def _method(
     name: str, se: str | None, missing: str, fixed_x: bool, bounds: str | None, options: Mapping[str, Any] | None
 ) -> Estimator:
-    fields = registry.find(name).__dataclass_fields__  # type: ignore[attr-defined]
+    fields = registry.options(name)
     chosen: dict[str, Any] = dict(options or {})
-    if se is not None:
-        if "se" not in fields and se != "expected":
-            raise EstimatorError(f"method '{name}' has model-based ('expected') standard errors only; found se '{se}'")
-        if "se" in fields:
-            chosen["se"] = [se]
+    if se is not None and "se" in fields:
+        chosen["se"] = [se]
+    elif se is not None and not _has_se(name, se):
+        words = {"expected": "model-based ('expected')", "robust": "cluster-robust ('robust')"}
+        kinds = " and ".join(words.get(kind, f"'{kind}'") for kind in registry.create(name).se_kinds)
+        raise EstimatorError(f"method '{name}' has {kinds} standard errors only; found se '{se}'")
     for key, value, plain in (("missing", missing, "listwise"), ("fixed_x", fixed_x, False), ("bounds", bounds, None)):
         if value in (plain, "none"):
             continue
         if key not in fields:
-            raise EstimatorError(f"method '{name}' has no choice of '{key}'; it goes with msem")
+            raise EstimatorError(f"method '{name}' has no choice of '{key}'; it goes with {_methods_with(key)}")
         chosen[key] = value
     if "measures" in fields:
         chosen.setdefault("measures", True)
     if missing == "fiml" and se is None:
         chosen.setdefault("se", ["observed"])
     elif "se" in fields and se is None:
-        chosen.setdefault("se", ["expected"])
+        chosen.setdefault("se", list(registry.create(name).se_kinds[:1]))
     return registry.create(name, chosen)
+
+
+def _methods_with(option: str) -> str:
+    return " and ".join(name for name in registry.names() if option in registry.options(name))
 
 
 def _is_held_variance(op: str, lhs: str, rhs: str, free: int, result: FitResult) -> bool:
@@ -238,9 +258,17 @@ def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sam
 
 
 def _unsupported(method: Estimator, model: TwoLevelModel, sample: Sample) -> str | None:
-    if model.table.constraints and method.name != "msem":
-        return "'==' constraints among parameters are imposed by msem only"
+    if not getattr(method, "imposes_constraints", False):  # methods from elsewhere may not know that there are any
+        reason = refuse_constraints(model)
+        if reason is not None:
+            return reason
     return method.supports(model, sample.layout)
+
+
+def _caveats(method: Estimator, model: TwoLevelModel) -> tuple[str, ...]:
+    """What a method has to say of its own about its estimates of this model; methods need not."""
+    caveats = getattr(method, "caveats", None)
+    return tuple(caveats(model)) if callable(caveats) else ()
 
 
 def _data_for(method: Estimator, sample: Sample) -> Any:

@@ -1,5 +1,6 @@
 """The public Python calls: everything that a command does."""
 
+from simstudy.api.methods import describe_estimator, list_estimators, methods_table, plot_methods
 from simstudy.api.planning import draw_plan, plan, write_copies
 from simstudy.api.starters import init, templates
 from simstudy.api.study import (
@@ -9,7 +10,6 @@ from simstudy.api.study import (
     analyse,
     default_folder,
     figure_parameters,
-    list_estimators,
     merge,
     open_design,
     plot,
@@ -24,25 +24,34 @@ from simstudy.api.study import (
     status,
     validate,
 )
+from simstudy.api.theory import best, bias, joined, theory_curve
+from simstudy.api.theory_rows import CALCULATIONS
 from simstudy.planning.result import Plan
 
 __all__ = [
+    "CALCULATIONS",
     "Plan",
     "Replay",
     "Results",
     "StudyStatus",
     "analyse",
+    "best",
+    "bias",
     "default_folder",
+    "describe_estimator",
     "draw_plan",
     "figure_parameters",
     "init",
+    "joined",
     "list_estimators",
     "merge",
+    "methods_table",
     "open_design",
     "plan",
     "plot",
     "plot_bias",
     "plot_coverage",
+    "plot_methods",
     "plot_results",
     "replay",
     "results",
@@ -51,6 +60,7 @@ __all__ = [
     "simulate",
     "status",
     "templates",
+    "theory_curve",
     "validate",
     "write_copies",
 ]

@@ -15,7 +15,6 @@ import pyarrow as pa
 from simstudy.api.until import Rounds, read_until
 from simstudy.design import Design, load_design
 from simstudy.errors import SimstudyError, StoreError
-from simstudy.estimators import registry
 from simstudy.performance import (
     SUMMARY_COLUMNS,
     failures_table,
@@ -43,7 +42,6 @@ __all__ = [
     "Results",
     "StudyStatus",
     "analyse",
-    "list_estimators",
     "merge",
     "plot",
     "plot_bias",
@@ -406,23 +404,3 @@ def _up_to_date(root: Path) -> Results:
     except (OSError, ValueError):
         pass
     return results(root)
-
-
-def list_estimators() -> pd.DataFrame:
-    """Every known method: name, title, levels, options, what it can and cannot do, reference."""
-    rows = []
-    for name in registry.names():
-        cls = registry.find(name)
-        options = [f"{f.name} = {f.default!r}" for f in dataclasses.fields(cls) if f.init]  # type: ignore[arg-type]
-        rows.append(
-            {
-                "estimator": name,
-                "title": cls.title,
-                "levels": ", ".join(cls.levels),
-                "options": ", ".join(options),
-                "can": cls.can,
-                "cannot": cls.cannot,
-                "reference": cls.reference,
-            }
-        )
-    return pd.DataFrame(rows)

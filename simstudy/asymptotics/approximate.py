@@ -11,16 +11,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from simstudy.arrays import FloatArray
 from simstudy.asymptotics.layouts import shares
 from simstudy.asymptotics.moments import Moments
-from simstudy.asymptotics.result import Asymptotics
-from simstudy.asymptotics.routes import Core, find_core
+from simstudy.asymptotics.result import Asymptotics, SeLaw
+from simstudy.asymptotics.routes import ROBUST, Core, find_core
 from simstudy.estimators.base import Estimator, Status
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population
-
-ROBUST = ("robust", "sandwich", "cluster")
-"""SE kinds whose limit depends on fourth moments."""
 
 
 def approximate(estimator: Estimator, model: TwoLevelModel, population: Population) -> Asymptotics:
@@ -94,6 +92,7 @@ def _nothing(
         covariance=np.full((k, k), np.nan),
         second_order=blank,
         reported={kind: np.full((k, k), np.nan) for kind in estimator.se_kinds},
+        laws={},
         n_clusters=population.layout.n_clusters,
         status=status,
         notes=(reason,),
@@ -119,7 +118,9 @@ def _one(core: Core, c: int, estimator: Estimator, model: TwoLevelModel, populat
         names = ", ".join(label for label, bad in zip(model.reported, rough, strict=True) if bad)
         notes.append(f"no derivative at the population's moments (a variance at its boundary?): {names}")
     covariance[rough], covariance[:, rough], second_order[rough] = np.nan, np.nan, np.nan
-    reported = {kind: cov[c] for kind, cov in core.reported.items()}
+    reported = {kind: _without_rounding(cov[c], core.limit[c]) for kind, cov in core.reported.items()}
+    known = population.normal and bool(core.moved[c])
+    laws = {kind: SeLaw(law.second_order[c], law.variance[c]) for kind, law in core.laws.items() if known}
     if not population.normal:
         reported = {k: np.full_like(cov, np.nan) if k in ROBUST else cov for k, cov in reported.items()}
     return Asymptotics(
@@ -127,9 +128,19 @@ def _one(core: Core, c: int, estimator: Estimator, model: TwoLevelModel, populat
         levels=model.reported_levels,
         truth=population.truth(model),
         limit=core.limit[c],
-        covariance=covariance,
+        covariance=_without_rounding(covariance, core.limit[c]),
         second_order=second_order,
         reported=reported,
+        laws=laws,
         n_clusters=population.layout.n_clusters,
         notes=tuple(notes),
     )
+
+
+def _without_rounding(covariance: FloatArray, limit: FloatArray) -> FloatArray:
+    """Variances that are rounding errors of a constant are 0."""
+    with np.errstate(invalid="ignore"):
+        constant = np.diagonal(covariance) < 1e-18 * (1.0 + limit**2)
+    if not constant.any():
+        return covariance
+    return np.where(constant[:, None] | constant, np.where(np.isnan(covariance), np.nan, 0.0), covariance)

@@ -18,7 +18,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from simstudy.arrays import FloatArray, transpose
+from simstudy.arrays import FloatArray, eigh, transpose
 from simstudy.asymptotics.layouts import grown, shares
 from simstudy.asymptotics.moments import Points
 from simstudy.data.layout import ClusterLayout
@@ -94,6 +94,9 @@ class ExactClusters:
         Clusters wanted at least.
     rotation : int
         0, or the seed of a rotation of the points: other clusters with the same moments.
+    rows : bool
+        Whether rows can be made. The within scatter of a cluster then has no higher rank than its n - 1 contrasts,
+        which takes more points where clusters are smaller than the number of variables.
     """
 
     shape: ClusterLayout
@@ -101,11 +104,12 @@ class ExactClusters:
     p: int
     at_least: int = 0
     rotation: int = 0
+    rows: bool = True
 
     @cached_property
     def _vectors(self) -> list[int]:
         """Normal vectors that make up the within scatter of a cluster of each size."""
-        return [1 if n - 1 >= self.p1 else n - 1 for n in shares(self.shape)[0]]
+        return [min(n - 1, 1) if n - 1 >= self.p1 or not self.rows else n - 1 for n in shares(self.shape)[0]]
 
     @cached_property
     def points(self) -> FloatArray:
@@ -135,27 +139,35 @@ class ExactClusters:
         return self._repeat([self.points[:, : self.p, None]] * len(self.layout.distinct))[..., 0]
 
     @cached_property
-    def _contrasts(self) -> list[FloatArray]:
-        """Standardised contrasts (M, n - 1, p1) of clusters of each size."""
+    def _scatter(self) -> list[FloatArray]:
+        """Standardised within scatter (M, p1, p1) of clusters of each size."""
         found = []
         p1, m = self.p1, len(self.points)
         for n, vectors in zip(self.layout.distinct.tolist(), self._vectors, strict=True):
             w = self.points[:, self.p : self.p + p1 * vectors].reshape(m, vectors, p1)
-            if n - 1 < p1:
-                found.append(w)
-                continue
-            # (n-1)(1 - e) I + (n-1) e w w' has the Wishart's mean and covariance if e^2 = 1 / (n-1)
-            df, share = n - 1.0, (n - 1.0) ** -0.5
-            scatter = df * (1.0 - share) * np.eye(p1) + df * share * np.matmul(transpose(w), w)
-            rows = np.zeros((m, n - 1, p1))
-            rows[:, :p1] = transpose(psd_factor(scatter))
-            found.append(rows)
+            products = np.matmul(transpose(w), w)
+            if vectors == 1:
+                # (n-1)(1 - e) I + (n-1) e w w' has the Wishart's mean and covariance if e^2 = 1 / (n-1)
+                df, share = n - 1.0, (n - 1.0) ** -0.5
+                products = df * (1.0 - share) * np.eye(p1) + df * share * products
+            found.append(products)
         return found
 
     @cached_property
     def scatter(self) -> FloatArray:
         """Standardised within scatter (J, p1, p1)."""
-        return self._repeat([np.matmul(transpose(c), c) for c in self._contrasts])
+        return self._repeat(self._scatter)
+
+    def _contrasts(self) -> list[FloatArray]:
+        """Standardised contrasts (M, n - 1, p1) of clusters of each size, with that scatter."""
+        found = []
+        for n, scatter in zip(self.layout.distinct.tolist(), self._scatter, strict=True):
+            rows = np.zeros((len(scatter), n - 1, self.p1))
+            values, axes, _ = eigh(scatter)
+            k = min(n - 1, self.p1)  # the others are 0
+            rows[:, :k] = transpose(axes[..., -k:] * np.sqrt(np.maximum(values[:, None, -k:], 0.0))) if k else 0.0
+            found.append(rows)
+        return found
 
     def statistics(self, points: Points) -> TwoLevelStatistics:
         """Cluster-wise statistics of R data sets with the moments asked for."""
@@ -169,7 +181,7 @@ class ExactClusters:
         means, layout, p1 = self._means(points), self.layout, self.p1
         factor = transpose(psd_factor(points.within))[:, None]
         rows = np.empty((len(points), layout.n_obs, p1))
-        blocks = zip(layout.distinct, layout.counts, layout.starts, self._contrasts, strict=True)
+        blocks = zip(layout.distinct, layout.counts, layout.starts, self._contrasts(), strict=True)
         for n, count, start, contrasts in blocks:
             deviations = np.matmul(_helmert(int(n)), contrasts)  # (M, n, p1)
             block = np.tile(deviations, (int(count) // len(deviations), 1, 1)).reshape(-1, p1)

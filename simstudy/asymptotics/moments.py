@@ -15,7 +15,7 @@ then has J Cov(g) = sum_d w_d g_d g_d', g_d its derivatives along these directio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -64,6 +64,16 @@ class Points:
             size_means=self.means,
             size_scatter=layout.counts.astype(float)[:, None, None] * self.between,
         )
+
+
+def join(points: Sequence[Points]) -> Points:
+    """One after another."""
+    return replace(
+        points[0],
+        within=np.concatenate([p.within for p in points]),
+        means=np.concatenate([p.means for p in points]),
+        between=np.concatenate([p.between for p in points]),
+    )
 
 
 @dataclass(frozen=True)
@@ -139,6 +149,10 @@ class Moments:
 
     def __len__(self) -> int:
         return len(self.mu)
+
+    def select(self, which: IntArray) -> Moments:
+        """Some of the populations."""
+        return replace(self, mu=self.mu[which], within=self.within[which], between=self.between[which])
 
     @cached_property
     def by_size(self) -> FloatArray:

@@ -38,3 +38,10 @@ def rejection(limit: FloatArray, se: FloatArray, reported: FloatArray, level: fl
 def width(reported: FloatArray, level: float) -> FloatArray:
     """Width of the interval."""
     return 2.0 * quantile(level) * reported
+
+
+def negative(limit: FloatArray, se: FloatArray) -> FloatArray:
+    """P(estimate <= 0), of interest for variances."""
+    with np.errstate(all="ignore"):
+        below: FloatArray = ndtr(-limit / se)
+    return below

@@ -13,6 +13,22 @@ from simstudy.estimators.base import Status
 
 
 @dataclass(frozen=True)
+class SeLaw:
+    """How a reported squared SE varies, to the order 1 / J; with V-hat J times it and V its limit.
+
+    Attributes
+    ----------
+    second_order : (k,)
+        J (mean of V-hat - V).
+    variance : (k,)
+        J times the variance of V-hat.
+    """
+
+    second_order: FloatArray
+    variance: FloatArray
+
+
+@dataclass(frozen=True)
 class Asymptotics:
     """Limits of one method in one population, as J grows and the shares of cluster sizes stay.
 
@@ -35,6 +51,8 @@ class Asymptotics:
         moments, and finite divisors.
     reported : dict of str to (k, k)
         J times the covariance matrix that the method itself reports, in the limit, by SE kind.
+    laws : dict of str to SeLaw
+        How these vary; kinds that look at every cluster (robust) have none.
     n_clusters : int
         J of the population asked about.
     status : Status
@@ -50,6 +68,7 @@ class Asymptotics:
     covariance: FloatArray
     second_order: FloatArray
     reported: Mapping[str, FloatArray]
+    laws: Mapping[str, SeLaw]
     n_clusters: int
     status: Status = Status.OK
     notes: tuple[str, ...] = field(default=())
@@ -79,6 +98,17 @@ class Asymptotics:
     def reported_se(self, kind: str | None = None, n_clusters: int | None = None) -> FloatArray:
         """Standard errors (k,) that the method reports with J clusters; its first kind by default."""
         return _root(self.reported[kind or self.kinds[0]], self._j(n_clusters))
+
+    def mean_se(self, kind: str | None = None, n_clusters: int | None = None) -> tuple[FloatArray, FloatArray]:
+        """sqrt(mean SE^2) and mean SE (k,) with J clusters, to second order; NaN where they are not known."""
+        kind, j = kind or self.kinds[0], self._j(n_clusters)
+        if kind not in self.laws:
+            blank = np.full(len(self.labels), np.nan)
+            return blank, blank
+        law, v = self.laws[kind], np.diagonal(self.reported[kind])
+        with np.errstate(all="ignore"):
+            root = np.sqrt((v + law.second_order / j) / j)
+            return root, root * (1.0 - law.variance / (8.0 * v**2 * j))
 
     def se_ratio(self, kind: str | None = None) -> FloatArray:
         """Reported over true standard error (k,), whatever J."""

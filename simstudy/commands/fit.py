@@ -45,7 +45,10 @@ def fit(
     estimator: Annotated[str, typer.Option(metavar="NAME", help="Method, or 'all' for all side by side.")] = "msem",
     se: Annotated[
         str | None,
-        typer.Option(metavar="KIND", help="Standard errors: expected (default), observed (with fiml), robust."),
+        typer.Option(
+            metavar="KIND",
+            help="Standard errors: expected, observed, robust, corrected; the method's first by default.",
+        ),
     ] = None,
     ci: Annotated[
         str, typer.Option(metavar="KIND", help="Intervals: wald, montecarlo, bootstrap, cluster_bootstrap.")

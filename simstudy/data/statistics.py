@@ -198,3 +198,13 @@ def total_scatter(scatter: FloatArray, means: FloatArray, weights: FloatArray) -
     mean = np.matmul(weights / weights.sum(), means)
     offset = means - mean[..., None, :]
     return mean, scatter.sum(axis=-3) + (weights[:, None, None] * outer(offset, offset)).sum(axis=-3)
+
+
+def between_scatter(statistics: TwoLevelStatistics) -> tuple[FloatArray, FloatArray]:
+    """n-weighted mean of v_j (R, p), and sum_j n_j (v_j - mean)(v_j - mean)' (R, p, p).
+
+    With the pooled within scatter it adds up to the scatter of the N rows, level-2 variables spread to the rows.
+    """
+    sizes = statistics.layout.distinct.astype(float)
+    weighted = statistics.size_scatter * sizes[:, None, None]
+    return total_scatter(weighted, statistics.size_means, sizes * statistics.layout.counts)

@@ -34,6 +34,8 @@ class Aggregated:
     name: ClassVar[str] = "aggregated"
     title: ClassVar[str] = "SEM on cluster means"
     reference: ClassVar[str] = "the ecological regression of Robinson (1950); Lüdtke et al. (2008) on its bias"
+    year: ClassVar[int] = 1950
+    idea: ClassVar[str] = "average within clusters and take the J means as the cases"
     levels: ClassVar[tuple[str, ...]] = ("between",)
     can: ClassVar[str] = "any between model, level-2 outcomes included; SEs that respect the clusters"
     cannot: ClassVar[str] = "speak about the within level; it takes cluster means for latent between parts"

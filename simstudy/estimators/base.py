@@ -40,7 +40,10 @@ _MESSAGES = {
     Status.OK: "converged",
     Status.MAX_ITER: "no convergence within the allowed iterations",
     Status.SINGULAR_INFORMATION: "the information matrix is singular: the parameters are not identified by these data",
-    Status.NON_PD: "no maximum: the likelihood rises towards a singular covariance matrix, or no start was feasible",
+    Status.NON_PD: (
+        "no maximum: a covariance matrix to be analysed is not positive definite, the likelihood rises towards a "
+        "singular one, or no start was feasible"
+    ),
     Status.NONFINITE: "the computation met a number that is not finite",
     Status.EXCEPTION: "the method stopped with an error",
     Status.NOT_SUPPORTED: "the method cannot fit this model",
@@ -190,6 +193,9 @@ class Estimator(Protocol):
         ``statistics``, ``clusters`` (statistics with cluster-wise means and scatter) or ``sample`` (raw rows).
     se_kinds : tuple of str
         Kinds of SE it returns, first the one used for Monte Carlo intervals.
+
+    A method that imposes ``==`` constraints says so with ``imposes_constraints = True``; `simstudy.fit` declines them
+    for others.
     """
 
     name: ClassVar[str]

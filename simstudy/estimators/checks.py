@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from simstudy.arrays import BoolArray, FloatArray
+from simstudy.data.layout import ClusterLayout
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.errors import EstimatorError
 from simstudy.estimators.base import FitResult, Status
+from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 
 # Squared deviations below this share of the squared values are rounding, not variance.
@@ -18,7 +20,45 @@ ROUNDING = 1e-24
 
 def refuse_constraints(model: TwoLevelModel) -> str | None:
     """Reason of the methods that cannot impose ``==`` constraints other than equal labels."""
-    return "'==' constraints among parameters are imposed by msem only" if model.table.constraints else None
+    return "it does not impose '==' constraints among parameters; msem does" if model.table.constraints else None
+
+
+def refuse_ties_of_levels(model: TwoLevelModel) -> str | None:
+    """Reason of the methods that analyse the levels apart and so cannot equate parameters of both."""
+    table = model.table
+    level_of = dict(zip(table.names, table.levels, strict=True))
+    tied = [f"'{name}' is one parameter of both levels" for name, level in level_of.items() if level == "both"]
+    tied += [
+        f"the constraint '{constraint.text}' ties them"
+        for constraint in table.constraints
+        if len({level_of[name] for name in constraint.names if name in level_of}) > 1
+    ]
+    if not tied:
+        return None
+    return f"it analyses the levels apart, and {tied[0]}; goldstein, muml and msem fit them together"
+
+
+def refuse_few(model: TwoLevelModel, layout: ClusterLayout) -> str | None:
+    """Reason of the methods whose covariance matrices of both levels must be estimable."""
+    if layout.n_obs - layout.n_clusters < len(model.level1):
+        return "fewer within-cluster degrees of freedom than level-1 variables"
+    if layout.n_clusters <= len(model.observed("between")):
+        return "no more clusters than between variables"
+    return None
+
+
+def admissible(structure: TwoLevelStructure, params: FloatArray) -> BoolArray:
+    """No negative variance, Sigma_within positive definite, and Sigma_between positive semidefinite (R,)."""
+    _, within, between = structure.moments(params)
+    at = structure.between.positions
+    bad = ~np.isfinite(params).all(axis=-1)
+    within, between = within.copy(), between[:, at[:, None], at].copy()
+    within[bad], between[bad] = np.eye(within.shape[-1]), np.eye(between.shape[-1])
+    low = np.linalg.eigvalsh(between)
+    high = np.abs(low).max(axis=-1)
+    proper = (low[:, 0] >= -1e-10 * high) & (np.linalg.eigvalsh(within)[:, 0] > 0)
+    variances = params[:, structure.model.table.variance_indices]
+    return np.asarray(~bad & proper & (variances >= -1e-10).all(axis=-1))
 
 
 def check_kinds(name: str, kinds: tuple[str, ...]) -> None:

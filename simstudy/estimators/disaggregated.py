@@ -1,8 +1,8 @@
-"""`disaggregated`: one single-level SEM on the rows, clusters ignored (THEORY B1, B5, B6)."""
+"""`disaggregated`: one single-level SEM on the rows, clusters ignored (THEORY B1, B5, B6), and its robust twin."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from simstudy.arrays import FloatArray
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
-from simstudy.data.statistics import TwoLevelStatistics, total_scatter
+from simstudy.data.statistics import TwoLevelStatistics, between_scatter
 from simstudy.estimators.base import FitResult, Needs
 from simstudy.estimators.checks import check_kinds, judge_data, refuse_constraints
 from simstudy.estimators.registry import register
@@ -36,6 +36,8 @@ class Disaggregated:
     name: ClassVar[str] = "disaggregated"
     title: ClassVar[str] = "single-level SEM on rows, clusters ignored"
     reference: ClassVar[str] = "the habit criticised since Robinson (1950); Moulton (1986) on its SEs"
+    year: ClassVar[int] = 1950
+    idea: ClassVar[str] = "take the rows as a sample of independent cases"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     can: ClassVar[str] = "any path model; sandwich SEs are honest about the conflated effect"
     cannot: ClassVar[str] = "separate within from between effects; its naive SEs ignore the dependence of rows"
@@ -71,6 +73,23 @@ class Disaggregated:
         return PreparedDisaggregated(self, model, layout, single)
 
 
+@register
+@dataclass(frozen=True)
+class DisaggregatedRobust(Disaggregated):
+    """`disaggregated` with sandwich SEs by cluster and no others: what Mplus calls "type = complex"."""
+
+    name: ClassVar[str] = "disaggregated_robust"
+    title: ClassVar[str] = "single-level SEM on rows, cluster-robust SEs"
+    reference: ClassVar[str] = "Muthén & Satorra (1995); Liang & Zeger (1986)"
+    year: ClassVar[int] = 1995
+    idea: ClassVar[str] = "keep the one model of the rows, and let the scores of whole clusters tell its SEs"
+    can: ClassVar[str] = "any path model; honest SEs of the conflated effect, with enough clusters"
+    cannot: ClassVar[str] = "separate within from between effects: it is right about the precision of a mixture"
+    same_as: ClassVar[str] = "disaggregated with se = ['robust']"
+
+    se: tuple[Literal["expected", "observed", "robust"], ...] = field(default=("robust",), init=False)
+
+
 class PreparedDisaggregated:
     """`Disaggregated` for one model and layout."""
 
@@ -85,10 +104,7 @@ class PreparedDisaggregated:
         """Fit R data sets."""
         statistics = data.statistics() if isinstance(data, Sample) else data
         statistics = statistics.arrange(self.model.level1, self.model.level2)
-        sizes = self.layout.distinct.astype(float)
-        mean, scatter = total_scatter(
-            statistics.size_scatter * sizes[:, None, None], statistics.size_means, sizes * self.layout.counts
-        )
+        mean, scatter = between_scatter(statistics)
         p1 = len(self.model.level1)
         scatter[:, :p1, :p1] += statistics.scatter_within
         clusters = self._clusters(statistics, p1) if "robust" in self.options.se else None

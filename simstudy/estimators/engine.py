@@ -13,8 +13,10 @@ from simstudy.data.incomplete import IncompleteStatistics
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimators.inference import covariance
 from simstudy.estimators.scoring import Optimum, with_fallback
-from simstudy.estimators.starts import starts_from_moments, two_level_starts
+from simstudy.estimators.starts import feasible_between, starts_from_moments, two_level_starts
+from simstudy.likelihood import two_group
 from simstudy.likelihood.incomplete import IncompleteBatch, IncompleteLikelihood
+from simstudy.likelihood.pseudo_balanced import PseudoBalanced
 from simstudy.likelihood.two_level import Data, TwoLevelLikelihood
 from simstudy.model.implied import TwoLevelStructure
 
@@ -57,6 +59,24 @@ class Engine:
         return np.matmul(product, bread), scaling
 
 
+@dataclass(frozen=True)
+class FirstStep:
+    """Unrestricted moments that were estimated, and how well.
+
+    Attributes
+    ----------
+    structure : TwoLevelStructure
+        Of the unrestricted model.
+    params : (R, q1)
+    covariance : (R, q1, q1)
+        Gamma, their sampling covariance.
+    """
+
+    structure: TwoLevelStructure
+    params: FloatArray
+    covariance: FloatArray
+
+
 def complete_engine(structure: TwoLevelStructure, statistics: TwoLevelStatistics) -> Engine:
     """Engine of complete data whose variables stand in the model's order."""
     layout = statistics.layout
@@ -68,6 +88,48 @@ def complete_engine(structure: TwoLevelStructure, statistics: TwoLevelStatistics
         return result
 
     return Engine(likelihood, Data.of(statistics), meat, two_level_starts(structure, statistics))
+
+
+def pseudo_balanced_engine(
+    structure: TwoLevelStructure, statistics: TwoLevelStatistics, pseudo: PseudoBalanced
+) -> Engine:
+    """Engine of Muthén's quasi-likelihood; it starts from its closed-form maximum of saturated path models."""
+    likelihood, data = pseudo.likelihood(structure), pseudo.data(statistics)
+    c, layout, p1 = pseudo.layout.anova_size, pseudo.layout, structure.p1
+    within = statistics.scatter_within / (layout.n_obs - layout.n_clusters)
+    between = data.scatter[..., 0] / layout.n_clusters
+    between[:, :p1, :p1] -= within / c
+    mean = data.means[..., 0]
+    raised = feasible_between(within, between, p1, 0.3 / c)
+
+    def meat(params: FloatArray) -> FloatArray:
+        scores = pseudo.cluster_scores(likelihood, params, statistics)
+        result: FloatArray = np.matmul(transpose(scores), scores)
+        return result
+
+    starts = tuple(starts_from_moments(structure, mean, within, found) for found in (between, raised))
+    return Engine(likelihood, data, meat, starts)
+
+
+def two_group_engine(
+    structure: TwoLevelStructure, data: two_group.Data, sizes: tuple[int, int], first: FirstStep | None = None
+) -> Engine:
+    """Engine of a within and a between matrix on ``sizes`` degrees of freedom.
+
+    With the first step that estimated the matrices, robust covariances carry its uncertainty: the score's derivative
+    with respect to the moments, K, gives the covariance of the score K Gamma K'. Without, they are NaN.
+    """
+    likelihood = two_group.TwoGroupLikelihood(structure, *sizes)
+
+    def meat(params: FloatArray) -> FloatArray:
+        if first is None:
+            return np.full((*params.shape, params.shape[-1]), np.nan)
+        unrestricted = two_group.TwoGroupLikelihood(first.structure, *sizes)
+        slopes = likelihood.sensitivity(params, data, unrestricted, first.params)
+        result: FloatArray = np.matmul(np.matmul(slopes, first.covariance), transpose(slopes))
+        return result
+
+    return Engine(likelihood, data, meat, (starts_from_moments(structure, data.mean, data.within, data.between),))
 
 
 def incomplete_engine(structure: TwoLevelStructure, items: tuple[IncompleteStatistics, ...]) -> Engine:

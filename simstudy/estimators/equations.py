@@ -8,6 +8,7 @@ else.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -17,6 +18,10 @@ from simstudy.estimators.base import FitResult, Status
 from simstudy.likelihood.random_intercept import Moments, RandomIntercept, fit_random_intercept
 from simstudy.model.parameters import Parameter
 from simstudy.model.twolevel import TwoLevelModel
+
+Centring = Literal["none", "cluster", "contextual", "within"]
+"""What becomes of a level-1 predictor: as it is (one slope for both levels); deviations from cluster means, and cluster
+means; as it is, and cluster means; deviations alone."""
 
 
 @dataclass(frozen=True)
@@ -63,34 +68,36 @@ class _Column:
     fixed: set[float] = field(default_factory=set)
 
 
-def level1_equations(model: TwoLevelModel, *, centred: bool) -> list[Equation] | str:
+def level1_equations(model: TwoLevelModel, *, centring: Centring) -> list[Equation] | str:
     """Random-intercept regressions of the level-1 outcomes.
 
     Parameters
     ----------
-    centred : bool
-        False: predictors as they are, one slope reported for both levels. True: deviations from cluster means for the
-        within block's predictors, and cluster means for those of the between block.
+    centring : str
+        ``none``: predictors as they are, one slope reported for both levels. ``cluster``: deviations from cluster means
+        for the within block's predictors, and cluster means for those of the between block. ``contextual``: the same,
+        in the coordinates (x, cluster mean); a predictor of the within block alone enters as it is. ``within``:
+        deviations alone, so that nothing is said about between slopes of level-1 predictors.
 
     Returns
     -------
     list of Equation, or the reason (str) why there are none.
     """
     outcomes = [y for y in model.level1 if y in model.outcomes("within") or y in model.outcomes("between")]
-    return _equations(model, outcomes, centred=centred)
+    return _equations(model, outcomes, centring)
 
 
 def level2_equations(model: TwoLevelModel) -> list[Equation] | str:
     """Regressions of the level-2 outcomes on cluster means and level-2 variables."""
-    return _equations(model, [z for z in model.level2 if z in model.outcomes("between")], centred=True)
+    return _equations(model, [z for z in model.level2 if z in model.outcomes("between")], "cluster")
 
 
-def _equations(model: TwoLevelModel, outcomes: list[str], *, centred: bool) -> list[Equation] | str:
+def _equations(model: TwoLevelModel, outcomes: list[str], centring: Centring) -> list[Equation] | str:
     if model.latents("within") or model.latents("between"):
         return "latent variables cannot be expressed in a regression"
     built = []
     for outcome in outcomes:
-        equation = _equation(model, outcome, centred=centred)
+        equation = _equation(model, outcome, centring)
         if isinstance(equation, str):
             return equation
         built.append(equation)
@@ -106,13 +113,15 @@ def _equations(model: TwoLevelModel, outcomes: list[str], *, centred: bool) -> l
     return built
 
 
-def _equation(model: TwoLevelModel, outcome: str, *, centred: bool) -> Equation | str:
+def _equation(model: TwoLevelModel, outcome: str, centring: Centring) -> Equation | str:
     p1, p = len(model.level1), len(model.variables)
     found: dict[tuple[str, str], _Column] = {}
     for row in model.table.rows:
         if row.op != "~" or row.lhs != outcome:
             continue
-        kind = row.level if centred and row.rhs in model.level1 else "raw"
+        kind = _kind(model, row, centring)
+        if kind == "out":
+            continue
         at = model.variables.index(row.rhs)
         within, between = np.zeros(p1), np.zeros(p)
         if at < p1 and kind != "between":
@@ -158,6 +167,18 @@ def _equation(model: TwoLevelModel, outcome: str, *, centred: bool) -> Equation 
         between_variance=-1 if between_row is None else between_row.free,
         has_between=between_row is not None,
     )
+
+
+def _kind(model: TwoLevelModel, row: Parameter, centring: Centring) -> str:
+    """How a path's predictor enters: ``raw``, ``within`` (deviations), ``between`` (cluster means) or ``out``."""
+    if centring == "none" or row.rhs not in model.level1:
+        return "raw"
+    if centring == "within":
+        return "within" if row.level == "within" else "out"
+    if centring == "contextual" and row.level == "within":
+        # with x and its mean, slopes w and c: w for deviations and w + c for means, so that the centred form serves
+        return "within" if model.table.find("between", row.lhs, "~", row.rhs) is not None else "raw"
+    return row.level
 
 
 def _merge(regressors: list[_Column]) -> list[_Column]:
@@ -261,15 +282,22 @@ def equation_moments(
     return Moments(within, between, layout.distinct.astype(float), counts), shift
 
 
+def uncentring(equation: Equation, shift: FloatArray) -> FloatArray:
+    """Matrices (R, k, k) that move the intercept from the grand means ``shift`` (R, k + 1) back to the origin."""
+    n, k = len(shift), len(equation.targets)
+    move = np.broadcast_to(np.eye(k), (n, k, k)).copy()
+    if equation.intercept:
+        move[:, 0, 1:] = -shift[:, 1:k]
+    return move
+
+
 def _uncentre(
     equation: Equation, beta: FloatArray, cov: FloatArray, shift: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Move the intercept from the grand means back to the origin."""
+    """Coefficients and their covariance, moved from the grand means back to the origin."""
     if not equation.intercept:
         return beta, cov
-    n, k = beta.shape
-    move = np.broadcast_to(np.eye(k), (n, k, k)).copy()
-    move[:, 0, 1:] = -shift[:, 1:k]
+    move = uncentring(equation, shift)
     beta = matvec(move, beta)
     beta[:, 0] += shift[:, -1]
     return beta, np.matmul(np.matmul(move, cov), transpose(move))

@@ -8,13 +8,13 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from simstudy.arrays import BoolArray, FloatArray
+from simstudy.arrays import FloatArray
 from simstudy.data.incomplete import IncompleteStatistics
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimators.base import FitResult, Needs, Status, stack_results
-from simstudy.estimators.checks import check_kinds, judge_data
+from simstudy.estimators.checks import admissible, check_kinds, judge_data, refuse_few
 from simstudy.estimators.engine import Engine, complete_engine, incomplete_engine
 from simstudy.estimators.fit_measures import Solved, baseline_model, fit_measures
 from simstudy.estimators.inference import covariance
@@ -54,9 +54,12 @@ class Msem:
     name: ClassVar[str] = "msem"
     title: ClassVar[str] = "multilevel SEM, full-information maximum likelihood"
     reference: ClassVar[str] = "Muthén & Asparouhov (2008); Preacher, Zyphur & Zhang (2010)"
+    year: ClassVar[int] = 2008
+    idea: ClassVar[str] = "split every level-1 variable into latent within and between parts, with a model for each"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     can: ClassVar[str] = "separates latent within and between effects; outcomes and predictors at either level"
     cannot: ClassVar[str] = "do without many clusters: between estimates are variable, and biased in small samples"
+    imposes_constraints: ClassVar[bool] = True
 
     se: tuple[SeKind, ...] = ("expected",)
     missing: Literal["listwise", "fiml"] = "listwise"
@@ -81,11 +84,7 @@ class Msem:
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """The model's unrestricted moments must be estimable."""
-        if layout.n_obs - layout.n_clusters < len(model.level1):
-            return "fewer within-cluster degrees of freedom than level-1 variables"
-        if layout.n_clusters <= len(model.observed("between")):
-            return "no more clusters than between variables"
-        return None
+        return refuse_few(model, layout)
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedMsem:
         """Build index maps and constants."""
@@ -93,17 +92,26 @@ class Msem:
 
 
 class PreparedMsem:
-    """`Msem` for one model and layout."""
+    """`Msem` for one model and layout.
 
-    def __init__(self, options: Msem, model: TwoLevelModel, layout: ClusterLayout) -> None:
+    Parameters
+    ----------
+    closed_form : bool, optional
+        Whether starting values are the maximum of saturated path models; by default where the layout is balanced.
+    """
+
+    def __init__(
+        self, options: Msem, model: TwoLevelModel, layout: ClusterLayout, *, closed_form: bool | None = None
+    ) -> None:
         self.options, self.model, self.layout = options, model, layout
         self.structure = TwoLevelStructure(model)
         self.unrestricted = TwoLevelStructure(unrestricted_model(model))
         self.fixed = exogenous_variables(model) if options.fixed_x else {}
         self.baseline = TwoLevelStructure(baseline_model(model, self.fixed)) if options.measures else None
-        self.variances = model.table.variance_indices
         self.holding = Holding.of(model, self.fixed)
-        self.closed_form = layout.balanced and options.missing == "listwise"
+        if closed_form is None:
+            closed_form = layout.balanced and options.missing == "listwise"
+        self.closed_form = closed_form
 
     @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
@@ -117,15 +125,16 @@ class PreparedMsem:
             return self.fit_incomplete(items)
         statistics = data.statistics() if isinstance(data, Sample) else data
         statistics = statistics.arrange(self.model.level1, self.model.level2)
-        result = self._fit(lambda structure: complete_engine(structure, statistics), self.layout.n_obs)
+        result = self.fit_with(lambda structure: complete_engine(structure, statistics), self.layout.n_obs)
         return judge_data(result, statistics, within=True)
 
     def fit_incomplete(self, items: tuple[IncompleteStatistics, ...]) -> FitResult:
         """Fit data sets with missing values, reduced to patterns."""
         n_obs = np.array([item.count.sum() for item in items])
-        return self._fit(lambda structure: incomplete_engine(structure, items), n_obs)
+        return self.fit_with(lambda structure: incomplete_engine(structure, items), n_obs)
 
-    def _fit(self, build: Build, n_obs: float | FloatArray) -> FitResult:
+    def fit_with(self, build: Build, n_obs: float | FloatArray) -> FitResult:
+        """Fit by the likelihood that ``build`` makes of a model's structure, on ``n_obs`` rows."""
         engine: Engine = build(self.structure)
         saturated: Solved | None = None
         starts: tuple[FloatArray, ...] = ()
@@ -145,7 +154,7 @@ class PreparedMsem:
             estimate=solved.params,
             covariance=self._covariances(solved, best, expand),
             status=best.status,
-            admissible=self.admissible(solved.params),
+            admissible=admissible(self.structure, solved.params),
             n_iter=best.n_iter,
             loglik=best.loglik,
             measures=self._measures(solved, saturated, build, n_obs),
@@ -182,15 +191,3 @@ class PreparedMsem:
         if self.fixed:
             saturated = hold(saturated, Holding.of(self.unrestricted.model, self.fixed))
         return fit_measures(solved, saturated, baseline, n_obs=n_obs, scaled="robust" in self.options.se)
-
-    def admissible(self, params: FloatArray) -> BoolArray:
-        """No negative variance, and Sigma_between positive semidefinite (R,)."""
-        _, within, between = self.structure.moments(params)
-        at = self.structure.between.positions
-        bad = ~np.isfinite(params).all(axis=-1)
-        within, between = within.copy(), between[:, at[:, None], at].copy()
-        within[bad], between[bad] = np.eye(within.shape[-1]), np.eye(between.shape[-1])
-        low = np.linalg.eigvalsh(between)
-        high = np.abs(low).max(axis=-1)
-        proper = (low[:, 0] >= -1e-10 * high) & (np.linalg.eigvalsh(within)[:, 0] > 0)
-        return np.asarray(~bad & proper & (params[:, self.variances] >= -1e-10).all(axis=-1))

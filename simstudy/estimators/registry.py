@@ -75,7 +75,12 @@ def find(name: str) -> type[Estimator]:
     return _REGISTRY[name]
 
 
-def create(name: str, options: Mapping[str, Any] | None = None) -> Estimator:
+def options(name: str) -> tuple[str, ...]:
+    """Names of a method's options: its fields, but those that an alias holds fixed."""
+    return tuple(f.name for f in dataclasses.fields(find(name)) if f.init)  # type: ignore[arg-type]
+
+
+def create(name: str, values: Mapping[str, Any] | None = None) -> Estimator:
     """A method with options.
 
     Raises
@@ -83,18 +88,16 @@ def create(name: str, options: Mapping[str, Any] | None = None) -> Estimator:
     EstimatorError
         Unknown method or option, or a value that an option does not take.
     """
-    cls = find(name)
-    options = dict(options or {})
-    fields = [f.name for f in dataclasses.fields(cls) if f.init]  # type: ignore[arg-type]
+    cls, given, allowed = find(name), dict(values or {}), options(name)
     problems = [
-        f"method '{name}': unknown option '{key}'{did_you_mean(key, fields)}; allowed: {', '.join(fields) or 'none'}"
-        for key in options
-        if key not in fields
+        f"method '{name}': unknown option '{key}'{did_you_mean(key, allowed)}; allowed: {', '.join(allowed) or 'none'}"
+        for key in given
+        if key not in allowed
     ]
     if problems:
         raise EstimatorError(problems)
     try:
-        result = TypeAdapter(with_config(ConfigDict(extra="forbid"))(cls)).validate_python(options)
+        result = TypeAdapter(with_config(ConfigDict(extra="forbid"))(cls)).validate_python(given)
     except ValidationError as error:
         raise EstimatorError(
             [

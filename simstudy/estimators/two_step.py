@@ -47,6 +47,8 @@ class TwoStep:
     name: ClassVar[str] = "two_step"
     title: ClassVar[str] = "MLM for level-1 outcomes, OLS on cluster means for level-2 outcomes"
     reference: ClassVar[str] = "Griffin (1997); Croon & van Veldhoven (2007) on its bias"
+    year: ClassVar[int] = 1997
+    idea: ClassVar[str] = "one regression an outcome: multilevel for level 1, ordinary on cluster means for level 2"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     can: ClassVar[str] = "outcomes at both levels, with standard software"
     cannot: ClassVar[str] = "take sampling error out of cluster means; carry the first step's error into the second"
@@ -85,7 +87,8 @@ class TwoStep:
 
 
 def _all_equations(model: TwoLevelModel, centred: bool) -> tuple[list[Equation], list[Equation]] | str:
-    first, second = level1_equations(model, centred=centred), level2_equations(model)
+    first = level1_equations(model, centring="cluster" if centred else "none")
+    second = level2_equations(model)
     if isinstance(first, str):
         return first
     if isinstance(second, str):

@@ -38,10 +38,12 @@ class SingleLevelLikelihood:
         Rows (disaggregated) or clusters (aggregated).
     q : int
         Number of free parameters.
+    means : bool
+        Whether the mean is part of it; otherwise the scatter alone.
     """
 
-    def __init__(self, level: LevelStructure, n_units: int, q: int) -> None:
-        self.level, self.n, self.q = level, float(n_units), q
+    def __init__(self, level: LevelStructure, n_units: int, q: int, *, means: bool = True) -> None:
+        self.level, self.n, self.q, self.means = level, float(n_units), q, means
         p = level.n_observed
         self.half = HalfVectors(p, p)
         self._cov, self._mean = Collapse(level.cov_free), Collapse(level.mean_free)
@@ -58,12 +60,13 @@ class SingleLevelLikelihood:
         t = self.level.tangents(implied)
         left, right = np.matmul(lower, t.left), np.matmul(lower, t.right)
         mean = np.zeros((*lower.shape[:-1], self.q))
-        mean[..., self._mean.free] = self._mean(np.matmul(lower, self.level.mean_tangents(implied)))
+        if self.means:
+            mean[..., self._mean.free] = self._mean(np.matmul(lower, self.level.mean_tangents(implied)))
         return self._cov(self.half.tangents(left, right, len(self.half.row))), mean
 
     def _scatter(self, implied: LevelImplied, lower: FloatArray, data: Data) -> tuple[FloatArray, FloatArray]:
         """Rotated offset of the mean (R, p) and scatter about mu (R, p, p)."""
-        r = matvec(lower, data.mean - implied.mu)
+        r = matvec(lower, data.mean - implied.mu if self.means else np.zeros_like(implied.mu))
         return r, np.matmul(np.matmul(lower, data.scatter), transpose(lower)) + self.n * outer(r, r)
 
     def evaluate(self, params: FloatArray, data: Data) -> Evaluation:
@@ -103,6 +106,22 @@ class SingleLevelLikelihood:
             grad_mu = matvec(transpose(lower), self.n * r)
             result += self.level.curvature(implied, 0.5 * grad, -grad_mu, self.q)
         return 0.5 * (result + transpose(result))
+
+    def cross_information(
+        self, params: FloatArray, other: SingleLevelLikelihood, other_params: FloatArray
+    ) -> FloatArray:
+        """Derivative of the score of the covariances (R, q, q') where the scatter is n times another model's Sigma.
+
+        n tr(Sigma^-1 Sigma_a Sigma^-1 S_b) / 2, with Sigma at ``params`` (R, q) and S at ``other_params`` (R, q').
+        """
+        with np.errstate(all="ignore"):
+            implied, lower, _, _ = self._rotate(params)
+            x, _ = self._tangents(implied, lower)
+            y, _ = other._tangents(other.level.implied(other_params), lower)
+            result = np.zeros((len(params), self.q, other.q))
+            block = self.n * np.matmul(transpose(x), self.half.weight[:, None] * y)
+            result[:, self._cov.free[:, None], other._cov.free] = block
+        return result
 
     def cluster_scores(
         self, params: FloatArray, sizes: FloatArray, means: FloatArray, scatter: FloatArray | None

@@ -85,14 +85,27 @@ class TwoLevelLikelihood:
     structure : TwoLevelStructure
     sizes, counts : (S,)
         Distinct cluster sizes and how many clusters have each.
+    n_obs : float, optional
+        Rows, where they are not the sum of the sizes (`pseudo_balanced`).
+    mean_counts : (S,), optional
+        How many clusters of each size the mean of the size weighs as much as, where that is not ``counts``.
     """
 
-    def __init__(self, structure: TwoLevelStructure, sizes: IntArray, counts: IntArray) -> None:
+    def __init__(
+        self,
+        structure: TwoLevelStructure,
+        sizes: IntArray | FloatArray,
+        counts: IntArray,
+        *,
+        n_obs: float | None = None,
+        mean_counts: FloatArray | None = None,
+    ) -> None:
         self.structure = structure
         self.sizes: FloatArray = sizes.astype(float)
         self.counts: FloatArray = counts.astype(float)
         self.n_clusters = float(self.counts.sum())
-        self.n_obs = float((self.sizes * self.counts).sum())
+        self.n_obs = float((self.sizes * self.counts).sum()) if n_obs is None else float(n_obs)
+        self.mean_counts: FloatArray = self.counts if mean_counts is None else mean_counts
         p1, p2 = structure.p1, structure.p2
         self.half = HalfVectors(p1, p1 + p2)
         self._within = Collapse(structure.within.cov_free)
@@ -150,7 +163,7 @@ class TwoLevelLikelihood:
         r: FloatArray = np.matmul(matrix, data.means - rotation.mu[..., :, None])
         half = np.matmul(matrix, data.scatter.reshape(-1, p, p * n_sizes)).reshape(-1, p, p, n_sizes)
         full = np.matmul(matrix[:, None], half)
-        return r, full + self.counts * r[:, :, None, :] * r[:, None, :, :]
+        return r, full + self.mean_counts * r[:, :, None, :] * r[:, None, :, :]
 
     # ------------------------------------------------------------------ likelihood, score, expected information
 
@@ -209,7 +222,7 @@ class TwoLevelLikelihood:
         grad_within = -sums[..., :p1, :p1, 1] - within
         index = index[:p1]
         grad_within[..., index, index] += diagonal[..., :p1, 1] + (self.n_obs - self.n_clusters)
-        grad_mean = (self.counts * w * r).sum(axis=-1)
+        grad_mean = (self.mean_counts * w * r).sum(axis=-1)
         return grad_within, grad_between, grad_mean, ww
 
     def _tangents(self, rotation: _Rotation) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -247,7 +260,7 @@ class TwoLevelLikelihood:
         weighted = omega[:, :, 0, None] * x_between
         cross = np.matmul(transpose(x_within), omega[:, :n, 1, None] * x_between[:, :n])
         f, g = self._within.free, self._between.free
-        mean_weight = np.matmul(1.0 / rotation.variances, self.counts[:, None])
+        mean_weight = np.matmul(1.0 / rotation.variances, self.mean_counts[:, None])
         information: FloatArray = np.matmul(transpose(x_mean), mean_weight * x_mean)
         information[:, f[:, None], f] += np.matmul(transpose(x_within), omega_within[..., None] * x_within)
         information[:, g[:, None], g] += np.matmul(transpose(x_between), weighted)
@@ -292,10 +305,10 @@ class TwoLevelLikelihood:
                 kernel = scatter[..., k] * root[:, :, None] * root[:, None, :] - 0.5 * self.counts[k] * np.eye(p)
                 result += frobenius(np.matmul(d, kernel[:, None]), d)
                 # mean by covariance: mu_a' V^-1 D_b V^-1 t
-                t = self.counts[k] * r[..., k] * root
+                t = self.mean_counts[k] * r[..., k] * root
                 cross = np.matmul(transpose(x_mean * root[..., None]), transpose(matvec(d, t[:, None])))
                 result += cross + transpose(cross)
-            mean_weight = np.matmul(w, self.counts[:, None])
+            mean_weight = np.matmul(w, self.mean_counts[:, None])
             result += np.matmul(transpose(x_mean), mean_weight * x_mean)
             basis = rotation.matrix
             full_between = np.matmul(np.matmul(transpose(basis), grad_between), basis)
@@ -312,7 +325,13 @@ class TwoLevelLikelihood:
         return 0.5 * (result + transpose(result))
 
     def cluster_scores(
-        self, params: FloatArray, cluster_means: FloatArray, cluster_scatter: FloatArray, group: IntArray
+        self,
+        params: FloatArray,
+        cluster_means: FloatArray,
+        cluster_scatter: FloatArray,
+        group: IntArray,
+        rows: FloatArray | None = None,
+        weight: FloatArray | None = None,
     ) -> FloatArray:
         """Score of every cluster (R, J, q); they add up to the score.
 
@@ -322,6 +341,9 @@ class TwoLevelLikelihood:
         cluster_scatter : (R, J, p1, p1)
         group : (J,)
             Index of each cluster's size.
+        rows, weight : (J,), optional
+            Rows of each cluster, where they are not its size, and how many clusters its means count as, where that is
+            not 1 (`pseudo_balanced`).
         """
         s, half, n = self.structure, self.half, self.half.n_within
         with np.errstate(all="ignore"):
@@ -331,7 +353,8 @@ class TwoLevelLikelihood:
             t = np.matmul(cluster_means - rotation.mu[:, None, :], transpose(basis))  # (R, J, p)
             w = np.take(np.ascontiguousarray(transpose(1.0 / rotation.variances)), group, axis=1)  # (R, J, p)
             tw = t * w
-            grad = -pick(tw, half.row) * pick(tw, half.column)
+            weighted = tw if weight is None else weight[:, None] * tw
+            grad = -pick(weighted, half.row) * pick(tw, half.column)
             diagonal = np.flatnonzero(half.row == half.column)
             grad[..., diagonal] += pick(w, half.row[diagonal])
             small = basis[..., : s.p1, : s.p1][:, None]
@@ -339,8 +362,8 @@ class TwoLevelLikelihood:
             rotated = np.matmul(np.matmul(small, cluster_scatter), transpose(small))
             grad_within = grad[..., :n] / sizes - half.of(rotated, n)
             diagonal = diagonal[diagonal < n]
-            grad_within[..., diagonal] += sizes - 1.0
-            scores: FloatArray = np.matmul(tw, x_mean)
+            grad_within[..., diagonal] += (sizes if rows is None else rows[:, None]) - 1.0
+            scores: FloatArray = np.matmul(weighted, x_mean)
             scores[..., self._within.free] -= np.matmul(grad_within * half.weight[:n], x_within)
             scores[..., self._between.free] -= np.matmul(grad * half.weight, x_between)
         return scores

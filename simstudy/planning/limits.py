@@ -8,6 +8,9 @@ and their Monte Carlo interval (MacKinnon et al., 2004) is found from `INNER` mo
 near 0 is so described as it is: conservative, and less powerful than its large-J limit.
 
 What is left out is of higher order in 1/J: the variability of the free parameters' SEs, and failures.
+
+`simstudy.asymptotics.draws` has the same numbers for all definitions of one population, as `simstudy bias` tabulates
+them; here they are for one definition, averaged over populations, at many numbers of clusters.
 """
 
 from __future__ import annotations

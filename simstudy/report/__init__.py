@@ -2,10 +2,13 @@
 
 from simstudy.report.figures import BIAS_BANDS, COVERAGE_BANDS, plot_bias, plot_coverage, save_figure
 from simstudy.report.fit_measures import fit_measure_lines, print_fit_measures
+from simstudy.report.joined import joined_lines
+from simstudy.report.methods import markdown, methods_data, methods_table, plot_methods
 from simstudy.report.panels import figure_data
 from simstudy.report.plan_figures import plot_plan, plot_plan_map
 from simstudy.report.plan_text import plan_lines
 from simstudy.report.tables import STYLES, performance_lines, print_performance, write_csv
+from simstudy.report.theory import print_lines, theory_lines, width_of
 from simstudy.report.until import until_lines
 from simstudy.report.view import key_parameters
 
@@ -15,16 +18,24 @@ __all__ = [
     "STYLES",
     "figure_data",
     "fit_measure_lines",
+    "joined_lines",
     "key_parameters",
+    "markdown",
+    "methods_data",
+    "methods_table",
     "performance_lines",
     "plan_lines",
     "plot_bias",
     "plot_coverage",
+    "plot_methods",
     "plot_plan",
     "plot_plan_map",
     "print_fit_measures",
+    "print_lines",
     "print_performance",
     "save_figure",
+    "theory_lines",
     "until_lines",
+    "width_of",
     "write_csv",
 ]

@@ -21,6 +21,8 @@ FILE_WIDTH = 160
 """Characters a line where the output is no terminal."""
 TEXT_WIDTH = 110
 """Characters a line of explanation."""
+MAX_PORTRAITS = 7
+"""With more methods than this, only their titles are printed, and where to read on."""
 SAME = "="
 """Marks an estimate that a method reports for both levels."""
 LEVELS = (("within", "Within"), ("between", "Between"), ("", "Defined"))
@@ -192,7 +194,11 @@ def _footer(fits: Mapping[str, Fit], items: Sequence[_Item], any_same: bool, wid
         )
         lines += [Line(""), *(Line(line) for line in wrapped(text, width))]
     bullets(f"Why {NOT_AVAILABLE}", [text for name, fit in fits.items() for text in _reasons(name, fit, items)])
-    bullets("What the methods are", [_portrait(name) for name in fits])
+    brief = len(fits) > MAX_PORTRAITS
+    bullets("What the methods are", [_portrait(name, brief=brief) for name in fits])
+    if brief:
+        text = "`simstudy estimators NAME` tells what a method can and cannot do."
+        lines += [Line(line, "dim") for line in wrapped(f"  {text}", width, "  ")]
     common = set.intersection(*(set(fit.notes) for fit in fits.values() if fit.notes or fit.converged))
     notes = [note for note in next(iter(fits.values())).notes if note in common]
     for name, fit in fits.items():
@@ -204,9 +210,12 @@ def _footer(fits: Mapping[str, Fit], items: Sequence[_Item], any_same: bool, wid
     return lines
 
 
-def _portrait(name: str) -> str:
+def _portrait(name: str, *, brief: bool) -> str:
     method = registry.find(name)
-    return f"{name}: {method.title}. Can: {method.can}. Cannot: {method.cannot}."
+    same = f" (the same as {method.same_as})" if hasattr(method, "same_as") else ""
+    if brief:
+        return f"{name}: {method.title}{same}"
+    return f"{name}: {method.title}{same}. Can: {method.can}. Cannot: {method.cannot}."
 
 
 def _reasons(name: str, fit: Fit, items: Sequence[_Item]) -> list[str]:

@@ -97,6 +97,32 @@ def test_fixed_parameters_have_an_estimate_and_nothing_else(found) -> None:
     assert (table[(table["op"] == "~1") & (table["level"] == "within")]["est"] == 0.0).all()
 
 
+def test_standard_errors_a_method_has_of_its_own(data) -> None:
+    """`croon` starts with robust ones and can correct them; `disaggregated_robust` has no choice."""
+    default = fit(MODEL, data, cluster="school", estimator="croon")
+    corrected = fit(MODEL, data, cluster="school", estimator="croon", se="corrected")
+    assert (default.options["se"], corrected.options["se"]) == ("robust", "corrected")
+    assert not np.array_equal(default.covariance, corrected.covariance, equal_nan=True)
+    np.testing.assert_array_equal(default.params, corrected.params)
+    rows = fit(MODEL, data, cluster="school", estimator="disaggregated_robust", se="robust")
+    naive = fit(MODEL, data, cluster="school", estimator="disaggregated", se="robust")
+    np.testing.assert_array_equal(rows.covariance, naive.covariance)
+    with pytest.raises(
+        EstimatorError, match=r"has cluster-robust \('robust'\) standard errors only; found se 'observed'"
+    ):
+        fit(MODEL, data, cluster="school", estimator="disaggregated_robust", se="observed")
+    with pytest.raises(EstimatorError, match=r"'croon': option 'se.0': .*\(found 'observed'\)"):
+        fit(MODEL, data, cluster="school", estimator="croon", se="observed")
+    with pytest.raises(EstimatorError, match=r"'msem': option 'se.0': .*\(found 'corrected'\)"):
+        fit(MODEL, data, cluster="school", se="corrected")
+
+
+def test_caveats_of_a_method_are_notes(data) -> None:
+    notes = fit(MODEL, data, cluster="school", estimator="croon").notes
+    assert sum("is not consistent" in note for note in notes) == 2  # ab and bb
+    assert not any("consistent" in note for note in fit(MODEL, data, cluster="school").notes)
+
+
 def test_kinds_of_standard_errors(data) -> None:
     fits = {se: fit(MODEL, data, cluster="school", se=se) for se in ("expected", "observed", "robust")}
     default = fit(MODEL, data, cluster="school")
@@ -313,7 +339,10 @@ def test_an_indefinite_level_is_named() -> None:
     [
         ({"estimator": "msme"}, "did you mean 'msem'"),
         ({"estimator": "nothing"}, "msem"),
-        ({"se": "robustt"}, "se: found 'robustt'; allowed: expected, observed, robust (did you mean 'robust'?)"),
+        (
+            {"se": "robustt"},
+            "se: found 'robustt'; allowed: expected, observed, robust, corrected (did you mean 'robust'?)",
+        ),
         ({"ci": "boostrap"}, "(did you mean 'bootstrap'?)"),
         ({"missing": "fimml"}, "(did you mean 'fiml'?)"),
         ({"bounds": "variance"}, "(did you mean 'variances'?)"),
@@ -387,10 +416,12 @@ def test_fit_all_leaves_choices_out_where_they_do_not_exist_and_says_so(data) ->
     gaps = data.copy()
     gaps.loc[gaps.index[::6], "y"] = np.nan
     fits = fit_all(MODEL.replace("  y ~~ 0.9*y\n", ""), gaps, cluster="school", missing="fiml", fixed_x=True)
-    assert fits["msem"].options["missing"] == "fiml"
-    assert fits["msem"].n_obs == len(data)
+    for name in ("goldstein", "msem"):
+        assert fits[name].options["missing"] == "fiml"
+        assert fits[name].n_obs == len(data)
+        assert not any("no choice of 'missing'" in note for note in fits[name].notes)
     assert not any("no choice" in note for note in fits["msem"].notes)
-    for name in set(fits) - {"msem"}:
+    for name in set(fits) - {"goldstein", "msem"}:
         assert fits[name].options["missing"] == "listwise"
         assert fits[name].n_dropped == gaps["y"].isna().sum()
         for key in ("missing", "fixed_x"):
@@ -399,8 +430,13 @@ def test_fit_all_leaves_choices_out_where_they_do_not_exist_and_says_so(data) ->
 
 def test_fit_all_carries_on_where_a_method_cannot(data) -> None:
     fits = fit_all(MODEL + "aw + ab == 1", data, cluster="school", se="robust")
-    assert fits["msem"].converged
-    assert fits["msem"].options["se"] == "robust"
-    for name in set(fits) - {"msem"}:
+    imposing = {"goldstein", "muml", "msem"}
+    for name in imposing:
+        assert fits[name].converged
+        labelled = fits[name].parameters.set_index("label")["est"]
+        assert labelled["aw"] + labelled["ab"] == pytest.approx(1.0, abs=1e-12)  # rounding
+        assert fits[name].options["se"] == "robust"
+    assert "schmidt has no choice of 'se = robust'; it is fitted without" in fits["schmidt"].notes
+    for name in set(fits) - imposing:
         assert fits[name].status is Status.NOT_SUPPORTED
-        assert any("constraints" in note for note in fits[name].notes)
+        assert any("constraint" in note for note in fits[name].notes)

@@ -139,14 +139,6 @@ def test_plot_names_its_files(folder):
     assert [Path(line).name for line in done.stdout.split()][:3] == ["bias_bw.pdf", "bias_bw.png", "bias_bw.csv"]
 
 
-def test_estimators_are_listed_with_what_they_cannot_do():
-    done = simstudy("estimators")
-    assert done.exit_code == 0
-    for name in ("disaggregated", "aggregated", "mlm", "mlm_centered", "two_step", "msem"):
-        assert f"\n{name}: " in "\n" + done.stdout
-    assert done.stdout.count("cannot:") >= 6
-
-
 def test_help_lists_the_commands():
     done = simstudy("--help")
     assert done.exit_code == 0

@@ -11,6 +11,11 @@ OPTIONS = {
     "mlm": [{}, {"likelihood": "ml"}],
     "mlm_centered": [{}, {"likelihood": "ml"}],
     "two_step": [{}, {"means": "eb"}, {"centering": "cluster", "likelihood": "ml"}],
+    "croon": [{}, {"se": ["expected", "robust", "corrected"]}, {"se": ["corrected"], "first_step": "ml"}],
+    "schmidt": [{}, {"between": "raw", "divisor": "J-1", "se": ["observed", "expected"]}],
+    "haernqvist": [{}, {"metric": "total_sd", "measures": True}],
+    "goldstein": [{}, {"missing": "fiml"}, {"measures": True, "se": ["observed", "robust"]}],
+    "muml": [{}, {"divisor": "J-1"}, {"se": ["expected", "observed", "robust"], "measures": True}],
     "msem": [{}, {"se": ["expected", "observed", "robust"]}],
 }
 CASES = [(name, options) for name in registry.names() for options in OPTIONS.get(name, [{}])]

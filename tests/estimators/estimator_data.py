@@ -13,7 +13,18 @@ from simstudy.estimators.base import FitResult
 from simstudy.estimators.inference import with_defined
 from simstudy.model.twolevel import TwoLevelModel
 
-METHODS = ("disaggregated", "aggregated", "mlm", "mlm_centered", "two_step", "msem")
+METHODS = (
+    "disaggregated",
+    "aggregated",
+    "mlm",
+    "mlm_centered",
+    "two_step",
+    "schmidt",
+    "haernqvist",
+    "goldstein",
+    "muml",
+    "msem",
+)
 CONTEXTUAL = TwoLevelModel.from_syntax(
     "level: within\n y ~ bw*x\nlevel: between\n y ~ bb*x\ncontextual := bb - bw\nratio := bb / bw"
 )

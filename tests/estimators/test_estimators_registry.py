@@ -15,7 +15,22 @@ from simstudy.estimators import registry
 from simstudy.estimators.base import Estimator
 from simstudy.estimators.msem import Msem
 
-BUILT_IN = ("disaggregated", "aggregated", "mlm", "mlm_centered", "two_step", "msem")
+BUILT_IN = (
+    "disaggregated",
+    "disaggregated_robust",
+    "aggregated",
+    "mlm",
+    "mlm_rescaled",
+    "mlm_centered",
+    "mlm_contextual",
+    "two_step",
+    "croon",
+    "schmidt",
+    "haernqvist",
+    "goldstein",
+    "muml",
+    "msem",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +87,10 @@ def test_options_reach_the_method() -> None:
     [
         ("mlsem", "unknown method 'mlsem' (did you mean 'msem'?)"),
         ("mlm_centred", "(did you mean 'mlm_centered'?)"),
-        ("nothing like it", "unknown method 'nothing like it'; known: disaggregated, aggregated, mlm"),
+        (
+            "nothing like it",
+            "unknown method 'nothing like it'; known: disaggregated, disaggregated_robust, aggregated, mlm",
+        ),
     ],
 )
 def test_unknown_methods(name, message) -> None:
@@ -90,6 +108,8 @@ def test_unknown_methods(name, message) -> None:
         ("msem", {"se": 3}, ["option 'se'", "(found 3)"]),
         ("two_step", {"means": "EB", "centering": 1}, ["option 'means'", "option 'centering'"]),
         ("mlm", {"name": "other"}, ["unknown option 'name'"]),
+        ("disaggregated_robust", {"se": ["robust"]}, ["unknown option 'se'; allowed: none"]),
+        ("croon", {"se": ["observed"]}, ["option 'se.0'", "'expected', 'robust' or 'corrected'", "(found 'observed')"]),
     ],
 )
 def test_wrong_options(name, options, messages) -> None:

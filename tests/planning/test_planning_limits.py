@@ -7,6 +7,7 @@ import pytest
 from planning_cases import CERTAIN, request
 
 from simstudy.asymptotics import approximate
+from simstudy.asymptotics.draws import montecarlo_by_draws, wald_by_draws
 from simstudy.design.scenario import read_scenario
 from simstudy.design.templates import template_text
 from simstudy.model.twolevel import TwoLevelModel
@@ -166,3 +167,12 @@ def test_scenarios_of_missing_values_begin_at_complete_data():
     curve, note = limits_of(other, CERTAIN, 1000, None)
     assert note == "missing values"
     assert curve.value(np.array([80.0]))[0] == limits().value(np.array([80.0]))[0]
+
+
+@pytest.mark.parametrize(("ci", "law"), [("wald", wald_by_draws), ("montecarlo", montecarlo_by_draws)])
+def test_curves_agree_with_the_numbers_of_simstudy_bias(ci, law):
+    """The same integral on another point set, for all definitions of one population."""
+    for measure, name in (("power", "rejection"), ("coverage", "coverage")):
+        curve = limits(ci=ci, measure=measure)
+        found = law(curve.populations[0], curve.estimands, "expected", 0.95, 80)["ind_b"]
+        assert curve.value(np.array([80.0]))[0] == pytest.approx(found[name], abs=0.008)  # 1,024 points each

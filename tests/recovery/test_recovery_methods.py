@@ -19,6 +19,7 @@ from recovery_forms import (
 )
 
 from simstudy.data.layout import ClusterLayout
+from simstudy.estimators import registry
 from simstudy.model.twolevel import TwoLevelModel
 
 BASE = Contextual()
@@ -136,8 +137,12 @@ def test_b4_unbalanced(c) -> None:
         assert value(found, "bb") == pytest.approx(0.215995, abs=PRINTED)
 
 
+# Moments have no clusters for its SEs; says nothing about bb; overshoots where there is a within slope (F4).
+APART = ("disaggregated_robust", "mlm_rescaled", "croon")
+
+
 @pytest.mark.parametrize("layout", [balanced(5), UNBALANCED], ids=["balanced", "unbalanced"])
-@pytest.mark.parametrize("method", ["disaggregated", "aggregated", "mlm", "mlm_centered", "two_step", "msem"])
+@pytest.mark.parametrize("method", [name for name in registry.names() if name not in APART])
 def test_all_methods_agree_without_a_contextual_effect(method, layout) -> None:
     c = Contextual(beta_b=0.4, beta_w=0.4)
     found = fit(method, CONTEXTUAL, layout, c.moments(), **OPTIONS.get(method, {}))

@@ -74,6 +74,22 @@ def test_random_intercept_models_are_lme4s(case, method, likelihood, differences
     assert found.loglik > theirs["llf"] - 1e-9
 
 
+@pytest.mark.parametrize("likelihood", ["ML", "REML"])
+@pytest.mark.parametrize("case", CASES)
+def test_contextual_coefficient_is_the_difference_of_lme4s_slopes(case, likelihood, differences) -> None:
+    """c = b - w with Var c = Var b + Var w - 2 Cov(b, w), from lme4's covariance matrix of the centred fit."""
+    found = fit("mlm_contextual", f"{MODEL}\ncontextual := b - w", frame(case), likelihood=likelihood.lower())
+    theirs = content(case, "result_lme.json")["fits"][f"lme4_ri_wb_{likelihood}"]
+    row = f"{case} lme4 ri_wb {likelihood} contextual"
+    slopes, cov = theirs["fixed"], np.array(theirs["vcov_fixed"])
+    differences(row, "estimate", found.value("w"), slopes["x_w"], SLOPE, "w")
+    differences(row, "estimate", found.value("b"), slopes["x_mean"], SLOPE, "b")
+    differences(row, "estimate", found.value("contextual"), slopes["x_mean"] - slopes["x_w"], SLOPE, "contextual")
+    contrast = np.array([0.0, -1.0, 1.0])
+    differences(row, "se expected", found.se("contextual"), np.sqrt(contrast @ cov @ contrast), SLOPE, "contextual")
+    differences(row, "loglik", found.loglik, theirs["logLik"], LOGLIK)
+
+
 @pytest.mark.parametrize("reml", [False, True])
 @pytest.mark.parametrize("case", CASES)
 def test_empty_model_is_lme4s(case, reml, differences) -> None:

@@ -13,6 +13,7 @@ level: within
   y ~ w*x
 level: between
   y ~ b*x + c*z
+contextual := b - w
 """
 
 
@@ -30,15 +31,17 @@ def data() -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("reml", [True, False])
-@pytest.mark.parametrize("method", ["mlm", "mlm_centered"])
+@pytest.mark.parametrize("method", ["mlm", "mlm_rescaled", "mlm_centered", "mlm_contextual"])
 def test_random_intercept_model_is_mixedlms(data, method, reml, differences) -> None:
     found = fit(method, MODEL, data, likelihood="reml" if reml else "ml")
     mean = data.groupby("g")["x"].transform("mean")
     columns = {"const": np.ones(len(data)), "x": data["x"], "z": data["z"]}
     names = {"const": "between: y ~ 1", "x": "w", "z": "c"}
-    if method == "mlm_centered":
-        columns |= {"x": data["x"] - mean, "mean": mean}
-        names |= {"mean": "b"}
+    if method in ("mlm_rescaled", "mlm_centered"):
+        columns["x"] = data["x"] - mean
+    if method in ("mlm_centered", "mlm_contextual"):
+        columns["mean"] = mean
+        names["mean"] = "contextual" if method == "mlm_contextual" else "b"
     mixed = sm.MixedLM(data["y"], pd.DataFrame(columns), groups=data["g"])
     fitted = mixed.fit(reml=reml, method="powell", maxiter=2000)
     row = f"MixedLM live {method} {'REML' if reml else 'ML'}"
@@ -89,3 +92,49 @@ def test_naive_regression_of_rows_is_ordinary_least_squares(data, differences) -
         differences(row, "se expected", found.se(name), ols.bse[key] * np.sqrt((n - 3) / n), 1e-12, key)
         theirs = by_cluster.bse[key] * np.sqrt(clusters / (clusters - 1))
         differences(row, "se robust", found.se(name, "robust"), theirs, 1e-10, key)
+
+
+# ----------------------------------------------------------------------------------------------- adjusted cluster means
+
+
+def adjusted_means(data: pd.DataFrame) -> pd.DataFrame:
+    """Croon & van Veldhoven's means of x given (x-bar, z), cluster by cluster, with mean squares from loops."""
+    groups = list(data.groupby("g"))
+    sizes = np.array([len(rows) for _, rows in groups], dtype=float)
+    means = np.array([rows["x"].mean() for _, rows in groups])
+    z = np.array([rows["z"].iloc[0] for _, rows in groups])
+    n_obs, n_clusters = sizes.sum(), len(sizes)
+    grand = data["x"].mean()
+    msw = sum(((rows["x"] - rows["x"].mean()) ** 2).sum() for _, rows in groups) / (n_obs - n_clusters)
+    msb = (sizes * (means - grand) ** 2).sum() / (n_clusters - 1)
+    c = (n_obs - (sizes**2).sum() / n_obs) / (n_clusters - 1)
+    tau2, cov, var_z = (msb - msw) / c, np.cov(means, z)[0, 1], z.var(ddof=1)
+    adjusted = []
+    for n, mean, zj in zip(sizes, means, z, strict=True):
+        given = np.array([[tau2 + msw / n, cov], [cov, var_z]])
+        adjusted.append(grand + np.array([tau2, cov]) @ np.linalg.solve(given, [mean - grand, zj - z.mean()]))
+    outcome = np.array([rows["outcome"].iloc[0] for _, rows in groups])
+    return pd.DataFrame({"x": adjusted, "z": z, "outcome": outcome}, index=[g for g, _ in groups])
+
+
+def test_croon_is_least_squares_on_adjusted_means(data, differences) -> None:
+    text = "level: within\n  x ~~ x\nlevel: between\n  outcome ~ b*x + c*z"
+    found = fit("croon", text, data, se=["expected", "robust"])
+    clusters = adjusted_means(data)
+    ols = sm.OLS(clusters["outcome"], sm.add_constant(clusters[["x", "z"]])).fit()
+    row = "OLS live croon"
+    for key, name in {"const": "between: outcome ~ 1", "x": "b", "z": "c"}.items():
+        differences(row, "estimate", found.value(name), ols.params[key], 1e-12, key)  # rounding
+        differences(row, "se expected", found.se(name), ols.bse[key], 1e-12, key)
+        differences(row, "se robust", found.se(name, "robust"), ols.HC2_se[key], 1e-12, key)
+
+
+def test_croon_of_a_level_1_outcome_is_a_mixed_model_on_adjusted_means(data, differences) -> None:
+    found = fit("croon", MODEL, data, se=["expected"])
+    mean = data.groupby("g")["x"].transform("mean")
+    adjusted = data["g"].map(adjusted_means(data)["x"])
+    columns = pd.DataFrame({"const": np.ones(len(data)), "x": data["x"] - mean, "mean": adjusted, "z": data["z"]})
+    names = {"const": "between: y ~ 1", "x": "w", "mean": "b", "z": "c"}
+    fitted = sm.MixedLM(data["y"], columns, groups=data["g"]).fit(reml=True, method="powell", maxiter=2000)
+    for key, name in names.items():
+        differences("MixedLM live croon", "estimate", found.value(name), fitted.fe_params[key], 2e-5, key)  # Powell

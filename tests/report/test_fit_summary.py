@@ -13,6 +13,7 @@ from rich.console import Console
 from simstudy import __version__
 from simstudy.analysis.result import PARAMETER_COLUMNS, Fit
 from simstudy.errors import SimstudyError
+from simstudy.estimators import registry
 from simstudy.estimators.base import Status
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.report.fit_summary import (
@@ -344,6 +345,33 @@ def test_side_by_side_explains_itself():
     for name in side_by_side():
         assert f"{name}: " in flat
     assert "Cannot: separate within from between effects" in flat
+
+
+def test_many_methods_are_introduced_by_their_titles():
+    one = fit_by_hand(MEDIATION)
+    names = ("disaggregated", "disaggregated_robust", "aggregated", "mlm", "mlm_centered", "two_step", "croon", "msem")
+    lines = [line.text for line in side_by_side_lines({name: replace(one, estimator=name) for name in names})]
+    told = lines[lines.index("What the methods are") :]
+    assert not any("Cannot:" in text for text in told)
+    assert "  msem: multilevel SEM, full-information maximum likelihood" in told
+    assert "cluster-robust SEs (the same as disaggregated with se = ['robust'])" in " ".join(" ".join(told).split())
+    assert "  `simstudy estimators NAME` tells what a method can and cannot do." in told
+    assert max(map(len, told)) <= 110
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160, 400])
+def test_blocks_of_columns_fit_the_terminal(width):
+    """Every method once, in order; every block has all rows, and no line is longer than the terminal is wide."""
+    one = fit_by_hand(MEDIATION)
+    names = list(registry.names())
+    lines = [
+        line.text for line in side_by_side_lines({name: replace(one, estimator=name) for name in names}, width=width)
+    ]
+    table = lines[: lines.index("What the methods are")]
+    assert max(map(len, table)) <= width
+    heads = [line.split() for line in table if set(line.split()) <= set(names) and line]
+    assert [name for head in heads for name in head] == names
+    assert len(heads) == sum("bw: y ~ m" in line for line in table) == sum(line.startswith("SE") for line in table)
 
 
 def test_no_mark_where_the_model_itself_ties_the_levels():

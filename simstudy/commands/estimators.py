@@ -1,0 +1,44 @@
+"""`simstudy estimators`: the methods and their story."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+TEXT_WIDTH = 110
+"""Characters a line at most, and where the output is no terminal."""
+
+
+def estimators(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Methods to tell everything about.", show_default=False),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Tell what every method can and cannot do.")] = False,
+) -> None:
+    """List the methods in teaching order; with NAME, tell one in full: idea, abilities, options, reference."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from simstudy import api
+    from simstudy.report.story import story_lines, story_table_lines
+    from simstudy.report.text import Line
+
+    console = Console(highlight=False)
+    width = min(console.width, TEXT_WIDTH) if console.is_terminal else TEXT_WIDTH
+    table = api.list_estimators()
+    lines: list[Line] = []
+    if names:
+        blocks = [story_lines(api.describe_estimator(name), width) for name in names]
+    elif full:
+        blocks = [
+            story_lines(dict(zip(table.columns, row, strict=True)), width) for row in table.itertuples(index=False)
+        ]
+    else:
+        more = "`simstudy estimators NAME` tells one in full, `--full` what each can and cannot do."
+        blocks = [story_table_lines(table, width), [Line(more, "dim")]]
+    for k, block in enumerate(blocks):
+        lines += [Line("")] * (k > 0) + block
+    for line in lines:
+        console.print(Text(line.text, style=line.style), soft_wrap=True)
