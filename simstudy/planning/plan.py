@@ -30,7 +30,7 @@ from simstudy.planning.result import (
 )
 from simstudy.planning.search import Bounds, Effort, Found, Z, search
 from simstudy.planning.simulate import Outcome, Simulator
-from simstudy.planning.verdict import caution, impossible
+from simstudy.planning.verdict import cautions, impossible
 
 CONFIRM_FIRST = 1_000_000
 """First replicate of the confirming run: the search uses those below, so that nothing is confirmed by itself."""
@@ -78,11 +78,11 @@ def plan_axis(axis: Axis, simulator: Simulator, work: Work, request: dict[str, A
     exact = axis.analytic and not axis.left_out
     low, high = (axis.low, axis.high) if axis.name == "n_clusters" else (axis.fixed or 0, axis.fixed or 0)
     why = impossible(limits, method, low, high) if axis.name == "n_clusters" or not exact else ""
-    notes = [caution(limits, method)] if exact else []
+    notes = cautions(limits, method) if exact else []
     if limits.dropped:
         total = limits.dropped + len(limits.populations)
         notes.append(f"theory has no curve for {limits.dropped} of {total} draws; its mean is over the others")
-    plan = Plan(IMPOSSIBLE, why, request, notes=tuple(filter(None, notes)))
+    plan = Plan(IMPOSSIBLE, why, request, notes=tuple(notes))
     if why:
         return _timed(_shown(plan, axis, simulator, work), begin, simulator)
     at = axis.answer()

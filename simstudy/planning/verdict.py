@@ -13,6 +13,8 @@ from simstudy.planning.limits import Limits
 
 ZERO = 1e-6
 """Limits and truths closer than this, relative to the larger or to 1, are the same number."""
+SHORT = 0.97
+"""Standard errors that tend to less than this share of the true ones are pointed out."""
 FOREVER = 1e12
 """A number of clusters at which only the limit is left."""
 
@@ -39,23 +41,26 @@ def impossible(limits: Limits, method: str, low: int, high: int) -> str:
     return check(limits, method, low, high) if check and np.isfinite(limits.limit).all() else ""
 
 
-def caution(limits: Limits, method: str) -> str:
-    """What a reader must know before acting on an answer; empty if nothing."""
+def cautions(limits: Limits, method: str) -> list[str]:
+    """What a reader must know before acting on an answer about power."""
     if limits.criterion.measure.name != "power" or not np.isfinite(limits.limit).all():
-        return ""
+        return []
     name, limit, truth = limits.target.parameter, _mean(limits.limit), _mean(limits.truth)
-    apart = _apart(limits.limit, limits.truth)
-    if apart.any() and limit * truth < 0.0:
-        return (
-            f"{method}'s estimate of {name} tends to {limit:.4g}, the truth is {truth:.4g}: significant results will "
-            "have the wrong sign"
+    found = []
+    if _apart(limits.limit, limits.truth).any():
+        tends = f"its estimate of {name} tends to {limit:.4g}, the truth is {truth:.4g}"
+        found.append(
+            f"{method} is biased: {tends}; significant results will have the wrong sign"
+            if limit * truth < 0.0
+            else f"{method} is biased: {tends}; this is the power for what it estimates"
         )
-    if apart.any():
-        return (
-            f"{method} is biased: its estimate of {name} tends to {limit:.4g}, the truth is {truth:.4g}; this is the "
-            "power for what it estimates"
+    ratio = float(np.mean([one.se_ratio(limits.target.se_kind)[limits.index] for one in limits.populations]))
+    if ratio < SHORT:
+        found.append(
+            f"{method}'s {limits.target.se_kind} standard errors of {name} tend to {ratio:.2f} of the true ones: where "
+            "there is no effect it rejects more often than the level says, and part of this power is that"
         )
-    return ""
+    return found
 
 
 def _power(limits: Limits, method: str, low: int, high: int) -> str:

@@ -14,7 +14,7 @@ from simstudy.model.twolevel import TwoLevelModel
 from simstudy.planning.limits import lattice, needed, smallest
 from simstudy.planning.request import limits_of
 from simstudy.planning.uncertain import Draws
-from simstudy.planning.verdict import caution, impossible
+from simstudy.planning.verdict import cautions, impossible
 
 
 def limits(**options):
@@ -155,8 +155,13 @@ def test_the_wrong_sign_is_pointed_out():
         "c_b": "0.1",
     }
     curve = limits(template="mediation-1-1-1", settings=settings, method="aggregated")
-    assert "the wrong sign" in caution(curve, "aggregated")
-    assert caution(limits(template="mediation-1-1-1", settings=settings), "msem") == ""
+    assert "the wrong sign" in cautions(curve, "aggregated")[0]
+    assert cautions(limits(template="mediation-1-1-1", settings=settings), "msem") == []
+
+
+def test_standard_errors_that_are_too_small_are_pointed_out():
+    (text,) = cautions(limits(method="goldstein"), "goldstein")  # consistent, with the SEs of a second step alone
+    assert "of the true ones: where there is no effect it rejects more often" in text
 
 
 def test_scenarios_of_missing_values_begin_at_complete_data():
