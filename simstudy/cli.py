@@ -15,6 +15,8 @@ from simstudy.commands import performance
 from simstudy.commands.bias import bias as bias_command
 from simstudy.commands.estimators import estimators as estimators_command
 from simstudy.commands.fit import fit as fit_command
+from simstudy.commands.init import init as init_command
+from simstudy.commands.plan import plan as plan_command
 from simstudy.commands.plot import plot as plot_command
 from simstudy.commands.report import report as report_command
 from simstudy.errors import SimstudyError
@@ -97,15 +99,48 @@ def run(
     reps: Annotated[int | None, typer.Option(help="Replications instead of the design's.")] = None,
     block_size: Annotated[int | None, typer.Option(help="Replicates a task; results do not depend on it.")] = None,
     shard: Annotated[str | None, typer.Option(metavar="I/K", help="Run one of K shares, for `merge`.")] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TARGETS",
+            help="Replicate each cell until its Monte Carlo SEs are as small, such as 'coverage=.005,bias=.01'.",
+        ),
+    ] = None,
+    max_reps: Annotated[
+        int | None, typer.Option(help="With --until: the most replicates a cell; 10,000 by default.")
+    ] = None,
+    until_parameter: Annotated[
+        list[str] | None,
+        typer.Option(help="With --until: parameter or pattern that counts; labelled and := ones by default."),
+    ] = None,
+    until_method: Annotated[
+        list[str] | None, typer.Option(help="With --until: method that counts; all by default.")
+    ] = None,
 ) -> None:
     """Run a study, or what is missing of it, and print its performance table."""
     from simstudy import api
 
     try:
-        found = api.run_study(design, out, jobs=jobs, reps=reps, block_size=block_size, shard=shard)
+        found = api.run_study(
+            design,
+            out,
+            jobs=jobs,
+            reps=reps,
+            block_size=block_size,
+            shard=shard,
+            until=until,
+            max_reps=max_reps,
+            until_parameters=until_parameter,
+            until_methods=until_method,
+        )
     except KeyboardInterrupt:
         say("interrupted; what was finished is kept, and the same command goes on from there")
         raise typer.Exit(INTERRUPTED) from None
+    if len(found.until):
+        from simstudy.report import until_lines
+
+        for line in until_lines(found.until, found.manifest.factors):
+            say(line)
     if shard:
         say(f"shard {shard} is finished: {found.folder}; `simstudy merge` joins the shards")
         return
@@ -164,9 +199,15 @@ def status(folder: Folder) -> None:
 
     found = api.status(folder)
     table = found.progress
-    missing, all_fits = int(table["missing"].sum()), int(found.replications) * len(table)
+    missing, there = int(table["missing"].sum()), int(table["done"].sum())
     done = "complete" if found.complete else f"{missing:,} fits are missing"
-    print(f"{found.name}: {all_fits - missing:,} of {all_fits:,} fits ({found.replications:,} replications), {done}")
+    asked = table["done"] + table["missing"]
+    low, high = int(asked.min()), int(asked.max())
+    span = f"{low:,} replications" if low == high else f"{low:,} to {high:,} replications a cell"
+    print(f"{found.name}: {there:,} of {there + missing:,} fits ({span}), {done}")
+    if found.until:
+        targets = ", ".join(f"{name} {value:g}" for name, value in found.until["targets"].items())
+        print(f"  replicated until the Monte Carlo SEs are: {targets}; at most {found.until['maximum']:,} a cell")
     facts = [name for name in table.columns[list(table.columns).index("done") :] if name != "missing"]
     by_method = table.groupby("estimator", sort=False)[["done", "missing", *facts[1:]]].sum().reset_index()
     _print_table(by_method, left=1)
@@ -273,6 +314,8 @@ command(report_command)
 command(performance.performance)
 command(performance.factors)
 command(performance.export)
+command(init_command)
+command(plan_command)
 
 
 def _print_table(table: Any, left: int) -> None:

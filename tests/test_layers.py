@@ -31,6 +31,7 @@ LAYERS = (
     "design",
     "runner",
     "performance",
+    "planning",
     "report",
     "api",
     "commands",

@@ -5,7 +5,9 @@ from simstudy.api.factors import factor_effects
 from simstudy.api.figures import charts, figure_parameters, plot, plot_results, replicates
 from simstudy.api.imported import Imported, import_results, performance_of
 from simstudy.api.methods import describe_estimator, list_estimators, methods_table, plot_methods
+from simstudy.api.planning import draw_plan, plan, write_copies
 from simstudy.api.reporting import preregister, write_report
+from simstudy.api.starters import init, templates
 from simstudy.api.study import (
     Replay,
     Results,
@@ -26,6 +28,7 @@ from simstudy.api.study import (
 from simstudy.api.tables import format_performance, further_tables, table_options
 from simstudy.api.theory import best, bias, joined, theory_curve
 from simstudy.api.theory_rows import CALCULATIONS
+from simstudy.planning.result import Plan
 from simstudy.report.figures import (
     plot_bias,
     plot_bland_altman,
@@ -44,6 +47,7 @@ from simstudy.report.figures import (
 __all__ = [
     "CALCULATIONS",
     "Imported",
+    "Plan",
     "Replay",
     "Results",
     "StudyStatus",
@@ -53,18 +57,21 @@ __all__ = [
     "charts",
     "default_folder",
     "describe_estimator",
+    "draw_plan",
     "export_siman",
     "factor_effects",
     "figure_parameters",
     "format_performance",
     "further_tables",
     "import_results",
+    "init",
     "joined",
     "list_estimators",
     "merge",
     "methods_table",
     "open_design",
     "performance_of",
+    "plan",
     "plot",
     "plot_bias",
     "plot_bland_altman",
@@ -89,8 +96,10 @@ __all__ = [
     "simulate",
     "status",
     "table_options",
+    "templates",
     "theory_curve",
     "up_to_date",
     "validate",
+    "write_copies",
     "write_report",
 ]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from simstudy.api.until import Rounds, read_until
 from simstudy.design import Design, load_design
 from simstudy.errors import SimstudyError, StoreError
 from simstudy.performance import (
@@ -28,7 +29,7 @@ from simstudy.runner.fit import Study
 from simstudy.runner.manifest import MANIFEST, Manifest
 from simstudy.runner.merge import merge_folders
 from simstudy.runner.parts import FITS, DamagedPartError, set_aside
-from simstudy.runner.plan import BLOCK_SIZE, Shard, cell_addresses, coverage, missing_tasks
+from simstudy.runner.plan import BLOCK_SIZE, WHOLE, Shard, coverage, missing_tasks, wanted_replicates
 from simstudy.runner.progress import Reporter, reporter
 from simstudy.runner.replay import Replay, draw_frame
 from simstudy.runner.replay import replay as replay_fit
@@ -52,8 +53,9 @@ __all__ = [
 ]
 
 PERFORMANCE = "performance"
+UNTIL = "until"
 FIT_MEASURES = "fit_measures"
-MAX_ROUNDS = 3
+MAX_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,9 @@ class Results:
     performance, failures : DataFrame
     fit_measures : DataFrame
         Distribution of chi-square, CFI, ...; without rows where no method has any.
+    until : DataFrame
+        What the cells of a study with ``until`` reached: the factors, measure, target, replicates, mcse (the largest,
+        with its estimator, se_kind and parameter), met, needed, note. Without rows for other studies.
     """
 
     folder: Path
@@ -74,6 +79,7 @@ class Results:
     performance: pd.DataFrame
     failures: pd.DataFrame
     fit_measures: pd.DataFrame
+    until: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
 
     @property
     def failed_everywhere(self) -> list[str]:
@@ -96,10 +102,15 @@ def open_design(path: str | Path) -> Design:
 
     The folder goes to the end of ``sys.path``, so that it hides no other module.
     """
+    find_modules_beside(path)
+    return load_design(path)
+
+
+def find_modules_beside(path: str | Path) -> None:
+    """Put a file's folder at the end of ``sys.path``."""
     folder = str(Path(path).resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)
-    return load_design(path)
 
 
 def default_folder(name: str, shard: Shard) -> Path:
@@ -115,6 +126,8 @@ def run(
     reps: int | None = None,
     block_size: int | None = None,
     progress: bool = True,
+    until: str | None = None,
+    max_reps: int | None = None,
 ) -> pd.DataFrame:
     """Run a study, or what is missing of it, and return its performance table.
 
@@ -131,13 +144,21 @@ def run(
         Replicates a task.
     progress : bool
         Show progress on standard error.
+    until : str, optional
+        Largest Monte Carlo SEs to stop at, such as ``"coverage=.005,bias=.01"``: replicate each cell until the labelled
+        and defined parameters of all methods meet them (see `run_study` for others), first after ``reps`` (250)
+        replicates.
+    max_reps : int, optional
+        With ``until``: the most replicates a cell.
 
     Returns
     -------
     DataFrame
         Long performance table: the factors, estimator, se_kind, parameter, measure, value, mcse, n, ...
     """
-    return run_study(design, out, jobs=jobs, reps=reps, block_size=block_size, progress=progress).performance
+    return run_study(
+        design, out, jobs=jobs, reps=reps, block_size=block_size, progress=progress, until=until, max_reps=max_reps
+    ).performance
 
 
 def run_study(
@@ -149,13 +170,22 @@ def run_study(
     block_size: int | None = None,
     shard: str | None = None,
     progress: bool = True,
+    until: str | None = None,
+    max_reps: int | None = None,
+    until_parameters: Sequence[str] | None = None,
+    until_methods: Sequence[str] | None = None,
 ) -> Results:
-    """`run`, returning failures as well; ``shard="i/k"`` runs that share of the blocks.
+    """`run`, returning failures as well; ``shard="i/k"`` runs that share of the blocks, or with ``until`` of the cells.
 
-    The same design and number of replications give the same results, bit for bit, for any number of jobs, any block
-    size, and whatever was there before.
+    ``until_parameters`` (names or patterns) and ``until_methods`` say whose Monte Carlo SEs count.
+
+    The same design and number of replications, or the same precision, give the same results, bit for bit, for any
+    number of jobs, any block size, and whatever was there before.
     """
+    if until is None and (max_reps is not None or until_parameters or until_methods):
+        raise SimstudyError("max-reps, until-parameter, until-method: these belong to --until 'coverage=.005'")
     design = _design(design, reps)
+    precision = None if until is None else read_until(design, until, reps, max_reps, until_parameters, until_methods)
     share = Shard.parse(shard) if shard else Shard()
     if block_size is not None and block_size < 1:
         raise SimstudyError(f"block size: found {block_size}; allowed: 1 or more")
@@ -164,24 +194,45 @@ def run_study(
     check_folder(design, root)
     with locked(root), reporter(progress) as report:
         manifest = open_folder(design, root, block_size, BLOCK_SIZE, report.say)
-        for _ in range(MAX_ROUNDS):
-            _run_missing(design, manifest, root, share, workers, report)
-            found, damaged = _analyse(root)
-            for error in damaged:
+        rounds = None if precision is None else Rounds(design, precision, share)
+        tries, first = 0, True
+        while tries < MAX_TRIES:
+            if rounds is not None:
+                manifest = rounds.begin(manifest, root)
+            _run_missing(design, manifest, root, share, workers, report, first)
+            first = False
+            damaged = [] if rounds is None else rounds.look(root, report)
+            if rounds is not None and rounds.open and not damaged:
+                continue
+            found, more = _analyse(root)
+            damaged += more
+            for error in {error.name: error for error in damaged}.values():
                 set_aside(root, error.name)
                 report.say(f"{error}; moved to {root / 'damaged'}, its replicates are run again")
             if not damaged:
-                return found
+                return found if rounds is None else _with_until(found, rounds.table(read_folder(root)))
+            tries += 1
     raise StoreError(f"{root}: parts were damaged again and again while they were written; check the disk")
 
 
-def _run_missing(design: Design, manifest: Manifest, root: Path, shard: Shard, workers: int, report: Reporter) -> None:
+def _with_until(found: Results, table: pd.DataFrame) -> Results:
+    """Add what the cells reached, and write it beside the other tables."""
+    write_csv(table, found.folder / f"{UNTIL}.csv")
+    return dataclasses.replace(found, until=table)
+
+
+def _run_missing(
+    design: Design, manifest: Manifest, root: Path, shard: Shard, workers: int, report: Reporter, first: bool
+) -> None:
     parts = tidy(root, design.digest, report.say)
-    there = coverage(parts, cell_addresses(design), manifest.methods, design.replications)
+    numbers = manifest.cell_replications
+    if manifest.until:  # the cells are shared, not the blocks: those of other shards are left alone
+        numbers, shard = {cell.index: numbers.get(cell.index, 0) for cell in design.cells}, WHOLE
+    there = coverage(parts, wanted_replicates(design, numbers), manifest.methods)
     tasks = missing_tasks(design, there, manifest.block_size, shard)
-    fits = sum(int(done.sum()) for done in there.values())
-    if fits:
-        report.say(f"{root}: {fits:,} of {len(there) * design.replications:,} fits are there already")
+    fits, wanted = (sum(count) for count in zip(*((int(x.sum()), len(x)) for x in there.values()), strict=True))
+    if fits and first:
+        report.say(f"{root}: {fits:,} of {wanted:,} fits are there already")
     study = Study(root, design.digest, design.seed, design.model, design.intervals)
     execute(study, tasks, workers, report)
 

@@ -28,6 +28,7 @@ def table_options(found: Results | Imported) -> dict[str, object]:
         "level": found.manifest.level,
         "study_name": found.manifest.name,
         "replications": found.manifest.replications,
+        "cell_replications": found.manifest.cell_replications,
     }
 
 

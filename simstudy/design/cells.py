@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
+from simstudy.arrays import FloatArray
 from simstudy.data.layout import ClusterLayout
 from simstudy.design.design import Cell, digest_of
 from simstudy.design.factors import Factor, Level
@@ -77,6 +78,24 @@ def build_cells(
     return tuple(cells)
 
 
+def one_cell(recipe: Recipe, levels: Mapping[str, Level], params: FloatArray | None = None) -> Cell:
+    """Cell 0 of a study of its own, at these levels of the factors.
+
+    ``params``, if given, are the values of the free parameters (q), known from a cell that differs in its clusters
+    alone.
+
+    Raises
+    ------
+    DesignError
+        If there is no such population.
+    """
+    try:
+        population, label = _population(recipe, levels, params)
+    except _CellError as trouble:
+        raise DesignError(list(dict.fromkeys(problem.text for problem in trouble.problems))) from None
+    return Cell(0, population.key, {}, population, label)
+
+
 class _CellError(Exception):
     """A cell that can have no population."""
 
@@ -85,16 +104,19 @@ class _CellError(Exception):
         self.problems = tuple(problems)
 
 
-def _population(recipe: Recipe, levels: Mapping[str, Level]) -> tuple[Population, str]:
+def _population(
+    recipe: Recipe, levels: Mapping[str, Level], params: FloatArray | None = None
+) -> tuple[Population, str]:
     """Population of a cell and the short name of its cluster sizes."""
     numbers = {name: float(level) for name, level in levels.items() if not isinstance(level, ClusterSizes)}
     found = evaluate(recipe.entries, numbers, recipe.model.table.constants)
     sizes, layout = _layout(recipe, levels, found)
     values = {str(path[0]): value for path, value in found.items() if len(path) == 1 and path[0] not in SETTINGS}
     shares = {what: _shares(found, what) for what in SHARES}
-    params, problems = attempt(recipe.model, values, shares["variance"], shares["icc"])
-    if problems:
-        raise _CellError(problems)
+    if params is None:
+        params, problems = attempt(recipe.model, values, shares["variance"], shares["icc"])
+        if problems:
+            raise _CellError(problems)
     asked = (recipe.model, values, shares["variance"], shares["icc"], layout)
     population = _depart(recipe, found, Population(recipe.model, tuple(params.tolist()), layout, ""), asked)
     return population, sizes.label

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path as FilePath
+from typing import Any
 
 from simstudy.design.cells import SETTINGS, SHARES, Recipe, build_cells
 from simstudy.design.design import Cell, Design, EstimatorEntry, Intervals
-from simstudy.design.factors import COLUMNS, Factor, grid, read_excludes, read_factors
+from simstudy.design.factors import COLUMNS, Factor, Level, grid, read_excludes, read_factors
 from simstudy.design.problems import Problems
 from simstudy.design.schema import (
     RESERVED,
@@ -47,6 +49,50 @@ def load_design(path: str | FilePath) -> Design:
     return parse_design(text, str(path))
 
 
+@dataclass(frozen=True)
+class Reading:
+    """A design file that has been read, before its cells are made.
+
+    Attributes
+    ----------
+    file : DesignFile
+    problems : Problems
+        What is wrong so far.
+    model : TwoLevelModel or None
+        The analysed model; None if it cannot be used.
+    recipe : Recipe or None
+        How populations are made; None if something is wrong.
+    factors : tuple of Factor
+    excludes : list of dict
+        Levels of factors that are taken out.
+    estimators : tuple of EstimatorEntry
+    intervals : Intervals
+    """
+
+    file: DesignFile
+    problems: Problems
+    model: TwoLevelModel | None
+    recipe: Recipe | None
+    factors: tuple[Factor, ...]
+    excludes: list[dict[str, tuple[Level, ...]]]
+    estimators: tuple[EstimatorEntry, ...]
+    intervals: Intervals
+
+
+def read_toml(text: str, source: str) -> dict[str, Any]:
+    """Read TOML.
+
+    Raises
+    ------
+    DesignError
+        With line and column.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise DesignError(_toml_message(error, text, source)) from None
+
+
 def parse_design(text: str, source: str = "design") -> Design:
     """Read the text of a design file; ``source`` is what messages call it.
 
@@ -55,10 +101,33 @@ def parse_design(text: str, source: str = "design") -> Design:
     DesignError
         One message a problem, each with line and key.
     """
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise DesignError(_toml_message(error, text, source)) from None
+    found = read_raw(read_toml(text, source), text, source)
+    file, problems, model, factors = found.file, found.problems, found.model, found.factors
+    cells: tuple[Cell, ...] = ()
+    if found.recipe is not None:
+        combinations = grid(factors, found.excludes)
+        if not combinations:
+            problems.add(("exclude", 0), "no cell is left: the tables exclude every combination of factor values")
+        cells = build_cells(found.recipe, factors, combinations, problems)
+    problems.raise_if_any()
+    assert model is not None
+    return Design(
+        name=file.study.name,
+        aim=" ".join(file.study.aim.split()),
+        replications=file.study.replications,
+        seed=file.study.seed,
+        text=text,
+        model=model,
+        cells=cells,
+        estimators=found.estimators,
+        intervals=found.intervals,
+        factor_names=tuple(factor.name for factor in factors),
+        std_lv=file.model.std_lv,
+    )
+
+
+def read_raw(raw: dict[str, Any], text: str, source: str) -> Reading:
+    """Read a file's tables; ``text`` tells the lines of its keys."""
     problems = Problems(source, text)
     file, bad = check_schema(raw, problems)
     estimators = () if "estimators" in bad else _estimators(file.estimators, problems)
@@ -73,30 +142,12 @@ def parse_design(text: str, source: str = "design") -> Design:
     so_far = len(problems)
     factors = read_factors(file.factors, problems)
     excludes = read_excludes(file.exclude, factors, problems) if "factors" not in bad else []
-    cells: tuple[Cell, ...] = ()
+    recipe = None
     if model is not None and generating is not None and bad.isdisjoint(("population", "factors")):
         _check_variables(model, generating, problems)
         recipe = _recipe(file, model, generating, factors, problems)
-        if len(problems) == so_far:
-            combinations = grid(factors, excludes)
-            if not combinations:
-                problems.add(("exclude", 0), "no cell is left: the tables exclude every combination of factor values")
-            cells = build_cells(recipe, factors, combinations, problems)
-    problems.raise_if_any()
-    assert model is not None
-    return Design(
-        name=file.study.name,
-        aim=" ".join(file.study.aim.split()),
-        replications=file.study.replications,
-        seed=file.study.seed,
-        text=text,
-        model=model,
-        cells=cells,
-        estimators=estimators,
-        intervals=intervals,
-        factor_names=tuple(factor.name for factor in factors),
-        std_lv=file.model.std_lv,
-    )
+        recipe = recipe if len(problems) == so_far else None
+    return Reading(file, problems, model, recipe, factors, excludes, estimators, intervals)
 
 
 def _toml_message(error: tomllib.TOMLDecodeError, text: str, source: str) -> str:

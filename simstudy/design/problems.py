@@ -45,6 +45,11 @@ class Problems:
         dotted = ".".join(str(part + 1) if isinstance(part, int) else part for part in path)
         self._note(line or 0, f"{where}: {dotted}: {message}" if dotted else f"{where}: {message}")
 
+    def note(self, messages: Iterable[str]) -> None:
+        """Note problems that are not the file's."""
+        for message in messages:
+            self._note(0, message)
+
     def add_model(self, path: Path, messages: Iterable[str]) -> None:
         """Note problems of a model text, which count the lines of that text."""
         first, begins_below = self._lines.get(path, (0, False))

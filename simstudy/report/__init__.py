@@ -11,6 +11,8 @@ from simstudy.report.figures import (
 from simstudy.report.fit_measures import fit_measure_blocks, fit_measure_tables
 from simstudy.report.joined import joined_lines
 from simstudy.report.methods import markdown, methods_data, methods_table, plot_methods
+from simstudy.report.plan_figures import plot_plan, plot_plan_map
+from simstudy.report.plan_text import plan_lines
 from simstudy.report.tables import (
     FORMATS,
     STYLES,
@@ -22,6 +24,7 @@ from simstudy.report.tables import (
     write_text,
 )
 from simstudy.report.theory import print_lines, theory_lines, width_of
+from simstudy.report.until import until_lines
 from simstudy.report.view import key_parameters
 
 __all__ = [
@@ -41,13 +44,17 @@ __all__ = [
     "methods_data",
     "methods_table",
     "performance_lines",
+    "plan_lines",
     "plot_bias",
     "plot_coverage",
     "plot_methods",
+    "plot_plan",
+    "plot_plan_map",
     "print_lines",
     "print_performance",
     "save_figure",
     "theory_lines",
+    "until_lines",
     "width_of",
     "write_csv",
     "write_text",

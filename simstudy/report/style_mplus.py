@@ -56,7 +56,7 @@ def _completed(view: View, cell: int, method: str) -> int:
 def _part(view: View, cell: int, method: str, kind: str) -> list[Block]:
     """Replications requested and completed, then the parameters by level."""
     title = f"{view.cell_title(cell)}; method {method}{f', SE {kind}' if kind else ''}"
-    counts = (("    Requested", str(view.replications)), ("    Completed", str(_completed(view, cell, method))))
+    counts = (("    Requested", str(view.asked(cell))), ("    Completed", str(_completed(view, cell, method))))
     rows: list[tuple[str, ...]] = []
     for level, heading in _SECTIONS.items():
         names = [name for name in view.parameters if view.parameter_levels.get(name, "") == level]

@@ -50,9 +50,15 @@ def title(view: View) -> str:
     """Name and size of the study."""
     cells, methods = len(view.cells), len(view.estimators)
     return (
-        f"{view.study_name}: {view.replications:,} replications, {cells} cell{'s' * (cells != 1)}, "
+        f"{view.study_name}: {_replications(view)}, {cells} cell{'s' * (cells != 1)}, "
         f"{methods} method{'s' * (methods != 1)}, {100 * view.level:g}% intervals"
     )
+
+
+def _replications(view: View) -> str:
+    numbers = {view.asked(cell) for cell in view.cells} or {view.replications}
+    low, high = min(numbers), max(numbers)
+    return f"{low:,} replications" if low == high else f"{low:,} to {high:,} replications a cell"
 
 
 def _body(view: View) -> tuple[list[Block], list[str], tuple[str, ...]]:

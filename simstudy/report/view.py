@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 import pandas as pd
@@ -51,6 +51,8 @@ class View:
         What is not shown, and how to see it.
     cells_chosen : bool
         The reader asked for these very cells.
+    cell_replications : mapping of cell to int
+        Replications asked for of each cell, where they differ.
     """
 
     study_name: str
@@ -71,6 +73,11 @@ class View:
     common: pd.DataFrame
     left_out: tuple[str, ...]
     cells_chosen: bool
+    cell_replications: Mapping[int, int] = field(default_factory=dict)
+
+    def asked(self, cell: int) -> int:
+        """Replications asked for of a cell."""
+        return self.cell_replications.get(cell, self.replications)
 
     @property
     def cells(self) -> tuple[int, ...]:
@@ -219,6 +226,7 @@ def make_view(
     replications: int,
     width: int,
     measures: Sequence[str] | None = None,
+    cell_replications: Mapping[int, int] | None = None,
 ) -> View:
     """Choose the rows to print and index them.
 
@@ -272,4 +280,5 @@ def make_view(
         common=_common(rows),
         left_out=tuple(left_out),
         cells_chosen=cells is not None,
+        cell_replications=cell_replications or {},
     )

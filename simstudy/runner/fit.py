@@ -156,7 +156,7 @@ def make_ready(study: Study, cell: Cell, entry: EstimatorEntry) -> Ready:
             result = fit_listwise(estimator, model, data)
         else:
             result = prepared.fit(data)
-        _check(result, model.names, kinds, len(replicates))
+        check_result(result, model.names, kinds, len(replicates))
         result = with_defined(result, model.estimands)
         if study.montecarlo:
             settings = (study.seed, cell.population.key, replicates, study.intervals.draws, study.intervals.level)
@@ -166,7 +166,7 @@ def make_ready(study: Study, cell: Cell, entry: EstimatorEntry) -> Ready:
     return Ready(entry.name, "sample" if incomplete else estimator.needs, fit, nothing)
 
 
-def _check(fit: FitResult, labels: tuple[str, ...], kinds: tuple[str, ...], n: int) -> None:
+def check_result(fit: FitResult, labels: tuple[str, ...], kinds: tuple[str, ...], n: int) -> None:
     """Refuse a result that is not what a method promises."""
     if fit.labels != labels:
         raise ValueError(f"the result has the parameters {fit.labels}, not {labels}")

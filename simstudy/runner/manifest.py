@@ -8,8 +8,9 @@ import json
 import platform
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from threadpoolctl import threadpool_info
 
@@ -44,6 +45,11 @@ class Manifest:
     versions : dict of str to str
         Python and packages that began the folder.
     platform, created, updated : str
+    cell_replications : dict of int to int
+        Replications asked for of each cell, where they differ; otherwise empty.
+    until : dict
+        Precision that decided the numbers of replications: targets, start, maximum, methods, parameters; otherwise
+        empty.
     """
 
     format: int
@@ -60,6 +66,12 @@ class Manifest:
     platform: str
     created: str
     updated: str
+    cell_replications: dict[int, int] = field(default_factory=dict)
+    until: dict[str, Any] = field(default_factory=dict)
+
+    def replications_of(self, cell: int) -> int:
+        """Replications asked for of a cell."""
+        return self.cell_replications.get(cell, self.replications)
 
 
 def short(digest: str) -> str:
@@ -148,4 +160,5 @@ def read_manifest(root: Path) -> Manifest:
         found = Manifest(**{key: value for key, value in values.items() if key in known})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path}: it cannot be read ({error}); restore it, or delete the folder") from error
-    return Manifest(**{**vars(found), "factors": tuple(found.factors)})
+    per_cell = {int(cell): n for cell, n in found.cell_replications.items()}
+    return Manifest(**{**vars(found), "factors": tuple(found.factors), "cell_replications": per_cell})

@@ -43,10 +43,18 @@ def joint_manifest(roots: Sequence[Path]) -> Manifest:
             design_text=text,
             replications=newer.replications,
             methods=joint.methods | manifest.methods,
+            cell_replications=_joint_replications(joint, manifest),
+            until=joint.until if joint.until == manifest.until else {},
         )
     if problems:
         raise StoreError(problems)
     return joint
+
+
+def _joint_replications(one: Manifest, other: Manifest) -> dict[int, int]:
+    """The most replications of each cell that either folder asked for; empty if no cell has a number of its own."""
+    cells = sorted(one.cell_replications.keys() | other.cell_replications.keys())
+    return {cell: max(one.replications_of(cell), other.replications_of(cell)) for cell in cells}
 
 
 def merge_folders(roots: Sequence[Path], out: Path, notify: Notify) -> Manifest:

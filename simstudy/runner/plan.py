@@ -55,14 +55,24 @@ def method_digests(design: Design) -> dict[str, str]:
     return {entry.name: entry.digest for entry in design.estimators}
 
 
-def cell_addresses(design: Design) -> list[str]:
-    """Addresses of a design's cells in file names."""
-    return [cell_address(cell.index, cell.key) for cell in design.cells]
+def wanted_replicates(design: Design, per_cell: Mapping[int, int] | None = None) -> dict[str, int]:
+    """Address of each cell in file names, and the replicates asked for: the design's number, or one a cell."""
+    numbers = per_cell or {}
+    return {cell_address(c.index, c.key): numbers.get(c.index, design.replications) for c in design.cells}
 
 
-def coverage(parts: Iterable[Part], cells: Iterable[str], methods: Mapping[str, str], replications: int) -> Coverage:
-    """Which replicates of each cell and method are in the parts; a method with other options does not count."""
-    found = {(cell, name): np.zeros(replications, dtype=bool) for cell in cells for name in methods}
+def coverage(parts: Iterable[Part], wanted: Mapping[str, int], methods: Mapping[str, str]) -> Coverage:
+    """Which replicates of each cell and method are in the parts; a method with other options does not count.
+
+    Parameters
+    ----------
+    parts : iterable of Part
+    wanted : mapping
+        Address of each cell, and the replicates asked for of it.
+    methods : mapping
+        Name of each method, and the digest of its options.
+    """
+    found = {(cell, name): np.zeros(n, dtype=bool) for cell, n in wanted.items() for name in methods}
     for part in parts:
         for name, digest in part.methods.items():
             if methods.get(name) == digest and (part.cell, name) in found:
@@ -77,11 +87,12 @@ def missing_tasks(design: Design, there: Coverage, block_size: int, shard: Shard
     into runs of replicates that lack the same ones, so that nothing is run twice.
     """
     tasks: list[Task] = []
-    starts = range(0, design.replications, block_size)
-    for number, start in enumerate(starts):
-        stop = min(start + block_size, design.replications)
+    first = design.estimators[0].name
+    wanted = [len(there[cell_address(cell.index, cell.key), first]) for cell in design.cells]
+    for number, start in enumerate(range(0, max(wanted, default=0), block_size)):
         for position, cell in enumerate(design.cells):
-            if shard.has(number * len(design.cells) + position):
+            stop = min(start + block_size, wanted[position])
+            if start < stop and shard.has(number * len(design.cells) + position):
                 tasks += _block_tasks(design, cell, there, start, stop)
     return tasks
 

@@ -106,7 +106,11 @@ def replay(root: Path, cell: int, replicate: int, estimator: str) -> Replay:
     rows = read_cell(folder, cell, parts, damaged)
     stored = None if rows is None else _select(rows.replicates, estimator, replicate)
     if rows is None or stored is None or stored.empty:
-        why = f": {damaged[0]}" if damaged else f" (replicates asked for: 0 to {folder.manifest.replications - 1})"
+        why = (
+            f": {damaged[0]}"
+            if damaged
+            else f" (replicates asked for: 0 to {folder.manifest.replications_of(cell) - 1})"
+        )
         raise StoreError(f"{root}: there is no fit of {estimator} to replicate {replicate} of cell {cell}{why}")
 
     design = parse_design(folder.manifest.design_text, source=f"{root / 'manifest.json'}: design")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ class StudyStatus:
     ----------
     name : str
     replications : int
-        Asked for, in each cell.
+        Asked for, in each cell; the most of any where cells differ.
     progress : DataFrame
         cell, the factors, estimator, done, missing, and the number of fits by status for every status that occurs.
     problems : DataFrame
@@ -34,6 +35,8 @@ class StudyStatus:
         Parts that are damaged, and how.
     versions : dict of str to str
         Python and packages that began the folder.
+    until : dict
+        Precision that decided the numbers of replications, see `Manifest`; empty if none did.
     """
 
     name: str
@@ -42,6 +45,7 @@ class StudyStatus:
     problems: pd.DataFrame
     damaged: tuple[str, ...]
     versions: dict[str, str]
+    until: dict[str, Any] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -66,18 +70,20 @@ def read_status(root: Path) -> StudyStatus:
         problems=_problems(folder),
         damaged=tuple(map(str, folder.contents.damaged)),
         versions=manifest.versions,
+        until=manifest.until,
     )
 
 
 def _progress(folder: Folder) -> pd.DataFrame:
     manifest, methods = folder.manifest, folder.methods
-    there = coverage(folder.contents.parts, folder.addresses, manifest.methods, manifest.replications)
-    done = np.array([there[address, name].sum() for address in folder.addresses for name in methods], dtype=np.int64)
+    wanted = {address: manifest.replications_of(number) for address, number in folder.addresses.items()}
+    there = coverage(folder.contents.parts, wanted, manifest.methods)
+    done = np.array([there[address, name].sum() for address in wanted for name in methods], dtype=np.int64)
     cells = folder.cells.loc[folder.cells.index.repeat(len(methods)), ["cell", *manifest.factors]]
     table = cells.reset_index(drop=True)
     table["estimator"] = methods * len(folder.cells)
     table["done"] = done
-    table["missing"] = manifest.replications - done
+    table["missing"] = np.repeat(list(wanted.values()), len(methods)) - done
     counts = _counts(folder)
     keys = list(zip(table["cell"].tolist(), table["estimator"], strict=True))
     for status in Status:

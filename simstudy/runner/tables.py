@@ -149,7 +149,7 @@ def iterate_cells(folder: Folder, damaged: list[DamagedPartError]) -> Iterator[C
 
 def read_cell(folder: Folder, number: int, parts: Sequence[Part], damaged: list[DamagedPartError]) -> CellRows | None:
     """Rows of one cell; None if there are none."""
-    replications = folder.manifest.replications
+    replications = folder.manifest.replications_of(number)
     seen: dict[str, np.ndarray[tuple[int], np.dtype[np.bool_]]] = defaultdict(lambda: np.zeros(replications, bool))
     tables: list[pa.Table] = []
     sources: list[Source] = []

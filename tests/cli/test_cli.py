@@ -20,8 +20,8 @@ from simstudy.design import parse_design
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    *("run", "analyse", "status", "validate", "simulate", "replay", "merge", "plot", "estimators"),
-    *("performance", "factors", "export"),
+    *("run", "analyse", "status", "validate", "simulate", "replay", "merge", "plot", "plan", "init", "estimators"),
+    *("performance", "factors", "export", "bias", "report"),
 )
 
 
@@ -258,3 +258,18 @@ def test_the_module_runs_and_its_help_is_light(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: nowhere: there is no such results folder\n"
+
+
+def test_until_says_what_each_cell_reached(design):
+    done = simstudy("run", design, "--jobs", 1, "--until", "bias=.035", "--max-reps", 100, "--reps", 20)
+    assert done.exit_code == 0, done.output
+    assert "Precision (bias 0.035): reached in" in done.stderr
+    assert "NOT reached in 2 of 2 cells, as they are at the maximum" in done.stderr
+    assert re.search(r"20 +5 +0.2 +100 .*not reached: it would need about", done.stderr)
+    assert "100 replications, 2 cells" in done.stdout
+    assert (
+        "replicated until the Monte Carlo SEs are: bias 0.035; at most 100 a cell"
+        in simstudy("status", "results/tiny").stdout
+    )
+    refused = simstudy("run", design, "--max-reps", 100)
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)

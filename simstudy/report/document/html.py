@@ -112,6 +112,7 @@ def _context(source: Source) -> dict[str, Any]:
         level=manifest.level,
         study_name=manifest.name,
         replications=manifest.replications,
+        cell_replications=manifest.cell_replications,
         width=10_000,
     )
     first = str(view.cells[len(view.cells) // 2]) if view.cells else ""
@@ -179,9 +180,11 @@ def _before_the_run(design: Design | None, first: str) -> dict[str, Any]:
 
 
 def _facts(view: View, source: Source) -> list[tuple[str, str]]:
+    asked = {view.asked(cell) for cell in view.cells} or {view.replications}
+    low, high = min(asked), max(asked)
     return [
         (f"{len(view.cells):,}", "conditions" if len(view.cells) != 1 else "condition"),
-        (f"{view.replications:,}", "replications each"),
+        (f"{low:,}" if low == high else f"{low:,} to {high:,}", "replications each"),
         (f"{len(view.estimators)}", "methods" if len(view.estimators) != 1 else "method"),
         (f"{100 * view.level:g} %", "intervals"),
         (source.manifest.updated[:10], "last run"),

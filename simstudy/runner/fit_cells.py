@@ -1,0 +1,108 @@
+"""One method on several populations with the same clusters: their data are fitted as one stack.
+
+The fit of a data set does not depend on its neighbours, so the numbers are those of `fit_block`, cell by cell, to the
+last bit; the price of the calls is paid once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from simstudy.data.statistics import TwoLevelStatistics
+from simstudy.design import Cell, EstimatorEntry
+from simstudy.estimators.base import FitResult
+from simstudy.estimators.inference import montecarlo, with_defined
+from simstudy.runner.fit import Batch, Study, batch_size, check_result, fit_block
+from simstudy.runner.rows import slim
+
+
+def fit_cells(
+    study: Study, cells: Sequence[Cell], entry: EstimatorEntry, replicates: range
+) -> tuple[list[FitResult], str]:
+    """Fits of one method to the same replicates of several cells that share a layout, and the first error met.
+
+    Parameters
+    ----------
+    study : Study
+        Its ``design`` must tell these cells from those of other studies.
+    cells : sequence of Cell
+    entry : EstimatorEntry
+    replicates : range
+
+    Returns
+    -------
+    list of FitResult
+        One a cell, over ``model.reported``, without covariance matrices.
+    str
+        Empty if the method stopped with no error.
+    """
+    needs = entry.estimator.needs
+    stackable = needs != "sample" and not any(cell.population.has_missing for cell in cells)
+    results: list[FitResult] = []
+    error = ""
+    some = max(1, batch_size(study, cells[0], needs) // max(len(replicates), 1))
+    for first in range(0, len(cells), some):
+        part = cells[first : first + some]
+        stacked = _stacked(study, part, entry, replicates) if stackable and len(part) > 1 else None
+        if stacked is None:
+            for cell in part:
+                own = replace(study, design=f"{study.design} {cell.key}")
+                (fits,), failures, _ = fit_block(own, cell, (entry,), replicates)
+                results.append(fits.fit)
+                error = error or (failures[0].error if failures else "")
+        else:
+            results += stacked
+    return results, error
+
+
+def _stacked(study: Study, cells: Sequence[Cell], entry: EstimatorEntry, replicates: range) -> list[FitResult] | None:
+    """Fits of the stack, divided into cells; None if the method does not support them, or stops with an error."""
+    model, estimator = study.model, entry.estimator
+    n = len(replicates)
+    try:
+        if estimator.supports(model, cells[0].population.layout) is not None:
+            return None
+        with np.errstate(all="ignore"):
+            prepared = estimator.prepare(model, cells[0].population.layout)
+            batches = [Batch(cell.population, study.seed, replicates, estimator.needs) for cell in cells]
+            result = prepared.fit(_joined([batch.statistics for batch in batches]))
+            check_result(result, model.names, estimator.se_kinds, n * len(cells))
+            result = with_defined(result, model.estimands)
+            parts = [_select(result, slice(k * n, (k + 1) * n)) for k in range(len(cells))]
+            if study.montecarlo:
+                settings = (study.intervals.draws, study.intervals.level)
+                parts = [
+                    montecarlo(part, model.estimands, study.seed, cell.population.key, replicates, *settings)
+                    for part, cell in zip(parts, cells, strict=True)
+                ]
+    except Exception:  # fit_block finds out on which replicates
+        return None
+    return [slim(part) for part in parts]
+
+
+def _joined(parts: Sequence[TwoLevelStatistics]) -> TwoLevelStatistics:
+    """Statistics of one layout, one after another."""
+    arrays = ("scatter_within", "size_means", "size_scatter", "cluster_means", "cluster_scatter")
+    joined = {
+        name: None if getattr(parts[0], name) is None else np.concatenate([getattr(part, name) for part in parts])
+        for name in arrays
+    }
+    return replace(parts[0], **joined)  # type: ignore[arg-type]
+
+
+def _select(fit: FitResult, rows: slice) -> FitResult:
+    """Some of the data sets."""
+    return FitResult(
+        labels=fit.labels,
+        estimate=fit.estimate[rows],
+        covariance={kind: cov[rows] for kind, cov in fit.covariance.items()},
+        status=fit.status[rows],
+        admissible=fit.admissible[rows],
+        n_iter=fit.n_iter[rows],
+        loglik=fit.loglik[rows],
+        se={kind: se[rows] for kind, se in fit.se.items()},
+        measures={name: values[rows] for name, values in fit.measures.items()},
+    )
