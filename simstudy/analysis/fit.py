@@ -242,7 +242,8 @@ def _method(
 
 
 def _methods_with(option: str) -> str:
-    return " and ".join(name for name in registry.names() if option in registry.options(name))
+    *others, last = [name for name in registry.names() if option in registry.options(name)]
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _is_held_variance(op: str, lhs: str, rhs: str, free: int, result: FitResult) -> bool:

@@ -264,7 +264,7 @@ def test_one_data_set_from_a_frame() -> None:
     assert muml.measures["chisq_scaled"] == pytest.approx(muml.measures["chisq"] / muml.measures["scaling"])
     with pytest.raises(EstimatorError, match="not of muml"):
         level_fit(muml)
-    with pytest.raises(EstimatorError, match="it goes with goldstein and msem"):
+    with pytest.raises(EstimatorError, match="it goes with goldstein, fiml_wide and msem"):
         fit_frame(text, data, cluster="cluster", estimator="muml", missing="fiml")
     goldstein = fit_frame(text, data, cluster="cluster", estimator="goldstein", missing="fiml")
     assert goldstein.options["missing"] == "fiml"
