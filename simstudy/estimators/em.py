@@ -56,7 +56,7 @@ class Em:
     reference: ClassVar[str] = "Raudenbush (1995); Lee & Poon (1998); Henderson & Varadhan (2019) on its acceleration"
     year: ClassVar[int] = 1995
     idea: ClassVar[str] = (
-        "Were the clusters' latent parts known, each level would be an ordinary SEM: fill them in, fit, and repeat."
+        "were the clusters' latent parts known, each level would be an ordinary SEM: fill them in, fit, and repeat"
     )
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     can: ClassVar[str] = (

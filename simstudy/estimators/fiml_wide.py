@@ -52,7 +52,7 @@ class FimlWide:
     )
     year: ClassVar[int] = 1989
     idea: ClassVar[str] = (
-        "A cluster is one case and its persons are its variables; what they share is a factor with loadings of 1."
+        "a cluster is one case and its persons are its variables; what they share is a factor with loadings of 1"
     )
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     imposes_constraints: ClassVar[bool] = True

@@ -50,7 +50,7 @@ class Multigroup:
     reference: ClassVar[str] = "McArdle & Hamagami (1996)"
     year: ClassVar[int] = 1996
     idea: ClassVar[str] = (
-        "Treat the clusters as the groups of a multiple-group SEM: means of their own, one structure for all."
+        "treat the clusters as the groups of a multiple-group SEM: means of their own, one structure for all"
     )
     levels: ClassVar[tuple[str, ...]] = ("within",)
     can: ClassVar[str] = (

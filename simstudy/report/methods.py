@@ -141,7 +141,7 @@ def plot_methods(
     what = "Mean estimate" if measure == "mean_estimate" else "Median estimate"
     n = int(data["n_attempted"].max())
     dotted = "; dotted: truth of the panel beside it" if share else ""
-    marks = f"{what} of {n:,} replicates; bars: 95% Monte Carlo intervals; line: truth{dotted}."
+    marks = f"{what} of {n:,} replicates; bars, if wider than the mark: 95% Monte Carlo intervals; line: truth{dotted}."
     figure.text(left, 0.13 / height, f"{marks} {note}".strip(), fontsize=8, color=GREY)
     if title:
         figure.text(0.15 / width, 1.0 - 0.12 / height, title, fontsize=11.5, color=INK, weight="bold", va="top")
