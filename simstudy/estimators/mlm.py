@@ -13,6 +13,7 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimators.base import FitResult, Needs
 from simstudy.estimators.checks import judge_data, refuse_constraints
 from simstudy.estimators.equations import combine, fit_level1, level1_equations
+from simstudy.estimators.ignoring import IgnoringSlopes, ignoring_supports
 from simstudy.estimators.registry import register
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -51,10 +52,14 @@ class RandomIntercepts:
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """There must be a level-1 outcome, and no label across equations."""
+        if model.slopes:
+            return ignoring_supports(self, model, layout)
         return unsupported(model, layout, centred=self.centred)
 
-    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedRegressions:
+    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedRegressions | IgnoringSlopes:
         """Build the equations."""
+        if model.slopes:
+            return IgnoringSlopes(self, model, layout)
         return PreparedRegressions(model, centred=self.centred, reml=self.likelihood == "reml")
 
 

@@ -81,6 +81,8 @@ class Msem:
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """The model's unrestricted moments must be estimable."""
+        if model.slopes:
+            return "random slopes are not supported yet"
         if layout.n_obs - layout.n_clusters < len(model.level1):
             return "fewer within-cluster degrees of freedom than level-1 variables"
         if layout.n_clusters <= len(model.observed("between")):
