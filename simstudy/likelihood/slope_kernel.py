@@ -112,18 +112,10 @@ def integrate(reduced: Reduced, points: Points) -> Integral:
     flat = m.reshape(len(m), -1, m.shape[-1])
     q = np.matmul(phi[:, None, r:, r:].reshape(len(m), 1, -1), flat)[:, 0]
 
-    carry, ground, log_z, regression, error = _condition(reduced, points.z, r)
-    remaining = reduced.cov[:, :r, :r] - np.matmul(regression, reduced.cov[:, r:, :r])
-    root = psd_factor(remaining)
-    gap = np.abs(np.matmul(root, transpose(root)) - remaining).max(axis=(-2, -1))
-    ok = reduced.ok & (gap <= SINGULAR * np.abs(remaining).max(axis=(-2, -1))) & np.isfinite(log_z).all(axis=-1)
-
-    turned = common_left(transpose(root), a)
-    inner_matrix = common_left(transpose(root), swap(turned))
-    for k in range(r):
-        inner_matrix[:, k, k] += 1.0
-    factor, log_det = inverse_factor(inner_matrix)
-    half = common_left(root, swap(factor))
+    given = condition(reduced, points.z, r)
+    carry = given.carry
+    factor, log_det = _inner_factor(a, given.root)
+    half = common_left(given.root, swap(factor))
     spread = square(half)
     start = times(a, carry)
     slope = b - start
@@ -141,52 +133,91 @@ def integrate(reduced: Reduced, points: Points) -> Integral:
         - inner(carry, start)
         - inner(slope, move)
     )
-    loglik += log_z
+    loglik += given.log_z
     if points.z.shape[1]:
-        pull, link, weight = _join(pull, link, weight, regression, error, ground)
-    ok = ok & np.isfinite(loglik).all(axis=-1)
+        pull, link, weight = _join(pull, link, weight, given)
+    ok = given.ok & np.isfinite(loglik).all(axis=-1)
     return Integral(loglik, points, beside, among, carry + move, spread, pull, link, weight, ok)
 
 
-def _condition(
-    reduced: Reduced, z: FloatArray, r: int
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
-    """What z tells.
+@dataclass(frozen=True)
+class Given:
+    """u given z.
 
-    Means of u given z (R, r, P), inverse of cov(z), log density of z (R, P), regression of u on z, cov^-1 (z - mean).
+    Attributes
+    ----------
+    carry : (R, r, P)
+        Means.
+    root : (R, r, r)
+        L with L L' the covariance matrix, which may be singular.
+    log_z : (R, P)
+        Log density of z.
+    regression : (R, r, pz)
+    ground : (R, pz, pz)
+        Inverse covariance matrix of z.
+    error : (R, pz, P)
+        ground (z - mean).
+    ok : (R,)
     """
+
     carry: FloatArray
+    root: FloatArray
+    log_z: FloatArray
+    regression: FloatArray
+    ground: FloatArray
+    error: FloatArray
+    ok: BoolArray
+
+
+def condition(reduced: Reduced, z: FloatArray, r: int) -> Given:
+    """Condition the first r elements on the others, observed."""
+    mean, cov = reduced.mean, reduced.cov
     if not z.shape[1]:
-        carry = np.repeat(reduced.mean[:, :, None], z.shape[-1], axis=-1)
-        blank = np.zeros((len(z), 0, 0))
-        return carry, blank, np.zeros((len(z), z.shape[-1])), np.zeros((len(z), r, 0)), z
-    ground, ok = inverse(reduced.cov[:, r:, r:])
-    regression = np.matmul(reduced.cov[:, :r, r:], ground)
-    offset = z - reduced.mean[:, r:, None]
-    error = np.matmul(ground, offset)
-    _, log_det = inverse_factor(reduced.cov[:, r:, r:, None])
-    log_z = -0.5 * (z.shape[1] * LOG_2PI + log_det + inner(offset, error))
-    log_z = np.where(ok[:, None], log_z, np.nan)
-    carry = reduced.mean[:, :r, None] + np.matmul(regression, offset)
-    return carry, ground, log_z, regression, error
+        carry = np.repeat(mean[:, :, None], z.shape[-1], axis=-1)
+        log_z, regression, ground, error = np.zeros((len(z), z.shape[-1])), cov[:, :, :0], cov[:, :0, :0], z
+        remaining = cov
+    else:
+        ground, _ = inverse(cov[:, r:, r:])
+        regression = np.matmul(cov[:, :r, r:], ground)
+        offset = z - mean[:, r:, None]
+        error = np.matmul(ground, offset)
+        _, log_det = inverse_factor(cov[:, r:, r:, None])
+        log_z = -0.5 * (z.shape[1] * LOG_2PI + log_det + inner(offset, error))
+        carry = mean[:, :r, None] + np.matmul(regression, offset)
+        remaining = cov[:, :r, :r] - np.matmul(regression, cov[:, r:, :r])
+    root = psd_factor(remaining)
+    gap = np.abs(np.matmul(root, transpose(root)) - remaining).max(axis=(-2, -1))
+    rounding = 1e-12 * np.abs(cov[:, :r, :r]).max(axis=(-2, -1))  # of what z explains, taken out
+    ok = reduced.ok & (gap <= SINGULAR * np.abs(remaining).max(axis=(-2, -1)) + rounding)
+    return Given(carry, root, log_z, regression, ground, error, ok & np.isfinite(log_z).all(axis=-1))
+
+
+def _inner_factor(a: FloatArray, root: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Inverse Cholesky factor of I + L'AL, and its log-determinant."""
+    matrix = common_left(transpose(root), swap(common_left(transpose(root), a)))
+    for k in range(a.shape[1]):
+        matrix[:, k, k] += 1.0
+    return inverse_factor(matrix)
+
+
+def posterior(a: FloatArray, b: FloatArray, carry: FloatArray, root: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Means (R, r, P) and covariances (R, r, r, P) of u given quadratic log-likelihoods -u'Au/2 + b'u."""
+    factor, _ = _inner_factor(a, root)
+    spread = square(common_left(root, swap(factor)))
+    return carry + times(spread, b - times(a, carry)), spread
 
 
 def _join(
-    pull: FloatArray,
-    link: FloatArray,
-    weight: FloatArray,
-    regression: FloatArray,
-    error: FloatArray,
-    ground: FloatArray,
+    pull: FloatArray, link: FloatArray, weight: FloatArray, given: Given
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """g, K and Q of (u, z) from those of u given z: z is the limit of elements that are known exactly."""
-    back = -transpose(regression)
+    back = -transpose(given.regression)
     lower = common_left(back, weight)
-    corner = common_left(back, swap(lower)) + ground[..., None]
+    corner = common_left(back, swap(lower)) + given.ground[..., None]
     top = np.concatenate([weight, swap(lower)], axis=2)
     bottom = np.concatenate([lower, corner], axis=2)
     return (
-        np.concatenate([pull, error + np.matmul(back, pull)], axis=1),
+        np.concatenate([pull, given.error + np.matmul(back, pull)], axis=1),
         np.concatenate([link, common_left(back, link)], axis=1),
         np.concatenate([top, bottom], axis=1),
     )
