@@ -11,7 +11,12 @@ OPTIONS = {
     "mlm": [{}, {"likelihood": "ml"}],
     "mlm_centered": [{}, {"likelihood": "ml"}],
     "two_step": [{}, {"means": "eb"}, {"centering": "cluster", "likelihood": "ml"}],
-    "msem": [{}, {"se": ["expected", "observed", "robust"]}],
+    "msem": [
+        {},
+        {"se": ["expected", "observed", "robust"]},
+        {"slopes": "hybrid", "se": ["robust"]},
+        {"slopes": "fixed"},
+    ],
 }
 CASES = [(name, options) for name in registry.names() for options in OPTIONS.get(name, [{}])]
 
