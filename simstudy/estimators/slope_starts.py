@@ -1,16 +1,19 @@
 """Starting values of models with random slopes, from moments of clusters (THEORY D1.3).
 
-Slopes are pooled within clusters first; what clusters depart from that by is d_j = S_xr,j / S_xx,j, with the residuals
-r of the pooled regression. Its variance over clusters, S_xx,j as weights, less the sampling variance, is a consistent
-estimate of the slope variance; covariances use d_j shrunken towards 0. The moments of intercepts, slopes and level-2
-variables then give the between level's parameters as if they had been observed.
+Slopes are pooled within clusters first; the residuals r of the pooled regression of an outcome tell what clusters
+depart from that by. With the predictors p of its random slopes, S_pr,j has the mean 0 and the covariance matrix
+S_pp,j T S_pp,j + sigma^2 S_pp,j, so that T and sigma^2 solve linear equations. Clusters' departures are then predicted,
+and the moments of intercepts, slopes and level-2 variables give the between level's parameters as if they had been
+observed.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from simstudy.arrays import FloatArray, IntArray, columns, eigh, inverse, submatrix, transpose
+from simstudy.arrays import FloatArray, IntArray, columns, eigh, inverse, matvec, submatrix, transpose
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimators.starts import add_level_starts
 from simstudy.model.slope_structure import SlopeStructure
@@ -34,30 +37,18 @@ def slope_starts(structure: SlopeStructure, statistics: TwoLevelStatistics, *, r
     layout = statistics.layout
     means, scatter = statistics.clusters()
     within = statistics.scatter_within / (layout.n_obs - layout.n_clusters)
-    pooled, excess, shrunk, variance, noise = _slopes(structure, statistics, scatter, within)
-    residual = within.copy()
-    params, counts = np.zeros((len(means), structure.q)), np.zeros(structure.q)
-    p1, b, r = structure.p1, len(structure.both), structure.r
-    only = np.setdiff1d(np.arange(p1), structure.both)
-    values = means.copy()
-    _take_out(values, structure, pooled, within, only)
-    for k, predictor in enumerate(structure.predictor):
-        outcome = _proxy(structure, k)
-        drop = within[:, predictor, predictor] * np.maximum(variance[:, k], 0.0)
-        residual[:, outcome, outcome] = np.maximum(
-            residual[:, outcome, outcome] - drop, 0.2 * within[:, outcome, outcome]
-        )
-        if raw and outcome in structure.both:
-            moved = shrunk[:, :, k] + (pooled[:, k, None] if predictor in structure.both else 0.0)
-            values[:, :, outcome] -= moved * means[:, :, predictor]
-    u = np.concatenate([values[:, :, structure.both], pooled[:, None] + shrunk, values[:, :, p1:]], axis=-1)
+    slopes = _cluster_slopes(structure, within, scatter, layout.n_obs)
+    only = np.setdiff1d(np.arange(structure.p1), structure.both)
+    values = _intercepts(structure, slopes, within, means, only, raw=raw)
+    u = np.concatenate([values[:, :, structure.both], slopes.predicted, values[:, :, structure.p1 :]], axis=-1)
     centre = u.mean(axis=1)
-    centre[:, b:r] = pooled
-    cov = _between_cov(structure, u - centre[:, None], within, only, layout.mean_size, excess, variance, noise)
-    free_of_slopes = _without_slope_paths(structure, residual, pooled)
-    add_level_starts(
-        structure.within, free_of_slopes, _within_means(structure, means, layout.sizes, only), params, counts
-    )
+    places = np.arange(len(structure.both), structure.r)
+    centred = u - centre[:, None]
+    centre[:, places] = slopes.pooled
+    cov = _between_cov(structure, centred, within, only, layout.mean_size, slopes)
+    params, counts = np.zeros((len(means), structure.q)), np.zeros(structure.q)
+    mean_within = _within_means(structure, means, layout.sizes, only)
+    add_level_starts(structure.within, _within_cov(structure, within, slopes), mean_within, params, counts)
     add_level_starts(structure.between, cov, centre, params, counts)
     start = params / np.maximum(counts, 1.0)
     _positive_variances(structure, start, within, cov)
@@ -65,6 +56,30 @@ def slope_starts(structure: SlopeStructure, statistics: TwoLevelStatistics, *, r
         if row.free >= 0 and not np.isnan(row.start):
             start[:, row.free] = row.start
     return start
+
+
+@dataclass(frozen=True)
+class ClusterSlopes:
+    """What clusters tell of their slopes.
+
+    Attributes
+    ----------
+    pooled : (R, K)
+    predicted : (R, J, K)
+        Departures from them, shrunken.
+    cov : (R, K, K)
+        T, with 0 between slopes of different outcomes.
+    kept : (R, K, K)
+        Mean share of the departures that shrinking has left, of the same form.
+    groups : tuple of int arrays
+        Slopes of the same outcome.
+    """
+
+    pooled: FloatArray
+    predicted: FloatArray
+    cov: FloatArray
+    kept: FloatArray
+    groups: tuple[IntArray, ...]
 
 
 def _proxy(structure: SlopeStructure, k: int) -> int:
@@ -77,50 +92,107 @@ def _proxy(structure: SlopeStructure, k: int) -> int:
     return structure.model.level1.index(row.rhs)
 
 
-def _slopes(
-    structure: SlopeStructure, statistics: TwoLevelStatistics, scatter: FloatArray, within: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Pooled slopes (R, K), clusters' departures (R, J, K) raw and shrunken, slope variances and sampling variances."""
-    model, layout = structure.model, statistics.layout
-    n, k = len(within), len(structure.predictor)
-    pooled = np.zeros((n, k))
-    excess, shrunk = np.zeros((n, layout.n_clusters, k)), np.zeros((n, layout.n_clusters, k))
-    variance, noise = np.zeros((n, k)), np.zeros((n, k))
-    names = {model.level1.index(name): name for name in model.level1}
-    for i, predictor in enumerate(structure.predictor):
-        outcome = _proxy(structure, i)
-        lhs = structure.within.maps.variables[structure.outcome[i]]
-        causes = [at for at, name in names.items() if model.table.find("within", lhs, "~", name) and at != outcome]
+def _cluster_slopes(structure: SlopeStructure, within: FloatArray, scatter: FloatArray, n_obs: int) -> ClusterSlopes:
+    model = structure.model
+    n, n_clusters, k = len(within), scatter.shape[1], len(structure.predictor)
+    pooled, predicted = np.zeros((n, k)), np.zeros((n, n_clusters, k))
+    cov, kept = np.zeros((n, k, k)), np.zeros((n, k, k))
+    groups = tuple(np.flatnonzero(structure.outcome == o).astype(np.int64) for o in np.unique(structure.outcome))
+    for group in groups:
+        outcome, place = _proxy(structure, int(group[0])), structure.predictor[group]
+        lhs = structure.within.maps.variables[structure.outcome[group[0]]]
+        causes = [
+            a for a, name in enumerate(model.level1) if model.table.find("within", lhs, "~", name) and a != outcome
+        ]
         at = np.array(causes, dtype=np.int64)
         inner, ok = inverse(submatrix(within, at, at))
-        slopes = np.where(ok[:, None], np.matmul(inner, within[:, at, outcome, None])[..., 0], 0.0)
-        pooled[:, i] = slopes[:, causes.index(int(predictor))]
-        cross = (
-            scatter[:, :, predictor, outcome] - np.matmul(scatter[:, :, predictor][..., at], slopes[..., None])[..., 0]
-        )
-        sxx = np.maximum(scatter[:, :, predictor, predictor], 1e-12 * within[:, predictor, predictor, None])
-        total = scatter.sum(axis=1)[:, predictor, predictor]
-        rss = within[:, outcome, outcome] - (slopes * within[:, at, outcome]).sum(axis=-1)
-        rss = rss * (layout.n_obs - layout.n_clusters)
-        explained = (cross * cross / sxx).sum(axis=1)
-        df = max(layout.n_obs - 2 * layout.n_clusters, 1)
-        sigma2 = np.maximum((rss - explained) / df, 0.05 * rss / (layout.n_obs - layout.n_clusters))
-        noise[:, i] = sigma2 * layout.n_clusters / total
-        variance[:, i] = np.maximum((explained - layout.n_clusters * sigma2) / total, FLOOR * noise[:, i])
-        excess[:, :, i] = cross / sxx
-        shrunk[:, :, i] = cross / (sxx + (sigma2 / variance[:, i])[:, None])
-    return pooled, excess, shrunk, variance, noise
+        slopes = np.where(ok[:, None], matvec(np.nan_to_num(inner), within[:, at, outcome]), 0.0)
+        pooled[:, group] = columns(slopes, np.array([causes.index(int(p)) for p in place], dtype=np.int64))
+        rss = (within[:, outcome, outcome] - (slopes * within[:, at, outcome]).sum(axis=-1)) * (n_obs - n_clusters)
+        s = submatrix(scatter, place, place)
+        cross = columns(scatter[:, :, outcome], place) - matvec(submatrix(scatter, place, at), slopes[:, None])
+        t, sigma2 = _components(s, cross, rss, n_obs)
+        if len(group) == 1:
+            share = s * t[:, None] / (s * t[:, None] + sigma2[:, None, None, None])
+            safe = np.where(s[..., 0] > 0.0, s[..., 0], 1.0)
+            predicted[:, :, group] = share[..., 0] * cross / safe
+        else:
+            outer = np.matmul(s, t[:, None]) + sigma2[:, None, None, None] * np.eye(len(group))
+            solved = np.matmul(t[:, None], np.nan_to_num(inverse(outer)[0]))
+            share = np.matmul(solved, s)
+            predicted[:, :, group] = matvec(solved, cross)
+        cov[:, group[:, None], group], kept[:, group[:, None], group] = t, share.mean(axis=1)
+    return ClusterSlopes(pooled, predicted, cov, kept, groups)
 
 
-def _take_out(
-    values: FloatArray, structure: SlopeStructure, pooled: FloatArray, within: FloatArray, only: IntArray
-) -> None:
-    """Subtract from cluster means what within-only variables contribute to them (in place)."""
-    if not len(only) or not len(structure.both):
-        return
-    inner, ok = inverse(submatrix(within, only, only))
-    slopes = np.where(ok[:, None, None], np.matmul(within[:, structure.both[:, None], only], inner), 0.0)
-    values[:, :, structure.both] -= np.matmul(values[:, :, only], transpose(slopes))
+def _components(s: FloatArray, cross: FloatArray, rss: FloatArray, n_obs: int) -> tuple[FloatArray, FloatArray]:
+    """T (R, k, k), positive definite, and sigma^2 (R,) of the slopes of one outcome.
+
+    Parameters
+    ----------
+    s : (R, J, k, k)
+        S_pp of every cluster.
+    cross : (R, J, k)
+        S_pr.
+    rss : (R,)
+        Residual sum of squares of the pooled regression.
+    """
+    n, n_clusters, k = cross.shape
+    trace = np.trace(s, axis1=-2, axis2=-1)
+    weight = np.where(trace > 0.0, k / np.where(trace > 0.0, trace, 1.0), 0.0)[..., None, None]
+    system, right = np.zeros((n, k * k + 1, k * k + 1)), np.zeros((n, k * k + 1))
+    flat = s.reshape(n, n_clusters, k * k)
+    pairs = np.matmul(transpose(flat * weight[..., 0]), flat).reshape(n, k, k, k, k)  # sum w s_ab s_cd
+    system[:, : k * k, : k * k] = pairs.transpose(0, 1, 3, 2, 4).reshape(n, k * k, k * k)
+    system[:, : k * k, -1] = (s * weight).sum(axis=1).reshape(n, k * k)
+    system[:, -1, : k * k] = s.sum(axis=1).reshape(n, k * k)
+    system[:, -1, -1] = n_obs - n_clusters
+    right[:, : k * k] = np.matmul(transpose(cross * weight[..., 0]), cross).reshape(n, k * k)
+    right[:, -1] = rss
+    solution = matvec(np.nan_to_num(inverse(system)[0]), right)
+    mean_square = rss / (n_obs - n_clusters)
+    sigma2 = np.clip(solution[:, -1], 0.05 * mean_square, mean_square)
+    t = solution[:, :-1].reshape(n, k, k)
+    noise = sigma2[:, None] * n_clusters / np.diagonal(s.sum(axis=1), axis1=-2, axis2=-1)
+    variance = np.maximum(np.diagonal(t, axis1=-2, axis2=-1), FLOOR * noise)
+    return _proper(0.5 * (t + transpose(t)), variance), sigma2
+
+
+def _proper(cov: FloatArray, variance: FloatArray) -> FloatArray:
+    """A positive definite matrix with these variances, and correlations like those of ``cov``."""
+    scale = np.sqrt(np.maximum(variance, 1e-300))
+    corr = np.clip(cov / scale[:, :, None] / scale[:, None, :], -CORRELATION, CORRELATION)
+    place = np.arange(corr.shape[-1])
+    corr[:, place, place] = 1.0
+    low = eigh(corr)[0][:, 0]
+    corr *= np.where(low < 0.05, 0.95 / (1.0 - np.minimum(low, 0.05)), 1.0)[:, None, None]
+    corr[:, place, place] = 1.0
+    result: FloatArray = corr * scale[:, :, None] * scale[:, None, :]
+    return result
+
+
+def _intercepts(
+    structure: SlopeStructure,
+    slopes: ClusterSlopes,
+    within: FloatArray,
+    means: FloatArray,
+    only: IntArray,
+    *,
+    raw: bool,
+) -> FloatArray:
+    """Cluster means (R, J, p), less what within-only variables and slopes on raw predictors contribute to them."""
+    values = means.copy()
+    if len(only) and len(structure.both):
+        inner, ok = inverse(submatrix(within, only, only))
+        link = np.matmul(within[:, structure.both[:, None], only], np.nan_to_num(inner))
+        values[:, :, structure.both] -= np.matmul(values[:, :, only], transpose(link) * ok[:, None, None])
+    if raw:
+        for k, predictor in enumerate(structure.predictor):
+            outcome = _proxy(structure, k)
+            if outcome in structure.both:
+                pooled = slopes.pooled[:, k, None] if predictor in structure.both else 0.0
+                values[:, :, outcome] -= (slopes.predicted[:, :, k] + pooled) * means[:, :, predictor]
+    return values
 
 
 def _between_cov(
@@ -129,47 +201,41 @@ def _between_cov(
     within: FloatArray,
     only: IntArray,
     size: float,
-    excess: FloatArray,
-    variance: FloatArray,
-    noise: FloatArray,
+    slopes: ClusterSlopes,
 ) -> FloatArray:
     """Covariance matrix (R, f, f) of random elements and level-2 variables, made positive definite."""
-    b, r, both = len(structure.both), structure.r, structure.both
+    b, both = len(structure.both), structure.both
+    place = np.arange(b, structure.r)
     cov = np.matmul(transpose(u), u) / u.shape[1]
     inside = submatrix(within, both, both)
     if len(only) and b:
         inner, ok = inverse(submatrix(within, only, only))
         link = within[:, both[:, None], only]
-        inside = inside - np.where(ok[:, None, None], np.matmul(np.matmul(link, inner), transpose(link)), 0.0)
+        inside = inside - np.matmul(np.matmul(link, np.nan_to_num(inner)), transpose(link)) * ok[:, None, None]
     observed = np.diagonal(cov, axis1=-2, axis2=-1).copy()
     cov[:, :b, :b] -= inside / size
-    for k in range(r - b):
-        keep = np.clip(variance[:, k] / (variance[:, k] + noise[:, k]), 0.05, 1.0)  # share that shrinking has left
-        cov[:, b + k] /= keep[:, None]
-        cov[:, :, b + k] /= keep[:, None]
-        cov[:, b + k, b + k] = variance[:, k]
-    diagonal = np.diagonal(cov, axis1=-2, axis2=-1).copy()
-    diagonal[:, :b] = np.maximum(diagonal[:, :b], FLOOR * observed[:, :b] + 1e-10)
-    scale = np.sqrt(np.maximum(diagonal, 1e-300))
-    corr = cov / scale[:, :, None] / scale[:, None, :]
-    corr = np.clip(corr, -CORRELATION, CORRELATION)
-    f = corr.shape[-1]
-    corr[:, range(f), range(f)] = 1.0
-    low = eigh(corr)[0][:, 0]
-    shrink = np.where(low < 0.05, 0.95 / (1.0 - np.minimum(low, 0.05)), 1.0)
-    corr *= shrink[:, None, None]
-    corr[:, range(f), range(f)] = 1.0
-    result: FloatArray = corr * scale[:, :, None] * scale[:, None, :]
-    return result
+    back, _ = inverse(slopes.kept + 1e-3 * np.eye(len(place)))
+    back = np.nan_to_num(back)
+    cov[:, place] = np.matmul(back, cov[:, place])
+    cov[:, :, place] = np.matmul(cov[:, :, place], transpose(back))
+    for group in slopes.groups:
+        cov[:, place[group][:, None], place[group]] = submatrix(slopes.cov, group, group)
+    variance = np.diagonal(cov, axis1=-2, axis2=-1).copy()
+    variance[:, :b] = np.maximum(variance[:, :b], FLOOR * observed[:, :b] + 1e-10)
+    return _proper(cov, variance)
 
 
-def _without_slope_paths(structure: SlopeStructure, within: FloatArray, pooled: FloatArray) -> FloatArray:
-    """The within covariance matrix that there would be without the paths that are random slopes."""
+def _within_cov(structure: SlopeStructure, within: FloatArray, slopes: ClusterSlopes) -> FloatArray:
+    """The within covariance matrix that there would be without random slopes."""
     p1 = structure.p1
+    left = within.copy()
     turn = np.broadcast_to(np.eye(p1), (len(within), p1, p1)).copy()
-    for k, predictor in enumerate(structure.predictor):
-        turn[:, _proxy(structure, k), predictor] -= pooled[:, k]
-    result: FloatArray = np.matmul(np.matmul(turn, within), transpose(turn))
+    for group in slopes.groups:
+        outcome, place = _proxy(structure, int(group[0])), structure.predictor[group]
+        moved = (submatrix(slopes.cov, group, group) * submatrix(within, place, place)).sum(axis=(-2, -1))
+        left[:, outcome, outcome] = np.maximum(left[:, outcome, outcome] - moved, 0.2 * within[:, outcome, outcome])
+        turn[:, outcome, place] -= slopes.pooled[:, group]
+    result: FloatArray = np.matmul(np.matmul(turn, left), transpose(turn))
     return result
 
 

@@ -16,7 +16,7 @@ from simstudy.arrays import FloatArray, matvec, transpose
 from simstudy.data.products import ClusterProducts
 from simstudy.likelihood.evaluation import Evaluation
 from simstudy.likelihood.slope_chain import Pieces, SlopeChain, Treatment
-from simstudy.likelihood.slope_kernel import Integral, Points, features, integrate, second_derivatives
+from simstudy.likelihood.slope_kernel import Integral, Points, features, gradient, integrate, second_derivatives
 from simstudy.model.slope_structure import SlopeStructure
 
 
@@ -45,16 +45,16 @@ class ObservedSlopes:
         with np.errstate(all="ignore"):
             pieces, found = self.integral(params, data)
             jacobian = self.chain.jacobian(pieces)
-            gradient = features(found).sum(axis=-1)
-            score = matvec(transpose(jacobian), gradient)
-            information = -self._hessian(pieces, found, jacobian, gradient)
+            slopes = gradient(found)
+            score = matvec(transpose(jacobian), slopes)
+            information = -self._hessian(pieces, found, jacobian, slopes)
             ok = found.ok & np.isfinite(score).all(axis=-1) & np.isfinite(information).all(axis=(-2, -1))
             return Evaluation(_sum(found), score, information, ok)
 
-    def _hessian(self, pieces: Pieces, found: Integral, jacobian: FloatArray, gradient: FloatArray) -> FloatArray:
+    def _hessian(self, pieces: Pieces, found: Integral, jacobian: FloatArray, slopes: FloatArray) -> FloatArray:
         j = np.take(jacobian, self.chain.curved, axis=1)
         inner = np.matmul(np.matmul(transpose(j), second_derivatives(found)), j)
-        result: FloatArray = inner + self.chain.curvature(pieces, gradient)
+        result: FloatArray = inner + self.chain.curvature(pieces, slopes)
         return 0.5 * (result + transpose(result))
 
     def observed_information(self, params: FloatArray, data: ClusterProducts) -> FloatArray:

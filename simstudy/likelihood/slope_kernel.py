@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simstudy.arrays import BoolArray, FloatArray, IntArray, inverse, transpose
+from simstudy.arrays import BoolArray, FloatArray, IntArray, inverse, matvec, transpose
 from simstudy.likelihood.stacks import common_left, inner, inverse_factor, product, square, swap, times
 from simstudy.population.psd import psd_factor
 
@@ -214,12 +214,15 @@ def _join(
     back = -transpose(given.regression)
     lower = common_left(back, weight)
     corner = common_left(back, swap(lower)) + given.ground[..., None]
-    top = np.concatenate([weight, swap(lower)], axis=2)
-    bottom = np.concatenate([lower, corner], axis=2)
+    n, r, points = pull.shape
+    f = r + lower.shape[1]
+    joined = np.empty((n, f, f, points))
+    joined[:, :r, :r], joined[:, r:, r:] = weight, corner
+    joined[:, r:, :r], joined[:, :r, r:] = lower, lower.swapaxes(1, 2)
     return (
         np.concatenate([pull, given.error + np.matmul(back, pull)], axis=1),
         np.concatenate([link, common_left(back, link)], axis=1),
-        np.concatenate([top, bottom], axis=1),
+        joined,
     )
 
 
@@ -239,6 +242,28 @@ def features(found: Integral) -> FloatArray:
         np.broadcast_to(-0.5 * p.sizes, (n, 1, points)),
         (0.5 * (found.pull[:, :, None] * found.pull[:, None] - found.weight)).reshape(n, -1, points),
         found.pull,
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def gradient(found: Integral, weights: FloatArray | None = None) -> FloatArray:
+    """The weighted sum over points of `features` (R, d), without making them."""
+    p = found.points
+    n, r, _ = found.mode.shape
+    mode, spread, pull, weight, products = found.mode, found.spread, found.pull, found.weight, p.products
+    sizes = np.broadcast_to(p.sizes.sum(), (n, 1))
+    if weights is not None:
+        mode, pull = mode * weights[:, None], pull * weights[:, None]
+        spread, weight, products = (x * weights[:, None, None] for x in (spread, weight, products))
+        sizes = matvec(weights[:, None], np.broadcast_to(p.sizes, weights.shape))
+    first = ((mode[:, :, None] * found.mode[:, None] + spread) * found.among).sum(axis=-1)
+    second = [np.matmul(mode[:, i, None], transpose(found.beside[:, :, i])) for i in range(r)]
+    parts = [
+        np.concatenate([-0.5 * first, np.concatenate(second, axis=1)], axis=2).reshape(n, -1),
+        -0.5 * products.sum(axis=-1).reshape(n, -1),
+        -0.5 * sizes,
+        0.5 * (np.matmul(pull, transpose(found.pull)) - weight.sum(axis=-1)).reshape(n, -1),
+        pull.sum(axis=-1),
     ]
     return np.concatenate(parts, axis=1)
 
