@@ -40,7 +40,7 @@ MEASURES = (
     "bic",
 )
 STORED = (*MEASURES, "boundary")
-"""What is kept of a fit: with random slopes also whether a covariance matrix of random elements is singular (0 or 1)."""
+"""What is kept of a fit: with random slopes also whether a covariance matrix of random elements is singular."""
 
 
 @dataclass(frozen=True)

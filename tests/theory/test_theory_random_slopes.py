@@ -155,7 +155,7 @@ def test_a_rule_over_the_slope_fails_where_clusters_are_informative() -> None:
     ours = prepared.likelihood.loglik(found.estimate, ClusterProducts.of(some.statistics()))[0]
     rough, fine = (brute_force(CONTEXTUAL, found.estimate[0], some, "latent", nodes).sum() for nodes in (21, 151))
     assert abs(rough - ours) > 0.02  # in 6 clusters
-    assert fine == pytest.approx(ours, abs=1e-5)  # the rule with 151 nodes
+    assert fine == pytest.approx(ours, abs=5e-5)  # what 151 nodes leave; 15 in place of 7 move ours by 1e-11
     place = found.labels.index("bw")
     assert abs(found.estimate[0, place] - 0.4) < 3 * found.se["observed"][0, place]
     assert 0.08 < found.se["observed"][0, place] < 0.12  # THEORY S3: .096, where lavaan's default gave .050
