@@ -13,6 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from simstudy.errors import EstimatorError, did_you_mean
 from simstudy.estimators.base import Estimator
+from simstudy.model.twolevel import TwoLevelModel
 
 _REGISTRY: dict[str, type[Any]] = {}
 T = TypeVar("T", bound=type[Any])
@@ -106,6 +107,16 @@ def create(name: str, values: Mapping[str, Any] | None = None) -> Estimator:
             ]
         ) from error
     return result
+
+
+def for_model(estimator: Estimator, model: TwoLevelModel) -> Estimator:
+    """The method as it is used for a model.
+
+    A method may have one that is meant for some models in its place, with other needs and kinds of SE: its method
+    ``for_model(model)`` returns it.
+    """
+    chosen = getattr(estimator, "for_model", None)
+    return estimator if chosen is None else chosen(model)
 
 
 def _load_entry_points() -> None:

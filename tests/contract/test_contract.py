@@ -16,7 +16,12 @@ OPTIONS = {
     "haernqvist": [{}, {"metric": "total_sd", "measures": True}],
     "goldstein": [{}, {"missing": "fiml"}, {"measures": True, "se": ["observed", "robust"]}],
     "muml": [{}, {"divisor": "J-1"}, {"se": ["expected", "observed", "robust"], "measures": True}],
-    "msem": [{}, {"se": ["expected", "observed", "robust"]}],
+    "msem": [
+        {},
+        {"se": ["expected", "observed", "robust"]},
+        {"slopes": "hybrid", "se": ["robust"]},
+        {"slopes": "fixed"},
+    ],
 }
 CASES = [(name, options) for name in registry.names() for options in OPTIONS.get(name, [{}])]
 
