@@ -13,7 +13,6 @@ from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics, total_scatter
 from simstudy.estimators.base import FitResult, Needs
 from simstudy.estimators.checks import check_kinds, judge_data, refuse_constraints
-from simstudy.estimators.ignoring import IgnoringSlopes, ignoring_supports
 from simstudy.estimators.registry import register
 from simstudy.estimators.single_level import SingleLevelFitter
 from simstudy.likelihood.single_level import Data
@@ -58,16 +57,12 @@ class Aggregated:
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """There must be more clusters than between variables."""
-        if model.slopes:
-            return ignoring_supports(self, model, layout)
         if layout.n_clusters <= len(model.observed("between")):
             return "no more clusters than between variables"
         return refuse_constraints(model)
 
-    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedAggregated | IgnoringSlopes:
+    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedAggregated:
         """Build the between model."""
-        if model.slopes:
-            return IgnoringSlopes(self, model, layout)
         return PreparedAggregated(self, model, layout)
 
 

@@ -13,7 +13,6 @@ from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics, between_scatter
 from simstudy.estimators.base import FitResult, Needs
 from simstudy.estimators.checks import check_kinds, judge_data, refuse_constraints
-from simstudy.estimators.ignoring import IgnoringSlopes, ignoring_supports
 from simstudy.estimators.registry import register
 from simstudy.estimators.single_level import SingleLevelFitter
 from simstudy.likelihood.single_level import Data
@@ -60,8 +59,6 @@ class Disaggregated:
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """There must be a single-level model, and more rows than variables."""
-        if model.slopes:
-            return ignoring_supports(self, model, layout)
         single = merged_model(model)
         if isinstance(single, str):
             return single
@@ -69,10 +66,8 @@ class Disaggregated:
             return refuse_constraints(model)
         return "no more rows than variables" if layout.n_obs <= len(model.variables) else None
 
-    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedDisaggregated | IgnoringSlopes:
+    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedDisaggregated:
         """Build the merged model."""
-        if model.slopes:
-            return IgnoringSlopes(self, model, layout)
         single = merged_model(model)
         assert not isinstance(single, str), single
         return PreparedDisaggregated(self, model, layout, single)

@@ -23,7 +23,6 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimators.base import FitResult, Needs
 from simstudy.estimators.checks import judge_data, refuse_constraints
 from simstudy.estimators.equations import Centring, combine, fit_level1, level1_equations
-from simstudy.estimators.ignoring import IgnoringSlopes, ignoring_supports
 from simstudy.estimators.registry import register
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -62,14 +61,10 @@ class RandomIntercepts:
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """There must be a level-1 outcome, and no label across equations."""
-        if model.slopes:
-            return ignoring_supports(self, model, layout)
         return unsupported(model, layout, centring=self.centring)
 
-    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedRegressions | IgnoringSlopes:
+    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedRegressions:
         """Build the equations."""
-        if model.slopes:
-            return IgnoringSlopes(self, model, layout)
         return PreparedRegressions(model, centring=self.centring, reml=self.likelihood == "reml")
 
 

@@ -17,7 +17,7 @@ from simstudy.estimators.base import FitResult, Needs, Status, stack_results
 from simstudy.estimators.checks import admissible, check_kinds, judge_data, refuse_few
 from simstudy.estimators.engine import Engine, complete_engine, incomplete_engine
 from simstudy.estimators.fit_measures import Solved, baseline_model, fit_measures
-from simstudy.estimators.ignoring import IgnoringSlopes, ignoring_supports
+from simstudy.estimators.ignoring import IgnoringSlopes, PreparedIgnoring
 from simstudy.estimators.inference import covariance
 from simstudy.estimators.registry import register
 from simstudy.estimators.scoring import Optimum
@@ -93,27 +93,22 @@ class Msem:
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """The model's unrestricted moments must be estimable."""
-        if model.slopes:
-            chosen = self.for_model(model)
-            return ignoring_supports(self, model, layout) if chosen is self else chosen.supports(model, layout)
-        return refuse_few(model, layout)
+        return self.for_model(model).supports(model, layout) if model.slopes else refuse_few(model, layout)
 
-    def for_model(self, model: TwoLevelModel) -> Msem | SlopeMsem:
+    def for_model(self, model: TwoLevelModel) -> Msem | SlopeMsem | IgnoringSlopes:
         """The method itself, or the one for models with random slopes: it takes observed for expected information."""
-        if not model.slopes or self.slopes == "fixed":
+        if not model.slopes:
             return self
+        if self.slopes == "fixed":
+            return IgnoringSlopes(self)
         kinds = dict.fromkeys("observed" if kind == "expected" else kind for kind in self.se)
         refused = [name for name, on in (("missing", self.missing == "fiml"), ("fixed_x", self.fixed_x)) if on]
         return SlopeMsem(tuple(kinds), self.slopes, self.nodes, self.measures, tuple(refused))
 
-    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedMsem | PreparedSlopes | IgnoringSlopes:
+    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedMsem | PreparedSlopes | PreparedIgnoring:
         """Build index maps and constants."""
-        if not model.slopes:
-            return PreparedMsem(self, model, layout)
         chosen = self.for_model(model)
-        if isinstance(chosen, SlopeMsem):
-            return chosen.prepare(model, layout)
-        return IgnoringSlopes(self, model, layout)
+        return PreparedMsem(self, model, layout) if isinstance(chosen, Msem) else chosen.prepare(model, layout)
 
 
 class PreparedMsem:

@@ -63,6 +63,7 @@ class SlopeMsem:
     title: ClassVar[str] = "multilevel SEM with random slopes, full-information maximum likelihood"
     reference: ClassVar[str] = "Muthén & Asparouhov (2008)"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
+    random_slopes: ClassVar[bool] = True
     can: ClassVar[str] = "slopes that vary over clusters, with predictors and outcomes of their own"
     cannot: ClassVar[str] = "random loadings; slopes of latent predictors; missing values"
 

@@ -22,7 +22,6 @@ from simstudy.estimators.equations import (
     level1_equations,
     level2_equations,
 )
-from simstudy.estimators.ignoring import IgnoringSlopes, ignoring_supports
 from simstudy.estimators.registry import register
 from simstudy.likelihood.random_intercept import fit_random_intercept
 from simstudy.model.twolevel import TwoLevelModel
@@ -70,8 +69,6 @@ class TwoStep:
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """There must be an outcome, and no label across equations."""
-        if model.slopes:
-            return ignoring_supports(self, model, layout)
         equations = _all_equations(model, self.centering == "cluster")
         if isinstance(equations, str):
             return equations
@@ -84,10 +81,8 @@ class TwoStep:
             return "no more clusters than regressors"
         return refuse_constraints(model)
 
-    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedTwoStep | IgnoringSlopes:
+    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedTwoStep:
         """Build the equations of both steps."""
-        if model.slopes:
-            return IgnoringSlopes(self, model, layout)
         return PreparedTwoStep(self, model)
 
 

@@ -15,6 +15,7 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.errors import EstimatorError
 from simstudy.estimators import registry
 from simstudy.estimators.base import FitResult, Status
+from simstudy.estimators.ignoring import IgnoringSlopes
 from simstudy.estimators.inference import with_defined
 from simstudy.estimators.slopes import SlopeMsem, treatment
 from simstudy.model.twolevel import TwoLevelModel
@@ -71,7 +72,9 @@ def test_the_method_of_a_model_with_slopes() -> None:
     assert (chosen.needs, chosen.se_kinds) == ("clusters", ("observed", "robust"))
     plain = TwoLevelModel.from_syntax("level: 1\n y ~ x\nlevel: 2\n y ~ x")
     assert registry.for_model(method, plain) is method
-    assert registry.for_model(registry.create("mlm"), LATENT) == registry.create("mlm")
+    schmidt = registry.create("schmidt")
+    assert registry.for_model(schmidt, LATENT) == IgnoringSlopes(schmidt)
+    assert registry.for_model(IgnoringSlopes(schmidt), plain) is schmidt
     with pytest.raises(EstimatorError, match="slopes"):
         registry.create("msem", {"slopes": "raw"})
 
@@ -222,18 +225,22 @@ def test_data_without_variance_are_a_status() -> None:
     assert found.converged[[0, 2]].all()
 
 
-METHODS = [("disaggregated", {}), ("mlm", {}), ("mlm_centered", {}), ("two_step", {}), ("msem", {"slopes": "fixed"})]
+METHODS = [
+    ("disaggregated", {}), ("disaggregated_robust", {}), ("two_step", {}), ("croon", {}), ("schmidt", {}),
+    ("haernqvist", {}), ("goldstein", {}), ("muml", {}), ("msem", {"slopes": "fixed"}),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "options"), [*METHODS, ("aggregated", {})])
 def test_methods_without_slopes_fit_the_model_with_fixed_ones(name, options) -> None:
     """The same numbers as on the fixed-slope model; the path is reported for the mean of the slope."""
     fixed = TwoLevelModel.from_syntax("level: 1\n y ~ bw*x\nlevel: 2\n y ~ bb*x\n")
-    method = registry.create(name, options)
+    plain_method = registry.create(name, options)
+    method = registry.for_model(plain_method, LATENT)
     data = drawn("latent", UNBALANCED, 3)
     assert method.supports(LATENT, UNBALANCED) is None
     found = method.prepare(LATENT, UNBALANCED).fit(data)
-    plain = method.prepare(fixed, UNBALANCED).fit(data)
+    plain = plain_method.prepare(fixed, UNBALANCED).fit(data)
     assert found.labels == LATENT.names
     kind = method.se_kinds[0]
     for k, label in enumerate(LATENT.names):
@@ -247,7 +254,9 @@ def test_methods_without_slopes_fit_the_model_with_fixed_ones(name, options) -> 
 
 @pytest.mark.parametrize(("name", "options"), METHODS)
 def test_methods_without_slopes_decline_what_a_mean_cannot_express(name, options) -> None:
-    assert "has paths of its own" in str(registry.create(name, options).supports(OBSERVED, BALANCED))
+    assert "has paths of its own" in str(
+        registry.for_model(registry.create(name, options), OBSERVED).supports(OBSERVED, BALANCED)
+    )
 
 
 @pytest.mark.slow
