@@ -8,7 +8,6 @@ of slopes are parameters that the method does not speak about. No method has to 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -16,71 +15,22 @@ from simstudy.arrays import FloatArray, IntArray
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
-from simstudy.estimators.base import Estimator, FitResult, Needs, PreparedEstimator
+from simstudy.estimators.base import FitResult, PreparedEstimator
+from simstudy.estimators.deputy import Deputy
 from simstudy.model.fixed_slopes import FixedSlopes, without_slopes
 from simstudy.model.twolevel import TwoLevelModel
 
 
 @dataclass(frozen=True)
-class IgnoringSlopes:
-    """A method as it is used for models with random slopes that it does not know.
+class IgnoringSlopes(Deputy):
+    """A method as it is used for models with random slopes that it does not know."""
 
-    Attributes
-    ----------
-    method : Estimator
-        The method, with its options. What is not said here is said by it.
-    """
-
-    method: Estimator
-
-    def __getattr__(self, part: str) -> Any:
-        if part.startswith("_") or part == "method":  # not yet there while a copy is being built
-            raise AttributeError(part)
-        return getattr(self.method, part)
-
-    @property
-    def name(self) -> str:
-        """Name of the method."""
-        return self.method.name
-
-    @property
-    def title(self) -> str:
-        """What the method is."""
-        return self.method.title
-
-    @property
-    def reference(self) -> str:
-        """Who proposed the method."""
-        return self.method.reference
-
-    @property
-    def levels(self) -> tuple[str, ...]:
-        """Levels whose parameters the method speaks about."""
-        return self.method.levels
-
-    @property
-    def can(self) -> str:
-        """What the method can do."""
-        return self.method.can
-
-    @property
-    def cannot(self) -> str:
-        """What the method cannot do."""
-        return self.method.cannot
-
-    @property
-    def needs(self) -> Needs:
-        """What the method must be given."""
-        return self.method.needs
-
-    @property
-    def se_kinds(self) -> tuple[str, ...]:
-        """Kinds of SE of the method."""
-        return self.method.se_kinds
-
-    def for_model(self, model: TwoLevelModel) -> Estimator:
-        """The method alone, where there are no random slopes."""
-        return self if model.slopes else self.method  # type: ignore[return-value]  # properties serve as class variables
+    def caveats(self, model: TwoLevelModel) -> tuple[str, ...]:
+        """That slopes are taken as fixed, and what the method has to say of its own."""
+        fixed, own = without_slopes(model), getattr(self.method, "caveats", None)
+        named = ", ".join(slope.name for slope in model.slopes)
+        ignored = f"it takes {named} as fixed: SEs of the slope's mean are too small if the slope varies over clusters"
+        return (ignored, *(own(fixed.model) if callable(own) and isinstance(fixed, FixedSlopes) else ()))
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """Why the method cannot fit the fixed-slope model, or None."""

@@ -38,6 +38,12 @@ def without_slopes(model: TwoLevelModel) -> FixedSlopes | str:
         if row.op in ("~", "=~") and names & {row.lhs, row.rhs}:
             name = row.lhs if row.lhs in names else row.rhs
             return f"the random slope '{name}' has paths of its own ('{row.path}'), which a fixed slope cannot express"
+    return fixed_part(model)
+
+
+def fixed_part(model: TwoLevelModel) -> FixedSlopes:
+    """Replace random slopes by fixed ones and leave out whatever else is said about them."""
+    names = {slope.name for slope in model.slopes}
     means = {row.lhs: row for row in model.table.at("between") if row.op == "~1" and row.lhs in names}
     kept: list[tuple[Parameter, int]] = []
     for row in model.table.rows:

@@ -8,7 +8,7 @@ from simstudy.testing import check_estimator
 OPTIONS = {
     "disaggregated": [{}, {"se": ["expected"]}, {"se": ["observed", "robust"]}],
     "aggregated": [{}, {"se": ["expected", "observed", "robust"]}],
-    "mlm": [{}, {"likelihood": "ml"}],
+    "mlm": [{}, {"likelihood": "ml"}, {"slopes": "fixed"}],
     "mlm_centered": [{}, {"likelihood": "ml"}],
     "two_step": [{}, {"means": "eb"}, {"centering": "cluster", "likelihood": "ml"}],
     "croon": [{}, {"se": ["expected", "robust", "corrected"]}, {"se": ["corrected"], "first_step": "ml"}],

@@ -226,8 +226,8 @@ def test_data_without_variance_are_a_status() -> None:
 
 
 METHODS = [
-    ("disaggregated", {}), ("disaggregated_robust", {}), ("two_step", {}), ("croon", {}), ("schmidt", {}),
-    ("haernqvist", {}), ("goldstein", {}), ("muml", {}), ("msem", {"slopes": "fixed"}),
+    ("disaggregated", {}), ("disaggregated_robust", {}), ("mlm", {"slopes": "fixed"}), ("two_step", {}),
+    ("croon", {}), ("schmidt", {}), ("haernqvist", {}), ("goldstein", {}), ("muml", {}), ("msem", {"slopes": "fixed"}),
 ]  # fmt: skip
 
 

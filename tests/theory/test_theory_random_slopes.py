@@ -96,7 +96,9 @@ def test_latent_slopes_give_everything(case) -> None:
     ("name", "options", "within", "between"),
     [
         ("disaggregated", {}, 0.52, 0.52), ("aggregated", {}, None, 0.672727), ("msem", {"slopes": "fixed"}, 0.4, 0.8),
-        ("mlm", {"likelihood": "ml"}, 0.465105, 0.465105), ("mlm_centered", {}, 0.4, 0.672727),
+        ("mlm", {"likelihood": "ml", "slopes": "fixed"}, 0.465105, 0.465105),
+        ("mlm_centered", {"slopes": "fixed"}, 0.4, 0.672727), ("schmidt", {}, 0.4, 0.8), ("muml", {}, 0.4, 0.8),
+        ("goldstein", {}, 0.4, 0.8), ("haernqvist", {}, 0.4, 0.672727),
     ],
 )  # fmt: skip
 def test_limits_of_methods_that_ignore_the_slope_variance(name, options, within, between) -> None:
