@@ -158,9 +158,9 @@ class RandomCoefficient:
         qq = stacks.square(q).reshape(n, r * r, j)
         sum_m, sum_g, sum_q = (x.sum(axis=-1).reshape(n, r, r) for x in (flat_m, gg, qq))
         # tr(D1 M D2 M): entry (a, b), (c, d) pairs M_da with M_bc; likewise with g g' or q q' in place of one M
-        mm = _paired(np.matmul(flat_m, transpose(flat_m)), r)
-        gm = _paired(np.matmul(gg, transpose(flat_m)), r)
-        qm = _paired(np.matmul(qq, transpose(flat_m)), r)
+        mm = stacks.paired(np.matmul(flat_m, transpose(flat_m)), r)
+        gm = stacks.paired(np.matmul(gg, transpose(flat_m)), r)
+        qm = stacks.paired(np.matmul(qq, transpose(flat_m)), r)
         cross = np.matmul(flat_q, transpose(g)).reshape(n, r, k, r).swapaxes(2, 3).reshape(n, r * r, k)
         cross = cross + cross.reshape(n, r, r, k).swapaxes(1, 2).reshape(n, r * r, k)
         rss_slope = -sum_g
@@ -249,12 +249,6 @@ class Coefficients:
             covariance=np.matmul(np.matmul(shift, self.covariance), transpose(shift)),
             variance_cov=np.matmul(np.matmul(twice, self.variance_cov), transpose(twice)),
         )
-
-
-def _paired(sums: FloatArray, r: int) -> FloatArray:
-    """From sum A_(da) M_(bc), rows (d, a) and columns (b, c), to rows (a, b) and columns (c, d)."""
-    n = len(sums)
-    return np.ascontiguousarray(sums.reshape(n, r, r, r, r).transpose(0, 2, 3, 4, 1)).reshape(n, r * r, r * r)
 
 
 def _symmetric(form: FloatArray) -> FloatArray:

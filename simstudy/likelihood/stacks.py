@@ -77,6 +77,15 @@ def inverse_factor(a: FloatArray) -> tuple[FloatArray, FloatArray]:
     return result, 2.0 * _total(np.log(pivots))
 
 
+def paired(sums: FloatArray, r: int) -> FloatArray:
+    """Sums of tr(D M E A) as a form (R, r^2, r^2) of D and E.
+
+    ``sums`` are those of A_(da) M_(bc), with rows (d, a) and columns (b, c).
+    """
+    n = len(sums)
+    return np.ascontiguousarray(sums.reshape(n, r, r, r, r).transpose(0, 2, 3, 4, 1)).reshape(n, r * r, r * r)
+
+
 def _total(x: FloatArray) -> FloatArray:
     """Sum (R, P) over the second axis, in order."""
     result = x[:, 0].copy()

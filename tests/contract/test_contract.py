@@ -11,6 +11,7 @@ OPTIONS = {
     "mlm": [{}, {"likelihood": "ml"}, {"slopes": "fixed"}],
     "mlm_centered": [{}, {"likelihood": "ml"}],
     "two_step": [{}, {"means": "eb"}, {"centering": "cluster", "likelihood": "ml"}],
+    "slopes_as_outcomes": [{}, {"correction": "none", "se": ["expected"]}, {"correction": "weighted"}],
     "croon": [{}, {"se": ["expected", "robust", "corrected"]}, {"se": ["corrected"], "first_step": "ml"}],
     "schmidt": [{}, {"between": "raw", "divisor": "J-1", "se": ["observed", "expected"]}],
     "haernqvist": [{}, {"metric": "total_sd", "measures": True}],
