@@ -72,6 +72,20 @@ MODELS = {
           y ~~ s
         contextual := bb - bw
         """,
+    "random slope, no predictors": """
+        level: within
+          y ~ rv("s")*x
+        level: between
+          y ~~ s
+        """,
+    "factors": """
+        level: within
+          f =~ y1 + y2 + y3
+          f ~ bw*x
+        level: between
+          f =~ y1 + y2 + y3
+          f ~ bb*x
+        """,
 }
 """Models the contract is checked on; a method may decline any of them with a reason."""
 
@@ -262,11 +276,11 @@ def _data(method: Estimator, population: Population, replicates: range) -> TwoLe
 
 
 def _population(model: TwoLevelModel, layout: ClusterLayout) -> Population:
-    """Slopes .3, variances .8 within and .4 between (of random slopes: .15), no residual covariances."""
+    """Slopes .3, loadings .8, variances .8 within and .4 between (of random slopes: .15), no residual covariances."""
     values, slopes = np.zeros(len(model.names)), {slope.name for slope in model.slopes}
     for row in model.table.rows:
-        if row.free >= 0 and row.op == "~":
-            values[row.free] = 0.3
+        if row.free >= 0 and row.op in ("~", "=~"):
+            values[row.free] = 0.3 if row.op == "~" else 0.8
         elif row.free >= 0 and row.op == "~~" and row.lhs == row.rhs:
             values[row.free] = 0.8 if row.level == "within" else 0.15 if row.lhs in slopes else 0.4
     return Population(model, tuple(values.tolist()), layout, f"contract {layout.sizes}")

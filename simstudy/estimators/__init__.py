@@ -10,6 +10,7 @@ from simstudy.estimators.croon import Croon
 from simstudy.estimators.schmidt import Schmidt
 from simstudy.estimators.haernqvist import Haernqvist
 from simstudy.estimators.goldstein import Goldstein
+from simstudy.estimators.raudenbush_measurement import RaudenbushMeasurement
 from simstudy.estimators.muml import Muml
 from simstudy.estimators.msem import Msem
 
@@ -26,6 +27,7 @@ __all__ = [
     "MlmRescaled",
     "Msem",
     "Muml",
+    "RaudenbushMeasurement",
     "Schmidt",
     "SlopesAsOutcomes",
     "TwoStep",

@@ -16,6 +16,7 @@ OPTIONS = {
     "schmidt": [{}, {"between": "raw", "divisor": "J-1", "se": ["observed", "expected"]}],
     "haernqvist": [{}, {"metric": "total_sd", "measures": True}],
     "goldstein": [{}, {"missing": "fiml"}, {"measures": True, "se": ["observed", "robust"]}],
+    "raudenbush_measurement": [{}, {"uniquenesses": "common", "se": ["observed", "expected"]}],
     "muml": [{}, {"divisor": "J-1"}, {"se": ["expected", "observed", "robust"], "measures": True}],
     "msem": [
         {},
