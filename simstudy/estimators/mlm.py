@@ -181,7 +181,7 @@ class MlmContextual(RandomIntercepts):
     idea: ClassVar[str] = "add cluster means beside the predictors: their coefficient is between minus within slope"
     can: ClassVar[str] = "separate within and contextual effects of level-1 outcomes; test a contextual effect directly"
     cannot: ClassVar[str] = "take sampling error out of cluster means; level-2 outcomes; residual covariances"
-    same_as: ClassVar[str] = "mlm_centered, in other coordinates"
+    same_as: ClassVar[str] = "mlm_centered in other coordinates, where no slope varies"
     centring: ClassVar[Centring] = "contextual"
 
 
