@@ -6,14 +6,17 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from simstudy.commands import performance
+from simstudy.commands.bias import bias as bias_command
 from simstudy.commands.estimators import estimators as estimators_command
 from simstudy.commands.fit import fit as fit_command
+from simstudy.commands.plot import plot as plot_command
+from simstudy.commands.report import report as report_command
 from simstudy.errors import SimstudyError
 
 if TYPE_CHECKING:
@@ -30,13 +33,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class Style(StrEnum):
-    """Layouts of the performance table."""
-
-    SIMSTUDY = "simstudy"
-    MPLUS = "mplus"
 
 
 def command(function: Command) -> Command:
@@ -113,7 +109,8 @@ def run(
     if shard:
         say(f"shard {shard} is finished: {found.folder}; `simstudy merge` joins the shards")
         return
-    _print_results(found)
+    _refuse_empty(found)
+    performance.show(found)
     try:
         figures = api.plot_results(found)
     except SimstudyError as error:
@@ -126,55 +123,38 @@ def run(
 @command
 def analyse(
     folder: Folder,
-    style: Annotated[Style, typer.Option(help="Layout of the table.")] = Style.SIMSTUDY,
-    csv: Annotated[Path | None, typer.Option(help="Also write the long table to this CSV file.")] = None,
-    parameter: Parameters = None,
-    cell: Annotated[list[int] | None, typer.Option(help="Cell to show with every measure; may be repeated.")] = None,
+    style: performance.StyleOption = "simstudy",
+    csv: performance.CsvOption = None,
+    latex: performance.LatexOption = None,
+    html: performance.HtmlOption = None,
+    markdown: performance.MarkdownOption = None,
+    parameter: performance.ParameterOption = None,
+    cell: performance.CellOption = None,
+    measures: performance.MeasuresOption = None,
+    reference: performance.ReferenceOption = None,
 ) -> None:
     """Print the performance table of a results folder."""
     from simstudy import api
-    from simstudy.report import write_csv
+    from simstudy.report import check_style
 
-    found = api.results(folder)
-    _print_results(found, style, parameter, cell)
-    if csv is not None:
-        write_csv(found.performance, csv)
-        say(f"\nwritten: {csv}")
+    wanted = (style, parameter, cell, performance.split(measures))
+    check_style(style, wanted[-1])
+    found = api.results(folder, reference)
+    _refuse_empty(found)
+    files = {"csv": csv, "latex": latex, "html": html, "markdown": markdown}
+    performance.write_files(found, files, *wanted)
+    performance.show(found, *wanted)
     _exit_for(found)
 
 
-def _print_results(
-    found: Results, style: Style = Style.SIMSTUDY, parameters: list[str] | None = None, cells: list[int] | None = None
-) -> None:
-    from rich.console import Console
-
-    from simstudy.report import print_fit_measures, print_performance
-
+def _refuse_empty(found: Results) -> None:
     if found.performance.empty:
         raise SimstudyError(f"{found.folder}: there are no finished replicates yet")
-    print_performance(
-        Console(highlight=False),
-        found.performance,
-        found.failures,
-        style=style.value,
-        parameters=parameters or None,
-        cells=cells or None,
-        factors=found.manifest.factors,
-        level=found.manifest.level,
-        study_name=found.manifest.name,
-        replications=found.manifest.replications,
-    )
-    if len(found.fit_measures):
-        print()
-        print_fit_measures(Console(highlight=False), found.fit_measures, cells)
 
 
 def _exit_for(found: Results) -> None:
     """Exit with 1 if a method converged nowhere."""
-    for name in found.failed_everywhere:
-        say(f"failed: {name} converged in no replicate; `simstudy status {found.folder}` says why")
-    if found.failed_everywhere:
-        raise typer.Exit(FAILED)
+    performance.exit_for(found, f"; `simstudy status {found.folder}` says why")
 
 
 @command
@@ -285,17 +265,14 @@ def merge(
     print(f"{found.name}: {'complete' if found.complete else f'{missing:,} fits are missing'}")
 
 
-@command
-def plot(folder: Folder, parameter: Parameters = None) -> None:
-    """Draw bias and coverage of each method into the results folder."""
-    from simstudy import api
-
-    for path in api.plot(folder, parameter):
-        print(path)
-
-
+command(plot_command)
+command(bias_command)
 command(estimators_command)
 command(fit_command)
+command(report_command)
+command(performance.performance)
+command(performance.factors)
+command(performance.export)
 
 
 def _print_table(table: Any, left: int) -> None:

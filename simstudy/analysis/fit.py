@@ -92,7 +92,7 @@ def fit(
         ``bootstrap`` (parametric: data drawn from the fitted model and refitted, percentile intervals);
         ``cluster_bootstrap`` (clusters drawn with replacement and refitted).
     missing : str
-        ``listwise``, or ``fiml`` (with ``msem`` and ``goldstein``).
+        ``listwise``, or ``fiml`` (with ``goldstein``, ``fiml_wide`` and ``msem``).
     fixed_x, bounds, std_lv
         See `Msem` and `TwoLevelModel`.
     draws, seed : int

@@ -1,4 +1,4 @@
-"""Studies: run, analyse, look at, replay, draw."""
+"""Studies: run, analyse, look at, replay."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from simstudy.performance import (
     summarise_cell,
     summarise_fit_measures,
 )
-from simstudy.report import figure_data, key_parameters, plot_bias, plot_coverage, save_figure, write_csv
+from simstudy.report import write_csv
 from simstudy.runner.engine import execute, n_workers
 from simstudy.runner.files import write_bytes, write_table
 from simstudy.runner.fit import Study
@@ -33,7 +33,7 @@ from simstudy.runner.progress import Reporter, reporter
 from simstudy.runner.replay import Replay, draw_frame
 from simstudy.runner.replay import replay as replay_fit
 from simstudy.runner.status import StudyStatus, read_status
-from simstudy.runner.store import FIGURES, check_folder, locked, open_folder, tidy
+from simstudy.runner.store import check_folder, locked, open_folder, tidy
 from simstudy.runner.tables import iterate_cells, read_folder
 
 __all__ = [
@@ -42,9 +42,6 @@ __all__ = [
     "StudyStatus",
     "analyse",
     "merge",
-    "plot",
-    "plot_bias",
-    "plot_coverage",
     "replay",
     "results",
     "run",
@@ -56,7 +53,6 @@ __all__ = [
 
 PERFORMANCE = "performance"
 FIT_MEASURES = "fit_measures"
-MAX_FIGURE_PARAMETERS = 4
 MAX_ROUNDS = 3
 
 
@@ -190,26 +186,32 @@ def _run_missing(design: Design, manifest: Manifest, root: Path, shard: Shard, w
     execute(study, tasks, workers, report)
 
 
-def analyse(folder: str | Path) -> pd.DataFrame:
+def analyse(folder: str | Path, reference: str | None = None) -> pd.DataFrame:
     """Performance table of a results folder, from its replicate rows; also written to the folder as Parquet and CSV.
+
+    Parameters
+    ----------
+    folder : path
+    reference : str, optional
+        Method that the others are compared with on the same replicates; by default the design's first.
 
     Raises
     ------
     StoreError
         If it is not a results folder, or parts of it are damaged.
     """
-    return results(folder).performance
+    return results(folder, reference).performance
 
 
-def results(folder: str | Path) -> Results:
+def results(folder: str | Path, reference: str | None = None) -> Results:
     """`analyse`, returning failures as well."""
-    found, damaged = _analyse(Path(folder))
+    found, damaged = _analyse(Path(folder), reference)
     if damaged:
         raise StoreError([f"{folder}: {error}; run the design again to replace it" for error in damaged])
     return found
 
 
-def _analyse(root: Path) -> tuple[Results, list[DamagedPartError]]:
+def _analyse(root: Path, reference: str | None = None) -> tuple[Results, list[DamagedPartError]]:
     """Performance and failures, cell by cell; written only if no part is damaged."""
     folder = read_folder(root)
     damaged = list(folder.contents.damaged)
@@ -217,12 +219,13 @@ def _analyse(root: Path) -> tuple[Results, list[DamagedPartError]]:
     for rows in iterate_cells(folder, damaged):
         summaries.append(
             summarise_cell(
-                rows.replicates,
+                rows.parts(),
                 rows.fits,
                 folder.truth[folder.truth["cell"] == rows.cell],
                 estimators=folder.methods,
                 params=folder.params,
                 level=folder.manifest.level,
+                reference=reference,
             )
         )
         failures.append(failures_table(rows.fits, folder.methods))
@@ -308,42 +311,9 @@ def merge(folders: Sequence[str | Path], out: str | Path | None = None, progress
     return read_status(root)
 
 
-def plot(folder: str | Path, parameters: Sequence[str] | None = None) -> list[Path]:
-    """Draw bias and coverage of parameters into ``figures/`` of a results folder, as PDF, PNG and CSV.
-
-    Parameters
-    ----------
-    folder : path
-    parameters : sequence of str, optional
-        By default the study's ``:=`` parameters, or else its labelled ones, at most four.
-    """
-    return plot_results(_up_to_date(Path(folder)), parameters)
-
-
-def plot_results(found: Results, parameters: Sequence[str] | None = None) -> list[Path]:
-    """`plot` for results at hand."""
-    performance, level = found.performance, found.manifest.level
-    written: list[Path] = []
-    for name in parameters or figure_parameters(performance):
-        stem = re.sub(r"[^\w.-]+", "_", name)
-        for kind, figure in (
-            ("bias", plot_bias(performance, name)),
-            ("coverage", plot_coverage(performance, name, level=level)),
-        ):
-            data = figure_data(performance, kind, name)
-            written += save_figure(figure, data, found.folder / FIGURES / f"{kind}_{stem}")
-    return written
-
-
-def figure_parameters(performance: pd.DataFrame) -> list[str]:
-    """The parameters that a study is about."""
-    rows = performance.loc[performance["parameter"] != "", ["parameter", "level"]].drop_duplicates()
-    defined = rows.loc[rows["level"] == "", "parameter"].tolist()
-    return (defined or key_parameters(rows["parameter"].tolist()))[:MAX_FIGURE_PARAMETERS]
-
-
-def _up_to_date(root: Path) -> Results:
+def up_to_date(folder: str | Path) -> Results:
     """Results from ``performance.parquet`` if no part is newer, otherwise analysed."""
+    root = Path(folder)
     saved = root / f"{PERFORMANCE}.parquet"
     try:
         newest = max((root / name).stat().st_mtime_ns for name in (FITS, MANIFEST))

@@ -12,6 +12,9 @@ from simstudy.estimators.haernqvist import Haernqvist
 from simstudy.estimators.goldstein import Goldstein
 from simstudy.estimators.raudenbush_measurement import RaudenbushMeasurement
 from simstudy.estimators.muml import Muml
+from simstudy.estimators.multigroup import Multigroup
+from simstudy.estimators.em import Em
+from simstudy.estimators.fiml_wide import FimlWide
 from simstudy.estimators.msem import Msem
 
 __all__ = [
@@ -19,6 +22,8 @@ __all__ = [
     "Croon",
     "Disaggregated",
     "DisaggregatedRobust",
+    "Em",
+    "FimlWide",
     "Goldstein",
     "Haernqvist",
     "Mlm",
@@ -26,6 +31,7 @@ __all__ = [
     "MlmContextual",
     "MlmRescaled",
     "Msem",
+    "Multigroup",
     "Muml",
     "RaudenbushMeasurement",
     "Schmidt",

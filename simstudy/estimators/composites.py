@@ -99,7 +99,7 @@ def composite_model(model: TwoLevelModel) -> CompositeModel | str:
                 table.rows[mean_at].free,
                 np.array(own, dtype=np.int64),
                 np.array([row.free for row in ones if row is not None], dtype=np.int64),
-            )  # fmt: skip
+            )
         )
     return CompositeModel(TwoLevelModel(model.syntax, table), tuple(composites), index)
 

@@ -64,9 +64,9 @@ class Msem:
     year: ClassVar[int] = 2008
     idea: ClassVar[str] = "split every level-1 variable into latent within and between parts, with a model for each"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
+    imposes_constraints: ClassVar[bool] = True
     can: ClassVar[str] = "separates latent within and between effects; outcomes and predictors at either level"
     cannot: ClassVar[str] = "do without many clusters: between estimates are variable, and biased in small samples"
-    imposes_constraints: ClassVar[bool] = True
 
     se: tuple[SeKind, ...] = ("expected",)
     missing: Literal["listwise", "fiml"] = "listwise"

@@ -73,7 +73,7 @@ def cluster_equations(model: TwoLevelModel) -> list[ClusterEquation] | str:
                 np.array(places, dtype=np.int64),
                 np.array(fixed, dtype=np.int64),
                 -1 if residual is None else residual.free,
-            )  # fmt: skip
+            )
         )
     own = [int(i) for e in built for i in (*e.fixed, e.residual) if i >= 0]
     if len(set(own)) < len(own):

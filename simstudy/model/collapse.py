@@ -76,6 +76,12 @@ def between_model(model: TwoLevelModel) -> SingleLevelModel:
     return _build(model, list(model.table.at("between")), list(range(len(model.names))))
 
 
+def within_model(model: TwoLevelModel) -> SingleLevelModel:
+    """The covariance structure of the within block on its own, as fitted to deviations from cluster means."""
+    rows = [replace(row, level="between") for row in model.table.at("within") if row.op != "~1"]
+    return _build(model, rows, list(range(len(model.names))))
+
+
 def _build(model: TwoLevelModel, rows: list[Parameter], roots: list[int]) -> SingleLevelModel:
     present = sorted({roots[row.free] for row in rows if row.free >= 0})
     place = {old: new for new, old in enumerate(present)}

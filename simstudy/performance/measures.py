@@ -10,18 +10,19 @@ Formulas: Morris, White & Crowther (2019, Table 6), checked against 8,000 repeat
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import bdtr, ndtri
 
 from simstudy.performance.moments import (
     FloatArray,
     Measured,
     count,
+    jackknifed,
+    mean_left_out,
     measured,
     missing_unless,
     moments,
-    over_replicates,
     quiet,
     total,
+    variance_left_out,
 )
 
 
@@ -48,54 +49,29 @@ def relative_bias(estimate: FloatArray, truth: FloatArray) -> Measured:
 
 
 @quiet
-def median_bias(estimate: FloatArray, truth: FloatArray) -> Measured:
-    """Median bias = median(est) - truth; MCSE from the order statistics around the median.
-
-    The between slope of MSEM is a ratio without finite moments (THEORY.md B8): its mean, bias and RMSE may be decided
-    by one replicate; its median is not.  MCSE = (est_(n-c+1) - est_(c))/(2z) with c = (n+1)/2 - sqrt(n), rounded and at
-    least 1, and z the normal quantile that belongs to the exact binomial coverage 1 - 2 P(Bin(n, 1/2) <= c - 1) of that
-    interval (Price & Bonett, 2001).
-    """
-    valid = np.isfinite(estimate)
-    n = count(valid)
-    ordered = np.sort(over_replicates(missing_unless(valid, estimate)), axis=-1)  # NaN goes last
-
-    def order_statistic(rank: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> FloatArray:
-        index = np.clip(rank - 1, 0, max(ordered.shape[-1] - 1, 0))
-        return np.asarray(np.take_along_axis(ordered, index[..., None], axis=-1)[..., 0])
-
-    if ordered.shape[-1] == 0:
-        return measured(np.full(n.shape, np.nan), np.full(n.shape, np.nan), n)
-    median = 0.5 * (order_statistic((n + 1) // 2) + order_statistic(n // 2 + 1))
-    rank = np.maximum(np.rint((n + 1) / 2 - np.sqrt(n)).astype(np.int64), 1)
-    z = -ndtri(bdtr((rank - 1).astype(np.float64), np.maximum(n, 1), 0.5))
-    half = (order_statistic(n - rank + 1) - order_statistic(rank)) / (2.0 * z)
-    return measured(median - truth, np.where(n > 1, half, np.nan), n)
-
-
-@quiet
 def empirical_se(estimate: FloatArray) -> Measured:
     """EmpSE = sqrt(sum((est - mean)^2)/(n - 1)); MCSE = EmpSE/sqrt(2(n - 1)), exact for normal estimates."""
     n, _, sd = moments(estimate)
-    return measured(sd, sd / np.sqrt(2.0 * (n - 1.0)), n)
+    valid = np.isfinite(estimate)
+    jackknife = jackknifed(np.sqrt(variance_left_out(estimate, valid)), valid)
+    return measured(sd, sd / np.sqrt(2.0 * (n - 1.0)), n, jackknife)
+
+
+@quiet
+def mse(estimate: FloatArray, truth: FloatArray) -> Measured:
+    """MSE = mean((est - truth)^2); MCSE = sqrt(sum(((est - truth)^2 - MSE)^2)/(n(n - 1)))."""
+    n, mean, sd = moments((estimate - truth) ** 2)
+    return measured(mean, sd / np.sqrt(n), count(np.isfinite(estimate)))
 
 
 @quiet
 def rmse(estimate: FloatArray, truth: FloatArray) -> Measured:
-    """RMSE = sqrt(mean((est - truth)^2)); MCSE by the jackknife in one pass.
-
-    With d = est - truth and S = sum(d^2), leaving replicate i out gives r_i = sqrt((S - d_i^2)/(n - 1)), so the
-    jackknife variance (n - 1)/n sum((r_i - mean(r))^2) needs O(n) operations and no loop.
-    """
+    """RMSE = sqrt(mean((est - truth)^2)); MCSE by the jackknife."""
     valid = np.isfinite(estimate)
     n = count(valid)
     squared = (estimate - truth) ** 2
-    sum_of_squares = total(squared, valid)
-    left_out = np.sqrt(np.maximum(sum_of_squares - squared, 0.0) / (n - 1.0))
-    mean = total(left_out, valid) / n
-    spread = total((left_out - mean) ** 2, valid)
-    mcse = np.where(n > 1, np.sqrt((n - 1.0) / n * spread), np.nan)
-    return measured(np.sqrt(sum_of_squares / n), mcse, n)
+    mcse = jackknifed(np.sqrt(np.maximum(mean_left_out(squared, valid), 0.0)), valid)
+    return measured(np.sqrt(total(squared, valid) / n), mcse, n, mcse)
 
 
 @quiet
@@ -108,9 +84,12 @@ def mean_se(se: FloatArray) -> Measured:
 @quiet
 def model_se(se: FloatArray) -> Measured:
     """ModSE = sqrt(mean(SE^2)); MCSE = sqrt(Var(SE^2)/(4 n ModSE^2))."""
-    n, mean, sd = moments(se**2)
+    squared = se**2
+    n, mean, sd = moments(squared)
     value = np.sqrt(mean)
-    return measured(value, sd / (2.0 * np.sqrt(n) * value), n)
+    valid = np.isfinite(squared)
+    jackknife = jackknifed(np.sqrt(mean_left_out(squared, valid)), valid)
+    return measured(value, sd / (2.0 * np.sqrt(n) * value), n, jackknife)
 
 
 @quiet
@@ -118,10 +97,14 @@ def se_ratio(estimate: FloatArray, se: FloatArray) -> Measured:
     """SE ratio = ModSE/EmpSE; MCSE = ratio sqrt(Var(SE^2)/(4 n ModSE^4) + 1/(2(n - 1))).
 
     Both are taken over the replicates that have an estimate and an SE, so that a missing SE does not compare two sets
-    of data.  100(ratio - 1) is Morris, White & Crowther's relative error in model SE, with 100 times this MCSE.
+    of data.  100(ratio - 1) is Morris, White & Crowther's relative error in model SE, with 100 times this MCSE.  The
+    jackknife assumes neither normal estimates nor SEs that are independent of them.
     """
     valid = np.isfinite(estimate) & np.isfinite(se)
-    n, mean, sd = moments(missing_unless(valid, se**2))
-    empirical = moments(missing_unless(valid, estimate)).sd
+    squared, paired = missing_unless(valid, se**2), missing_unless(valid, estimate)
+    n, mean, sd = moments(squared)
+    empirical = moments(paired).sd
     ratio = np.where(empirical > 0.0, np.sqrt(mean) / empirical, np.nan)
-    return measured(ratio, ratio * np.sqrt((sd / mean) ** 2 / (4.0 * n) + 1.0 / (2.0 * (n - 1.0))), n)
+    mcse = ratio * np.sqrt((sd / mean) ** 2 / (4.0 * n) + 1.0 / (2.0 * (n - 1.0)))
+    left_out = np.sqrt(mean_left_out(squared, valid) / variance_left_out(paired, valid))
+    return measured(ratio, mcse, n, jackknifed(left_out, valid))

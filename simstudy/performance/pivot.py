@@ -1,12 +1,15 @@
 """Long tables of one cell -> arrays with one contiguous vector over replicates per method, kind of SE and parameter.
 
+Replicate rows come part by part, and each part is let go when its numbers are in place: memory holds 8 bytes a number
+of one cell, whatever the size of the study.
+
 Replicates are sorted by their number here and nowhere else: whatever order parts of a study arrive in, the arrays are
 the same, and so is every bit of what is computed from them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,17 +59,18 @@ class CellArrays:
         The table has rows for this pair and parameter.
     estimate : ndarray, (E, k, R)
         Estimates of the converged replicates, one set per method; NaN elsewhere.
-    se, lower, upper : ndarray, (G, k, R)
-        Standard errors and explicit limits (NaN: none, use Wald), NaN where the replicate did not converge.
+    se, lower, upper : tuple of G ndarrays, (k, R)
+        Standard errors and explicit limits (NaN: none, use Wald), NaN where the replicate did not converge; limits are
+        None for a pair that has no explicit ones.
     """
 
     fits: FitArrays
     pairs: tuple[tuple[int, str], ...]
     present: BoolArray
     estimate: FloatArray
-    se: FloatArray
-    lower: FloatArray
-    upper: FloatArray
+    se: tuple[FloatArray, ...]
+    lower: tuple[FloatArray | None, ...]
+    upper: tuple[FloatArray | None, ...]
 
 
 def kind_order(kind: str) -> tuple[int, str]:
@@ -101,12 +105,6 @@ def numbers(table: pd.DataFrame, column: str) -> FloatArray:
     return np.asarray(table[column].to_numpy(dtype=np.float64, na_value=np.nan))
 
 
-def replicate_numbers(replicates: pd.DataFrame, fits: pd.DataFrame) -> IntArray:
-    """Sorted replicate numbers of the cell."""
-    both = [table["rep"].to_numpy(dtype=np.int64) for table in (replicates, fits)]
-    return np.unique(np.concatenate(both))
-
-
 def _refuse_duplicates(slots: IntArray, what: str, cell: int) -> None:
     """Raise if two rows want one place: counting a replicate twice would be silent and wrong."""
     repeated = len(slots) - len(np.unique(slots))
@@ -134,19 +132,106 @@ def pivot_fits(fits: pd.DataFrame, reps: IntArray, estimators: Sequence[str], ce
     return FitArrays(place(everything), place(status != 1), place(status == 0), place((status == 0) & good))
 
 
-def _one_estimate(estimates: FloatArray, owner: IntArray, n_estimators: int, cell: int) -> FloatArray:
-    """Merge the estimates of a method's kinds of SE, (G, k, R) -> (E, k, R); they must be the same numbers."""
-    merged = np.full((n_estimators, *estimates.shape[1:]), np.nan)
-    for group, method in enumerate(owner):
-        known, new = merged[method], estimates[group]
-        if np.any(np.isfinite(known) & np.isfinite(new) & (known != new)):
-            raise StoreError(f"cell {cell}: a method has different estimates of one parameter under two kinds of SE")
-        merged[method] = np.where(np.isfinite(known), known, new)
-    return merged
+@dataclass
+class _Places:
+    """Numbers of one method and kind of SE, filled part by part: (k, R), NaN for what has not come."""
+
+    se: FloatArray
+    there: BoolArray
+    lower: FloatArray | None = None
+    upper: FloatArray | None = None
+
+    def fill_limits(self, slots: tuple[IntArray, IntArray], lower: FloatArray, upper: FloatArray) -> None:
+        """Put explicit limits in; without any, no memory is taken."""
+        if np.isnan(lower).all() and np.isnan(upper).all():
+            return
+        if self.lower is None or self.upper is None:
+            self.lower, self.upper = np.full_like(self.se, np.nan), np.full_like(self.se, np.nan)
+        self.lower[slots], self.upper[slots] = lower, upper
+
+
+class _Filling:
+    """Arrays of a cell while its parts come in."""
+
+    def __init__(self, facts: FitArrays, reps: IntArray, n_params: int, cell: int) -> None:
+        self.facts, self.reps, self.cell = facts, reps, cell
+        self.shape = (n_params, len(reps))
+        self.estimate = np.full((len(facts.ok), *self.shape), np.nan)
+        self.places: dict[tuple[int, str], _Places] = {}
+        self.repeated = self.rows = 0
+
+    def add(self, part: pd.DataFrame, estimators: Sequence[str], params: Sequence[str]) -> None:
+        """Put the rows of one part in their places."""
+        if len(part) and not (part["cell"].to_numpy() == self.cell).all():
+            found = sorted({self.cell, *(int(cell) for cell in part["cell"].unique())})
+            raise StoreError(f"expected the tables of one cell, found {len(found)}: {found[:5]}")
+        method, param = codes(part["estimator"], estimators), codes(part["param"], params)
+        rep, known = self._positions(part)
+        kinds = distinct(part["se_kind"])
+        kind = codes(part["se_kind"], kinds)
+        wanted = (method >= 0) & (param >= 0) & (kind >= 0)
+        lost = wanted & ~(known & self.facts.attempted[method, rep])
+        if lost.any():
+            unknown = np.unique(part["rep"].to_numpy(dtype=np.int64)[lost])
+            raise StoreError(
+                f"cell {self.cell}: replicate {unknown[0]} has estimates but no row in `fits` ({len(unknown)} such)"
+            )
+        columns = {name: numbers(part, name) for name in ("estimate", "se", "lower", "upper")}
+        for code in np.unique((method * len(kinds) + kind)[wanted]).tolist():
+            mine = int(code) // len(kinds), int(code) % len(kinds)
+            rows = np.flatnonzero(wanted & (method == mine[0]) & (kind == mine[1]))
+            values = {name: column[rows] for name, column in columns.items()}
+            self._place(mine[0], kinds[mine[1]], (param[rows], rep[rows]), values)
+
+    def _positions(self, part: pd.DataFrame) -> tuple[IntArray, BoolArray]:
+        """Place of each row's replicate, and whether there is such a replicate."""
+        numbers_there = part["rep"].to_numpy(dtype=np.int64)
+        place = np.clip(np.searchsorted(self.reps, numbers_there), 0, max(len(self.reps) - 1, 0))
+        return place, self.reps[place] == numbers_there if len(self.reps) else np.zeros(len(part), dtype=np.bool_)
+
+    def _place(self, method: int, kind: str, slots: tuple[IntArray, IntArray], values: dict[str, FloatArray]) -> None:
+        pair = (method, kind)
+        if pair not in self.places:
+            self.places[pair] = _Places(np.full(self.shape, np.nan), np.zeros(self.shape, dtype=np.bool_))
+        mine = self.places[pair]
+        flat = slots[0] * self.shape[1] + slots[1]
+        self.rows += len(flat)
+        self.repeated += int(mine.there[slots].sum()) + len(flat) - len(np.unique(flat))
+        mine.there[slots] = True
+        converged = self.facts.ok[method][slots[1]]
+        values = {name: np.where(converged, column, np.nan) for name, column in values.items()}
+        mine.se[slots] = values["se"]
+        mine.fill_limits(slots, values["lower"], values["upper"])
+        known, new = self.estimate[method][slots], values["estimate"]
+        if np.any(np.isfinite(known) & np.isfinite(new) & (known != new)) and not self.repeated:
+            raise StoreError(
+                f"cell {self.cell}: a method has different estimates of one parameter under two kinds of SE"
+            )
+        self.estimate[method][slots] = np.where(np.isfinite(known), known, new)
+
+    def finish(self) -> CellArrays:
+        """Arrays in the order of methods and `kind_order`."""
+        if self.repeated:
+            raise StoreError(
+                f"cell {self.cell}: {self.repeated} of {self.rows} rows of `replicates` repeat a replicate that is "
+                "already there"
+            )
+        pairs = sorted(self.places, key=lambda pair: (pair[0], kind_order(pair[1])))
+        places = [self.places[pair] for pair in pairs]
+        present = np.array([mine.there.any(axis=1) for mine in places]).reshape(len(pairs), self.shape[0])
+        return CellArrays(
+            self.facts,
+            tuple(pairs),
+            present,
+            self.estimate,
+            tuple(mine.se for mine in places),
+            tuple(mine.lower for mine in places),
+            tuple(mine.upper for mine in places),
+        )
 
 
 def pivot_cell(
-    replicates: pd.DataFrame, fits: pd.DataFrame, *, estimators: Sequence[str], params: Sequence[str], cell: int
+    parts: Iterable[pd.DataFrame], fits: pd.DataFrame, *, estimators: Sequence[str], params: Sequence[str], cell: int
 ) -> CellArrays:
     """Arrays of one cell, in the order of `estimators` and `params`; other methods and parameters are left out.
 
@@ -155,34 +240,8 @@ def pivot_cell(
     StoreError
         If a replicate occurs twice, has estimates without a row in `fits`, or two estimates of one parameter.
     """
-    reps = replicate_numbers(replicates, fits)
-    facts = pivot_fits(fits, reps, estimators, cell)
-    method, param = codes(replicates["estimator"], estimators), codes(replicates["param"], params)
-    kinds = sorted(distinct(replicates["se_kind"]), key=kind_order)
-    kind = codes(replicates["se_kind"], kinds)
-    wanted = (method >= 0) & (param >= 0) & (kind >= 0)
-    method, param, kind = method[wanted], param[wanted], kind[wanted]
-    rep = np.searchsorted(reps, replicates["rep"].to_numpy(dtype=np.int64)[wanted])
-    if not facts.attempted[method, rep].all():
-        lost = np.unique(rep[~facts.attempted[method, rep]])
-        raise StoreError(
-            f"cell {cell}: replicate {reps[lost[0]]} has estimates but no row in `fits` ({len(lost)} such)"
-        )
-
-    occurring, group = np.unique(method * max(len(kinds), 1) + kind, return_inverse=True)
-    owner = occurring // max(len(kinds), 1)
-    pairs = tuple((int(m), kinds[int(code % len(kinds))]) for m, code in zip(owner, occurring, strict=True))
-    shape = (len(pairs), len(params), len(reps))
-    slots = (group * shape[1] + param) * shape[2] + rep
-    _refuse_duplicates(slots, "replicates", cell)
-    present = np.zeros(shape[:2], dtype=np.bool_)
-    present[group, param] = True
-    converged = facts.ok[method, rep]
-
-    def place(column: str) -> FloatArray:
-        flat = np.full(shape[0] * shape[1] * shape[2], np.nan)
-        flat[slots] = np.where(converged, numbers(replicates, column)[wanted], np.nan)
-        return flat.reshape(shape)
-
-    estimate = _one_estimate(place("estimate"), owner, len(estimators), cell)
-    return CellArrays(facts, pairs, present, estimate, place("se"), place("lower"), place("upper"))
+    reps = np.unique(fits["rep"].to_numpy(dtype=np.int64))
+    filling = _Filling(pivot_fits(fits, reps, estimators, cell), reps, len(params), cell)
+    for part in parts:
+        filling.add(part, estimators, params)
+    return filling.finish()

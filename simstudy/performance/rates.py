@@ -7,7 +7,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from simstudy.performance.moments import BoolArray, FloatArray, Measured, count, measured, moments, quiet, total
+from simstudy.performance.moments import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Measured,
+    count,
+    measured,
+    moments,
+    quiet,
+    total,
+)
 
 WILSON_Z = 1.959963984540054
 """Normal quantile of the 95 % Wilson interval, whatever the level of the study's own intervals."""
@@ -20,8 +30,10 @@ def rate(success: BoolArray, valid: BoolArray) -> Measured:
     At p = 0 or p = 1 that MCSE is 0, as if the rate were known.  There it is the half-width of Wilson's (1927) interval
     over z, which at these ends is z/(2(n + z^2)): .00098 at n = 1,000, about the MCSE of a single success.
     """
-    n = count(valid)
-    hits = count(success & valid)
+    return _rate_of(count(success & valid), count(valid))
+
+
+def _rate_of(hits: IntArray, n: IntArray) -> Measured:
     p = hits / n
     at_end = (hits == 0) | (hits == n)
     mcse = np.where(at_end, WILSON_Z / (2.0 * (n + WILSON_Z**2)), np.sqrt(p * (1.0 - p) / n))
@@ -36,9 +48,7 @@ def has_interval(lower: FloatArray, upper: FloatArray) -> BoolArray:
 @quiet
 def coverage(lower: FloatArray, upper: FloatArray, truth: FloatArray) -> Measured:
     """Share of intervals that contain the truth, lower <= truth <= upper; NaN where the truth is unknown."""
-    share = rate((lower <= truth) & (truth <= upper), has_interval(lower, upper))
-    known = np.isfinite(truth)
-    return measured(np.where(known, share.value, np.nan), share.mcse, share.n)
+    return _known_truth(rate((lower <= truth) & (truth <= upper), has_interval(lower, upper)), truth)
 
 
 @quiet
@@ -53,6 +63,41 @@ def bias_eliminated_coverage(estimate: FloatArray, lower: FloatArray, upper: Flo
 def rejection(lower: FloatArray, upper: FloatArray) -> Measured:
     """Share of intervals that exclude 0: power, or the type I error rate where the truth is 0."""
     return rate((lower > 0.0) | (upper < 0.0), has_interval(lower, upper))
+
+
+@quiet
+def miss_below(lower: FloatArray, upper: FloatArray, truth: FloatArray) -> Measured:
+    """Share of intervals that lie below the truth, upper < truth; with `coverage` and `miss_above` they make 1."""
+    return _known_truth(rate(upper < truth, has_interval(lower, upper)), truth)
+
+
+@quiet
+def miss_above(lower: FloatArray, upper: FloatArray, truth: FloatArray) -> Measured:
+    """Share of intervals that lie above the truth, lower > truth."""
+    return _known_truth(rate(lower > truth, has_interval(lower, upper)), truth)
+
+
+def _known_truth(share: Measured, truth: FloatArray) -> Measured:
+    return measured(np.where(np.isfinite(truth), share.value, np.nan), share.mcse, share.n)
+
+
+@quiet
+def rate_bounds(success: BoolArray, valid: BoolArray, tried: IntArray) -> tuple[Measured, Measured]:
+    """Rate over all replicates tried, if every one without a number were a miss, and if it were a hit.
+
+    The rate of a method that had never failed lies between the two, whatever the failures have to do with the data
+    (Manski, 2003).
+
+    Parameters
+    ----------
+    success, valid : ndarray of bool, (R, k)
+        Hits, and where there is a number at all.
+    tried : ndarray of int, (k,)
+        Replicates tried; those without a valid number are the failures.
+    """
+    hits, n = count(success & valid), np.asarray(tried, dtype=np.int64)
+    lost = n - count(valid)
+    return _rate_of(hits, n), _rate_of(hits + lost, n)
 
 
 @quiet

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from simstudy.errors import SimstudyError, did_you_mean
 from simstudy.model.parameters import Parameter
 from simstudy.report.diagram_layout import NAME_SIZE, Node, place_nodes
 from simstudy.report.diagram_routes import NUMBER_SIZE, SMALL_SIZE, Arrow, Box, Route, route_arrows
+from simstudy.report.figures.chart import write_figure
 from simstudy.report.text import NOT_AVAILABLE, fixed
 
 if TYPE_CHECKING:
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 
 LABELS = ("estimates", "names")
 FORMATS = ("svg", "png", "pdf")
-METADATA: dict[str, dict[str, str | None]] = {
-    "svg": {"Creator": "simstudy", "Date": None},
-    "pdf": {"Creator": "simstudy", "Producer": "simstudy", "CreationDate": None},
-    "png": {"Software": "simstudy"},
-}
-DPI = 200
 MARGIN, TITLE, NOTE = 0.22, 0.34, 0.155
 """Inches: around a panel, for its title, and for a line of the notes."""
 MIN_WIDTH = 5.2
@@ -115,8 +109,6 @@ def save_diagram(figure: Figure, path: str | Path) -> Path:
     SimstudyError
         If the suffix is another one.
     """
-    from matplotlib import rc_context
-
     target = Path(path)
     suffix = target.suffix.lower().removeprefix(".")
     if suffix not in FORMATS:
@@ -124,12 +116,7 @@ def save_diagram(figure: Figure, path: str | Path) -> Path:
             f"{target}: a diagram cannot be written as '{target.suffix}'; allowed: "
             f"{', '.join('.' + name for name in FORMATS)}{did_you_mean(suffix, FORMATS)}"
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    metadata = METADATA[suffix]
-    with rc_context({"svg.hashsalt": "simstudy", "svg.fonttype": "none"}):
-        figure.savefig(unfinished, format=suffix, metadata=metadata, dpi=DPI)
-    return unfinished.replace(target)
+    return write_figure(figure, target, settings={"svg.fonttype": "none"})
 
 
 # ---------------------------------------------------------------------- what is drawn

@@ -10,9 +10,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.report.figures.style import text_width
 
 Point = tuple[float, float]
 
@@ -48,14 +48,6 @@ class Node:
     width: float
     height: float
     outside: Point
-
-
-@lru_cache(maxsize=4096)
-def text_width(text: str, size: float) -> float:
-    """Width of a text in the default font, in inches."""
-    from matplotlib.textpath import TextPath
-
-    return float(TextPath((0.0, 0.0), text, size=size).get_extents().width) / 72.0 if text.strip() else 0.0
 
 
 def place_nodes(model: TwoLevelModel, level: str) -> dict[str, Node]:

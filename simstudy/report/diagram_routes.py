@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from simstudy.report.diagram_layout import Node, Point, crosses, text_width
+from simstudy.report.diagram_layout import Node, Point, crosses
+from simstudy.report.figures.style import text_width
 
 NUMBER_SIZE, SMALL_SIZE = 8.0, 7.0
 STUB = 0.26

@@ -6,11 +6,14 @@ studies mention missing results).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
 from simstudy.performance import FAILURE_COLUMNS
-from simstudy.report.text import Line, TextTable, fixed, wrapped
+from simstudy.report.blocks import Block, Paragraph
+from simstudy.report.text import TextTable, fixed
 from simstudy.report.view import View
 
 MAX_ROWS = 24
@@ -25,27 +28,27 @@ def counted(failures: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return counts.assign(failed=counts["attempted"] - counts["converged"]), occurring
 
 
-def failure_lines(view: View) -> list[Line]:
+def failure_blocks(view: View) -> list[Block]:
     """Failures and inadmissible solutions per method and cell; per method where that would be a long table."""
     if view.failures.empty:
-        return [Line("Failures: none recorded; the table of fits is empty.")]
+        return [Paragraph("Failures: none recorded; the table of fits is empty.")]
     counts, statuses = counted(view.failures)
     n_cells = counts["cell"].nunique()
     attempted = f"{int(counts['attempted'].sum()):,} fits, {n_cells} cell{'s' * (n_cells != 1)}"
     if counts["failed"].sum() == 0 and counts["inadmissible"].sum() == 0:
-        return [Line(f"Failures: none ({attempted}); every solution is admissible.")]
+        return [Paragraph(f"Failures: none ({attempted}); every solution is admissible.")]
     if counts["failed"].sum() == 0:
         title = f"Failures: none ({attempted}). Inadmissible solutions, which count as converged:"
     else:
         title = f"Failures ({int(counts['failed'].sum()):,} of {attempted}) and inadmissible solutions:"
     affected = counts[(counts["failed"] > 0) | (counts["inadmissible"] > 0)]
     if len(affected) <= MAX_ROWS:
-        return [Line(title, "bold"), *_by_cell(view, affected, statuses).lines()]
-    note = f"  by method; {len(affected)} pairs of cell and method are affected (--cell K shows them cell by cell)"
-    return [Line(title, "bold"), *_by_method(view, counts, statuses).lines(), Line(note, "dim")]
+        return [replace(by_cell(view, affected, statuses), title=title)]
+    note = f"By method; {len(affected)} pairs of cell and method are affected (--cell K shows them cell by cell)."
+    return [replace(by_method(view, counts, statuses), title=title), Paragraph(note, quiet=True)]
 
 
-def _by_cell(view: View, affected: pd.DataFrame, statuses: list[str]) -> TextTable:
+def by_cell(view: View, affected: pd.DataFrame, statuses: list[str]) -> TextTable:
     """One row a cell and method."""
     rows = []
     for row in affected.sort_values("cell", kind="stable").to_dict("records"):
@@ -56,7 +59,7 @@ def _by_cell(view: View, affected: pd.DataFrame, statuses: list[str]) -> TextTab
     return TextTable(header, tuple(rows), left=len(view.factors) + 2)
 
 
-def _by_method(view: View, counts: pd.DataFrame, statuses: list[str]) -> TextTable:
+def by_method(view: View, counts: pd.DataFrame, statuses: list[str]) -> TextTable:
     """One row a method, with its worst cell."""
     rows = []
     for method in view.estimators:
@@ -72,7 +75,7 @@ def _by_method(view: View, counts: pd.DataFrame, statuses: list[str]) -> TextTab
     return TextTable(header, tuple(rows))
 
 
-def common_lines(view: View) -> list[Line]:
+def common_lines(view: View) -> list[Paragraph]:
     """How much changes on the replicates on which every method succeeded; nothing to say if no method failed."""
     both = view.common[(view.common["n"] > 0) & view.common["value"].notna()]
     changed = both[both["n_common"] < both["n"]]
@@ -96,10 +99,10 @@ def common_lines(view: View) -> list[Line]:
             )
     said = " and ".join(parts) if parts else "nothing can be computed"
     text = f"{text} {said}. Rows with basis 'common' in the CSV file have every number."
-    return [Line(line) for line in wrapped(text, view.width)]
+    return [Paragraph(text)]
 
 
-def tail_lines(view: View) -> list[Line]:
+def tail_lines(view: View) -> list[Paragraph]:
     """Name the methods whose mean is decided by few replicates, as that of a ratio without moments (THEORY.md B8).
 
     For normal estimates the mean's MCSE is .8 of the median's; more than twice the median's means tails so heavy that
@@ -122,4 +125,4 @@ def tail_lines(view: View) -> list[Line]:
         f"Heavy tails: {shown}. A few replicates decide the mean there (its MCSE is more than twice the median's): "
         "read median bias, not bias, empirical SE or RMSE."
     )
-    return [Line(line) for line in wrapped(text, view.width)]
+    return [Paragraph(text)]

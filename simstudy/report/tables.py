@@ -1,32 +1,93 @@
 """Print and write performance tables.
 
-A style is a function from a `View` to lines; add one to `STYLES` and every caller knows it.
+A style turns a `View` into blocks, and into a data frame of the same numbers; add one to `STYLES` and every caller and
+every format knows it.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
 from simstudy.errors import SimstudyError, did_you_mean
-from simstudy.report.style_mplus import mplus_lines
-from simstudy.report.style_simstudy import simstudy_lines
+from simstudy.report.blocks import Block
+from simstudy.report.render import to_html, to_latex, to_lines, to_markdown
+from simstudy.report.style_mplus import mplus_blocks, mplus_frame
+from simstudy.report.style_simdesign import simdesign_blocks, simdesign_frame
+from simstudy.report.style_simstudy import simstudy_blocks
+from simstudy.report.style_simsum import simsum_blocks, simsum_frame
 from simstudy.report.text import Line
-from simstudy.report.view import View, make_view
+from simstudy.report.view import View, choose_measures, make_view
 
 FILE_WIDTH = 160
 """Characters a line where the output is no terminal (a file, a pipe)."""
+PAGE_WIDTH = 110
+"""Characters a line of a LaTeX table: what fits across a page in its small type with margins of 2.5 cm."""
+SCREEN_WIDTH = 200
+"""Characters a line of an HTML or Markdown table; wider ones scroll, which paper cannot."""
+WIDE = 10_000
+"""Width where nothing is read by people."""
 
-STYLES: Mapping[str, Callable[[View], list[Line]]] = MappingProxyType(
-    {"simstudy": simstudy_lines, "mplus": mplus_lines}
+
+@dataclass(frozen=True)
+class Style:
+    """A layout.
+
+    Parameters
+    ----------
+    blocks : callable
+        View -> blocks to render.
+    frame : callable or None
+        View -> the same numbers with every digit; None: the long performance table.
+    """
+
+    blocks: Callable[[View], list[Block]]
+    frame: Callable[[View], pd.DataFrame] | None = None
+
+
+STYLES: Mapping[str, Style] = MappingProxyType(
+    {
+        "simstudy": Style(simstudy_blocks),
+        "mplus": Style(mplus_blocks, mplus_frame),
+        "simdesign": Style(simdesign_blocks, simdesign_frame),
+        "simsum": Style(simsum_blocks, simsum_frame),
+    }
 )
-"""Name of a style -> function that lays a view out."""
+"""Name of a style -> how it lays a view out."""
+
+FORMATS = ("text", "latex", "html", "markdown", "csv")
+
+
+def check_style(style: str, measures: Sequence[str] | None = None) -> None:
+    """Refuse an unknown style, unknown measures, and measures for a style that has its own.
+
+    Raises
+    ------
+    SimstudyError
+    """
+    if style not in STYLES:
+        known = ", ".join(STYLES)
+        raise SimstudyError(f"style: there is no table style '{style}'{did_you_mean(style, STYLES)}; allowed: {known}")
+    if choose_measures(measures) and style != "simstudy":
+        raise SimstudyError(f"measures: the style '{style}' has its own; choose measures with the style 'simstudy'")
+
+
+def _view(performance: pd.DataFrame, failures: pd.DataFrame, style: str, width: int, options: dict[str, Any]) -> View:
+    check_style(style, options.get("measures"))
+    return make_view(
+        performance,
+        failures,
+        **{"parameters": None, "cells": None, "measures": None, **options},
+        width=width,
+    )
 
 
 def performance_lines(
@@ -34,44 +95,17 @@ def performance_lines(
     failures: pd.DataFrame,
     *,
     style: str = "simstudy",
-    parameters: Sequence[str] | None = None,
-    cells: Sequence[int] | None = None,
-    factors: Sequence[str],
-    level: float,
-    study_name: str,
-    replications: int,
     width: int = FILE_WIDTH,
+    more: Sequence[Block] = (),
+    **options: Any,
 ) -> list[Line]:
     """Lay out a study's performance as lines of text; see `print_performance`."""
-    if style not in STYLES:
-        known = ", ".join(STYLES)
-        raise SimstudyError(f"style: there is no table style '{style}'{did_you_mean(style, STYLES)}; allowed: {known}")
-    view = make_view(
-        performance,
-        failures,
-        parameters=parameters,
-        cells=cells,
-        factors=factors,
-        level=level,
-        study_name=study_name,
-        replications=replications,
-        width=width,
-    )
-    return STYLES[style](view)
+    view = _view(performance, failures, style, width, options)
+    return to_lines([*STYLES[style].blocks(view), *more], width)
 
 
 def print_performance(
-    console: Console,
-    performance: pd.DataFrame,
-    failures: pd.DataFrame,
-    *,
-    style: str = "simstudy",
-    parameters: Sequence[str] | None = None,
-    cells: Sequence[int] | None = None,
-    factors: Sequence[str],
-    level: float,
-    study_name: str,
-    replications: int,
+    console: Console, performance: pd.DataFrame, failures: pd.DataFrame, *, style: str = "simstudy", **options: Any
 ) -> None:
     """Print a study's performance, its failures and the formulas of its measures.
 
@@ -83,38 +117,94 @@ def print_performance(
         From `simstudy.performance.performance_table` and `failures_table`.
     style : str
         A key of `STYLES`.
-    parameters : sequence of str, optional
-        Names or patterns (``["*"]``: all); by default the labelled and the defined parameters.
-    cells : sequence of int, optional
-        Cells to show with every measure; by default all, shortened to bias and coverage where that would be long.
-    factors : sequence of str
-        Factor columns that name a cell.
-    level : float
-        Level of the intervals.
-    study_name : str
-        Title.
-    replications : int
-        Replications asked for in each cell.
+    **options
+        As in `format_performance`.
 
     Raises
     ------
     SimstudyError
-        If a style, parameter, cell or factor is unknown.
+        If a style, parameter, cell, measure or factor is unknown.
     """
-    lines = performance_lines(
-        performance,
-        failures,
-        style=style,
-        parameters=parameters,
-        cells=cells,
-        factors=factors,
-        level=level,
-        study_name=study_name,
-        replications=replications,
-        width=console.width if console.is_terminal else FILE_WIDTH,
-    )
-    for line in lines:
+    width = console.width if console.is_terminal else FILE_WIDTH
+    for line in performance_lines(performance, failures, style=style, width=width, **options):
         console.print(Text(line.text, style=line.style), soft_wrap=True)
+
+
+def format_performance(
+    performance: pd.DataFrame,
+    failures: pd.DataFrame,
+    format: str,
+    *,
+    style: str = "simstudy",
+    more: Sequence[Block] = (),
+    **options: Any,
+) -> str:
+    """Write a study's performance as text in one of `FORMATS`.
+
+    Parameters
+    ----------
+    performance, failures : DataFrame
+        From `simstudy.performance.performance_table` and `failures_table`.
+    format : str
+        ``text``; ``latex``: a fragment with booktabs tables; ``html``: a whole page; ``markdown``: pipe tables;
+        ``csv``: the long performance table, or that of the style, with every digit.
+    style : str
+        A key of `STYLES`.
+    more : sequence of Block
+        What follows the tables, not in ``csv``.
+    **options
+        parameters : names or patterns (``["*"]``: all); by default the labelled and the defined parameters, in ``csv``
+        all.  cells : cells to show with every measure; by default all, shortened where that would be long.  measures :
+        names or patterns of measures instead of the usual columns (style ``simstudy``).  factors : factor columns that
+        name a cell.  level : level of the intervals.  study_name : title.  replications : asked for in each cell.
+
+    Raises
+    ------
+    SimstudyError
+        If a format, style, parameter, cell, measure or factor is unknown.
+    """
+    if format not in FORMATS:
+        allowed = ", ".join(FORMATS)
+        raise SimstudyError(f"format: there is no '{format}'{did_you_mean(format, FORMATS)}; allowed: {allowed}")
+    if format == "csv":
+        return csv_text(_frame(performance, failures, style, options))
+    widths = {"text": FILE_WIDTH, "latex": PAGE_WIDTH, "html": SCREEN_WIDTH, "markdown": SCREEN_WIDTH}
+    view = _view(performance, failures, style, widths[format], options)
+    blocks = [*STYLES[style].blocks(view), *more]
+    if format == "text":
+        return "\n".join(line.text for line in to_lines(blocks, FILE_WIDTH)) + "\n"
+    if format == "latex":
+        return to_latex(blocks)
+    return to_html(blocks, view.study_name) if format == "html" else to_markdown(blocks)
+
+
+def _frame(performance: pd.DataFrame, failures: pd.DataFrame, style: str, options: dict[str, Any]) -> pd.DataFrame:
+    """Numbers of a style with every digit; the rows asked for, by default all."""
+    chosen = {**options, "parameters": options.get("parameters") or ["*"]}
+    view = _view(performance, failures, style, WIDE, chosen)
+    frame = STYLES[style].frame
+    if frame is not None:
+        return frame(view)
+    keep = performance["cell"].isin(view.cells)
+    if options.get("parameters"):
+        keep &= performance["parameter"].isin(view.parameters)
+    if options.get("measures"):
+        keep &= performance["measure"].isin(choose_measures(options["measures"]))
+    return performance[keep]
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """Table as CSV with every digit, missing numbers empty."""
+    return str(table.to_csv(index=False, lineterminator="\n"))
+
+
+def write_text(text: str, path: str | Path) -> Path:
+    """Write a text file, complete or not at all, making its folder if need be."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    unfinished.write_text(text, encoding="utf-8")
+    return unfinished.replace(target)
 
 
 def write_csv(performance: pd.DataFrame, path: str | Path) -> Path:

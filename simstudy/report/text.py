@@ -59,6 +59,13 @@ def percent(number: Number) -> str:
     return plain(number, 1) if math.isnan(number.value) else f"{fixed(100.0 * number.value, 1)}%"
 
 
+def percent_with_mcse(number: Number) -> str:
+    """Value and Monte Carlo standard error in per cent."""
+    if number.n == 0 or math.isnan(number.value):
+        return percent(number)
+    return f"{percent(number)} ({fixed(100.0 * number.mcse, 1)}%)"
+
+
 def setting(value: object) -> str:
     """Level of a factor as a reader would write it: 0.05, 50, uniform(2,18)."""
     if isinstance(value, float) and value == int(value) and abs(value) < 1e15:
@@ -73,28 +80,45 @@ def wrapped(text: str, width: int, indent: str = "  ") -> list[str]:
 
 @dataclass(frozen=True)
 class TextTable:
-    """Columns of text.
+    """Columns of text: the one model of a table, which `render` writes in several formats.
 
     Parameters
     ----------
     header : tuple of str
-        Column headings.
+        Column headings; empty for a table without.
     rows : tuple of tuple of str
         Cells.
     left : int
         Number of columns, from the left, that are aligned to the left.
     groups : tuple of (str, int)
         Headings above the columns and how many columns each spans, from the left; empty for none.
+    title : str
+        What the table shows, printed above it.
+    context : str
+        Where it belongs, as the heading above says; part of the caption where a table stands alone.
     """
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     left: int = 1
     groups: tuple[tuple[str, int], ...] = ()
+    title: str = ""
+    context: str = ""
+
+    @property
+    def caption(self) -> str:
+        """Title and context."""
+        return ". ".join(part for part in (self.title, self.context) if part)
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns."""
+        return len(self.header) or max((len(row) for row in self.rows), default=0)
 
     def widths(self) -> list[int]:
         """Width of each column; the last column of a group makes room for the group's heading."""
-        widths = [max(len(row[column]) for row in (self.header, *self.rows)) for column in range(len(self.header))]
+        filled = [row for row in (self.header, *self.rows) if row]
+        widths = [max(len(row[column]) for row in filled) for column in range(self.n_columns)]
         last = -1
         for heading, span in self.groups:
             last += span
@@ -104,7 +128,7 @@ class TextTable:
 
     def width(self) -> int:
         """Width of the whole table."""
-        return sum(self.widths()) + 2 * (len(self.header) - 1)
+        return sum(self.widths()) + 2 * (self.n_columns - 1)
 
     def lines(self) -> list[Line]:
         """Headings (bold) and rows."""
@@ -117,7 +141,7 @@ class TextTable:
             )
             return "  ".join(parts).rstrip()
 
-        head = [Line(laid_out(self.header), "bold")]
+        head = [Line(laid_out(self.header), "bold")] if self.header else []
         if self.groups:
             parts, last = [], 0
             for heading, span in self.groups:

@@ -9,8 +9,11 @@ from fnmatch import fnmatchcase
 import pandas as pd
 
 from simstudy.errors import SimstudyError, did_you_mean
+from simstudy.performance import FIT_MEASURES, MEASURES, PAIR_MEASURES, PAIRED
 from simstudy.report.text import NOTHING, Number, setting
 
+SIDE_MEASURES = ("bias", "coverage", "rejection")
+"""Measures that are shown on every basis side by side."""
 LEVEL_PREFIXES = ("within:", "between:")
 
 
@@ -34,8 +37,12 @@ class View:
         NaN where there is none.
     kinds : mapping of (cell, parameter, method) to tuple of str
         Kinds of SE that the method has for the parameter.
-    numbers : mapping of (cell, parameter, method, kind of SE, measure) to Number
-        Case-wise performance.
+    numbers : mapping of (basis, cell, parameter, method, kind of SE, measure) to Number
+        Every measure case-wise and paired; on the other bases those of `SIDE_MEASURES`.
+    measures : tuple of str
+        Measures that the reader asked for; empty for the style's own choice.
+    reference : str
+        Method that differences refer to.
     failures : DataFrame
         Failures of the cells shown.
     common : DataFrame
@@ -57,7 +64,9 @@ class View:
     parameter_levels: Mapping[str, str]
     truth: Mapping[tuple[int, str], float]
     kinds: Mapping[tuple[int, str, str], tuple[str, ...]]
-    numbers: Mapping[tuple[int, str, str, str, str], Number]
+    numbers: Mapping[tuple[str, int, str, str, str, str], Number]
+    measures: tuple[str, ...]
+    reference: str
     failures: pd.DataFrame
     common: pd.DataFrame
     left_out: tuple[str, ...]
@@ -68,9 +77,15 @@ class View:
         """Cells shown, in order."""
         return tuple(self.settings)
 
-    def number(self, cell: int, parameter: str, estimator: str, se_kind: str, measure: str) -> Number:
-        """Case-wise number; nothing with n = 0 if the table has no such row."""
-        return self.numbers.get((cell, parameter, estimator, se_kind, measure), NOTHING)
+    def number(
+        self, cell: int, parameter: str, estimator: str, se_kind: str, measure: str, basis: str = "casewise"
+    ) -> Number:
+        """Return a number; nothing with n = 0 if the table has no such row."""
+        if measure in FIT_MEASURES:
+            parameter, se_kind = "", ""
+        if measure in PAIR_MEASURES:
+            basis = PAIRED
+        return self.numbers.get((basis, cell, parameter, estimator, se_kind, measure), NOTHING)
 
     def first_kind(self, cell: int, parameter: str, estimator: str) -> str:
         """Kind of SE that stands for the method where there is room for one only."""
@@ -81,6 +96,10 @@ class View:
         pairs = zip(self.factors, self.settings[cell], strict=True)
         text = ", ".join(f"{factor} = {level}" for factor, level in pairs)
         return f"Cell {cell}: {text}" if text else f"Cell {cell}"
+
+    def labels(self, cell: int) -> dict[str, object]:
+        """Levels of the factors and the number of a cell, as the columns of a table."""
+        return {**dict(zip(self.factors, self.settings[cell], strict=True)), "cell": cell}
 
     def parameter_title(self, parameter: str) -> str:
         """Name and level of a parameter."""
@@ -123,6 +142,27 @@ def choose_parameters(wanted: Sequence[str] | None, available: Sequence[str]) ->
     return [name for name in available if name in chosen]
 
 
+def choose_measures(wanted: Sequence[str] | None) -> list[str]:
+    """Resolve names and patterns into measures, in the order asked for; none are asked for by default.
+
+    Raises
+    ------
+    SimstudyError
+        One problem for each name or pattern that is no measure's.
+    """
+    chosen: dict[str, None] = {}
+    problems = []
+    for name in wanted or ():
+        found = [name] if name in MEASURES else [known for known in MEASURES if fnmatchcase(known, name)]
+        chosen.update(dict.fromkeys(found))
+        if not found:
+            allowed = ", ".join(MEASURES)
+            problems.append(f"measures: there is no '{name}'{did_you_mean(name, MEASURES)}; allowed: {allowed}")
+    if problems:
+        raise SimstudyError(problems)
+    return list(chosen)
+
+
 def choose_cells(wanted: Sequence[int] | None, available: Sequence[int]) -> list[int]:
     """Check the cells asked for; all cells if none are.
 
@@ -149,6 +189,24 @@ def _common(rows: pd.DataFrame) -> pd.DataFrame:
     return casewise.merge(common, on=keys, suffixes=("", "_common"))
 
 
+def _numbers(rows: pd.DataFrame) -> dict[tuple[str, int, str, str, str, str], Number]:
+    """Index the rows that a table may print."""
+    wanted = rows["basis"].isin(["casewise", PAIRED]) | rows["measure"].isin(SIDE_MEASURES)
+    columns = ("basis", "cell", "parameter", "estimator", "se_kind", "measure", "value", "mcse", "n")
+    return {
+        (basis, int(cell), parameter, estimator, kind, measure): Number(float(value), float(mcse), int(n))
+        for basis, cell, parameter, estimator, kind, measure, value, mcse, n in zip(
+            *(rows.loc[wanted, name].tolist() for name in columns), strict=True
+        )
+    }
+
+
+def _reference(rows: pd.DataFrame) -> str:
+    """Name the reference method; empty where nothing is compared."""
+    found = rows.loc[rows["basis"] == PAIRED, "reference"] if "reference" in rows.columns else pd.Series(dtype="str")
+    return str(found.iloc[0]) if len(found) else ""
+
+
 def make_view(
     performance: pd.DataFrame,
     failures: pd.DataFrame,
@@ -160,6 +218,7 @@ def make_view(
     study_name: str,
     replications: int,
     width: int,
+    measures: Sequence[str] | None = None,
 ) -> View:
     """Choose the rows to print and index them.
 
@@ -175,16 +234,12 @@ def make_view(
     all_cells = [int(cell) for cell in sorted(performance["cell"].unique())]
     chosen = choose_parameters(parameters, all_parameters)
     shown = choose_cells(cells, all_cells)
-    rows = performance[performance["parameter"].isin(chosen) & performance["cell"].isin(shown)]
-    casewise = rows[rows["basis"] == "casewise"]
-
-    numbers: dict[tuple[int, str, str, str, str], Number] = {}
+    rows = performance[performance["parameter"].isin([*chosen, ""]) & performance["cell"].isin(shown)]
+    casewise = rows[(rows["basis"] == "casewise") & (rows["parameter"] != "")]
     kinds: dict[tuple[int, str, str], dict[str, None]] = {}
-    for cell, parameter, estimator, kind, measure, value, mcse, n in zip(
-        *(casewise[name] for name in ("cell", "parameter", "estimator", "se_kind", "measure", "value", "mcse", "n")),
-        strict=True,
+    for cell, parameter, estimator, kind in (
+        casewise[["cell", "parameter", "estimator", "se_kind"]].drop_duplicates().itertuples(index=False, name=None)
     ):
-        numbers[int(cell), parameter, estimator, kind, measure] = Number(float(value), float(mcse), int(n))
         kinds.setdefault((int(cell), parameter, estimator), {})[kind] = None
     first = casewise.drop_duplicates(["cell", "parameter"])
     places = performance.drop_duplicates("cell").set_index("cell")
@@ -210,7 +265,9 @@ def make_view(
             for cell, parameter, value in zip(first["cell"], first["parameter"], first["truth"], strict=True)
         },
         kinds={key: tuple(found) for key, found in kinds.items()},
-        numbers=numbers,
+        numbers=_numbers(rows),
+        measures=tuple(choose_measures(measures)),
+        reference=_reference(rows),
         failures=failures[failures["cell"].isin(shown)],
         common=_common(rows),
         left_out=tuple(left_out),

@@ -1,4 +1,7 @@
-"""Read a results folder cell by cell: never more than one cell's rows are in memory."""
+"""Read a results folder cell by cell, and a cell's replicates part by part.
+
+Never more than one part's replicate rows and one cell's fits are in memory, unless a caller asks for all of a cell.
+"""
 
 from __future__ import annotations
 
@@ -81,12 +84,50 @@ def read_folder(root: Path) -> Folder:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A part, and which replicates of which methods are taken from it."""
+
+    part: Part
+    fresh: dict[str, np.ndarray[tuple[int], np.dtype[np.bool_]]]
+
+
+@dataclass(frozen=True)
 class CellRows:
-    """Rows of one cell, of the methods and the replications that the manifest names."""
+    """Rows of one cell, of the methods and the replications that the manifest names.
+
+    Attributes
+    ----------
+    cell : int
+    fits : DataFrame
+    root : Path
+    sources : tuple of Source
+        Where the replicate rows are.
+    damaged : list of DamagedPartError
+        Parts that turn out to be damaged are added, and left out.
+    """
 
     cell: int
-    replicates: pd.DataFrame
     fits: pd.DataFrame
+    root: Path
+    sources: tuple[Source, ...]
+    damaged: list[DamagedPartError]
+
+    def parts(self) -> Iterator[pd.DataFrame]:
+        """Replicate rows, a part at a time."""
+        for table in self._tables():
+            yield _frame([table], self.cell)
+
+    @cached_property
+    def replicates(self) -> pd.DataFrame:
+        """All replicate rows of the cell at once."""
+        return _frame(list(self._tables()), self.cell)
+
+    def _tables(self) -> Iterator[pa.Table]:
+        for source in self.sources:
+            try:
+                yield _pick(read_replicates(self.root, source.part), source)
+            except DamagedPartError as error:
+                self.damaged.append(error)
 
 
 def by_cell(folder: Folder) -> dict[int, list[Part]]:
@@ -110,7 +151,8 @@ def read_cell(folder: Folder, number: int, parts: Sequence[Part], damaged: list[
     """Rows of one cell; None if there are none."""
     replications = folder.manifest.replications
     seen: dict[str, np.ndarray[tuple[int], np.dtype[np.bool_]]] = defaultdict(lambda: np.zeros(replications, bool))
-    tables: list[tuple[pa.Table, pa.Table]] = []
+    tables: list[pa.Table] = []
+    sources: list[Source] = []
     for part in parts:
         stop = min(part.stop, replications)
         fresh = {
@@ -120,21 +162,21 @@ def read_cell(folder: Folder, number: int, parts: Sequence[Part], damaged: list[
         }
         if stop <= part.first or not any(new.any() for new in fresh.values()):
             continue
+        source = Source(part, fresh)
         try:
-            pair = (read_replicates(folder.root, part), read_fits(folder.root, part.name))
-            tables.append((_pick(pair[0], part, fresh), _pick(pair[1], part, fresh)))
+            tables.append(_pick(read_fits(folder.root, part.name), source))
         except DamagedPartError as error:
             damaged.append(error)
             continue
+        sources.append(source)
         for name in fresh:
             seen[name][part.first : stop] = True
-    if not tables:
-        return None
-    return CellRows(number, _frame([a for a, _ in tables], number), _frame([b for _, b in tables], number))
+    return CellRows(number, _frame(tables, number), folder.root, tuple(sources), damaged) if tables else None
 
 
-def _pick(table: pa.Table, part: Part, fresh: dict[str, np.ndarray[tuple[int], np.dtype[np.bool_]]]) -> pa.Table:
+def _pick(table: pa.Table, source: Source) -> pa.Table:
     """Rows of some methods and replicates of a part; overlapping parts hold the same rows, which are taken once."""
+    part, fresh = source.part, source.fresh
     if len(fresh) == len(part.methods) and all(len(new) == part.size and new.all() for new in fresh.values()):
         return table
     try:

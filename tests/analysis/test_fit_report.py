@@ -416,12 +416,12 @@ def test_fit_all_leaves_choices_out_where_they_do_not_exist_and_says_so(data) ->
     gaps = data.copy()
     gaps.loc[gaps.index[::6], "y"] = np.nan
     fits = fit_all(MODEL.replace("  y ~~ 0.9*y\n", ""), gaps, cluster="school", missing="fiml", fixed_x=True)
-    for name in ("goldstein", "msem"):
+    for name in ("goldstein", "fiml_wide", "msem"):
         assert fits[name].options["missing"] == "fiml"
         assert fits[name].n_obs == len(data)
         assert not any("no choice of 'missing'" in note for note in fits[name].notes)
     assert not any("no choice" in note for note in fits["msem"].notes)
-    for name in set(fits) - {"goldstein", "msem"}:
+    for name in set(fits) - {"goldstein", "msem", "fiml_wide"}:
         assert fits[name].options["missing"] == "listwise"
         assert fits[name].n_dropped == gaps["y"].isna().sum()
         for key in ("missing", "fixed_x"):
@@ -430,7 +430,7 @@ def test_fit_all_leaves_choices_out_where_they_do_not_exist_and_says_so(data) ->
 
 def test_fit_all_carries_on_where_a_method_cannot(data) -> None:
     fits = fit_all(MODEL + "aw + ab == 1", data, cluster="school", se="robust")
-    imposing = {"goldstein", "muml", "msem"}
+    imposing = {"goldstein", "muml", "fiml_wide", "msem"}
     for name in imposing:
         assert fits[name].converged
         labelled = fits[name].parameters.set_index("label")["est"]

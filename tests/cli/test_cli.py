@@ -19,7 +19,10 @@ from simstudy.cli import app
 from simstudy.design import parse_design
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("run", "analyse", "status", "validate", "simulate", "replay", "merge", "plot", "estimators")
+COMMANDS = (
+    *("run", "analyse", "status", "validate", "simulate", "replay", "merge", "plot", "estimators"),
+    *("performance", "factors", "export"),
+)
 
 
 def simstudy(*arguments):
@@ -89,7 +92,7 @@ def test_a_method_that_converged_nowhere_is_exit_code_1(tmp_path):
     assert simstudy("analyse", tmp_path / "study").exit_code == 1
 
 
-@pytest.mark.parametrize("style", ["simstudy", "mplus"])
+@pytest.mark.parametrize("style", ["simstudy", "mplus", "simdesign", "simsum"])
 def test_analyse_prints_a_style(folder, style):
     done = simstudy("analyse", folder, "--style", style, "--parameter", "b*", "--cell", 1)
     assert "bw" in done.stdout
@@ -191,7 +194,7 @@ def test_bad_designs_exit_2_with_a_message_and_touch_nothing(design, kind, comma
         (("plot", "nowhere"), "error: nowhere: "),
         (("run", "tiny.toml", "--jobs", "many"), "--jobs"),
         (("replay", "nowhere"), "--cell"),
-        (("analyse", "nowhere", "--style", "apa"), "--style"),
+        (("analyse", "nowhere", "--style", "apa"), "no table style"),
         (("rum", "tiny.toml"), "rum"),
     ],
 )

@@ -18,6 +18,13 @@ OPTIONS = {
     "goldstein": [{}, {"missing": "fiml"}, {"measures": True, "se": ["observed", "robust"]}],
     "raudenbush_measurement": [{}, {"uniquenesses": "common", "se": ["observed", "expected"]}],
     "muml": [{}, {"divisor": "J-1"}, {"se": ["expected", "observed", "robust"], "measures": True}],
+    "multigroup": [
+        {},
+        {"likelihood": "wishart", "se": ["expected", "observed", "robust"], "measures": True},
+        {"means": "equal", "se": ["robust"]},
+    ],
+    "em": [{}, {"se": ["expected", "observed", "robust"]}],
+    "fiml_wide": [{}, {"se": ["expected", "observed", "robust"], "missing": "listwise"}],
     "msem": [
         {},
         {"se": ["expected", "observed", "robust"]},

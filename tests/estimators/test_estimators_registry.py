@@ -24,11 +24,16 @@ BUILT_IN = (
     "mlm_centered",
     "mlm_contextual",
     "two_step",
+    "slopes_as_outcomes",
     "croon",
     "schmidt",
     "haernqvist",
     "goldstein",
+    "raudenbush_measurement",
     "muml",
+    "multigroup",
+    "em",
+    "fiml_wide",
     "msem",
 )
 

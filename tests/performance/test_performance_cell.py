@@ -12,9 +12,11 @@ import pytest
 import simstudy.performance
 from simstudy.errors import StoreError
 from simstudy.performance import (
+    BASES,
     COLUMNS,
     FIT_MEASURES,
     MEASURES,
+    PAIR_MEASURES,
     PARAMETER_MEASURES,
     STATUSES,
     failures_table,
@@ -101,7 +103,8 @@ def pick(table: pd.DataFrame, **where: str) -> pd.Series:
 def test_columns_measures_and_formulas_agree() -> None:
     table = summarise(cell_tables())
     assert tuple(table.columns) == COLUMNS
-    assert set(table["measure"]) == set(MEASURES) == {*PARAMETER_MEASURES, *FIT_MEASURES}
+    assert set(table["measure"]) == set(MEASURES) == {*PARAMETER_MEASURES, *FIT_MEASURES, *PAIR_MEASURES}
+    assert set(table["basis"]) == set(BASES)
     assert table["n"].dtype == np.int64
     assert table["cell"].dtype == np.int32
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from simstudy.performance import measures, rates
+from simstudy.performance import measures, rates, robust
 from simstudy.performance.moments import Measured, moments
 
 EXACT = 1e-12  # two-pass sums of < 1,000 terms: rounding only
@@ -186,7 +186,7 @@ def test_attempts_without_a_record_lower_convergence() -> None:
 
 def test_median_bias_is_the_median_and_needs_two_values_for_its_error() -> None:
     estimate, _, truth = columns()
-    result = measures.median_bias(estimate, truth)
+    result = robust.median_bias(estimate, truth)
     for k in range(3):
         np.testing.assert_allclose(result.value[k], statistics.median(kept(estimate[:, k])) - truth[k], rtol=EXACT)
     assert np.isfinite(result.value[3])
@@ -199,7 +199,7 @@ def test_median_error_uses_an_interval_of_known_coverage() -> None:
     x = np.sort(np.random.default_rng(5).normal(size=40))
     c = round(41 / 2 - math.sqrt(40))
     z = scipy_stats.norm.isf(scipy_stats.binom.cdf(c - 1, 40, 0.5))
-    result = measures.median_bias(x[::-1, None], np.zeros(1))
+    result = robust.median_bias(x[::-1, None], np.zeros(1))
     np.testing.assert_allclose(result.mcse[0], (x[40 - c] - x[c - 1]) / (2 * z), rtol=1e-10)  # two ways to a quantile
 
 
@@ -207,7 +207,7 @@ def test_no_replicates_at_all_give_missing_values() -> None:
     none, truth = np.empty((0, 3)), np.zeros(3)
     for result in (
         measures.bias(none, truth),
-        measures.median_bias(none, truth),
+        robust.median_bias(none, truth),
         measures.rmse(none, truth),
         measures.model_se(none),
         rates.coverage(none, none, truth),
@@ -222,7 +222,7 @@ def test_an_unknown_truth_is_missing_where_it_is_needed() -> None:
     for result in (
         measures.bias(estimate, unknown),
         measures.relative_bias(estimate, unknown),
-        measures.median_bias(estimate, unknown),
+        robust.median_bias(estimate, unknown),
         measures.rmse(estimate, unknown),
         rates.coverage(estimate - se, estimate + se, unknown),
     ):
@@ -234,7 +234,7 @@ def test_an_unknown_truth_is_missing_where_it_is_needed() -> None:
 def test_an_estimate_without_moments_overflows_quietly() -> None:
     estimate = np.array([[1e200], [-1e200], [0.0]])
     assert np.isinf(measures.rmse(estimate, np.zeros(1)).value[0])
-    assert measures.median_bias(estimate, np.zeros(1)).value[0] == 0.0
+    assert robust.median_bias(estimate, np.zeros(1)).value[0] == 0.0
 
 
 def test_a_parameter_does_not_depend_on_its_neighbours() -> None:
@@ -257,7 +257,7 @@ def test_mcses_are_the_standard_deviations_over_repeated_studies() -> None:
         "mean_estimate": measures.mean_estimate(estimate),
         "bias": measures.bias(estimate, truth),
         "relative_bias": measures.relative_bias(estimate, truth),
-        "median_bias": measures.median_bias(estimate, truth),
+        "median_bias": robust.median_bias(estimate, truth),
         "empirical_se": measures.empirical_se(estimate),
         "mean_se": measures.mean_se(se),
         "model_se": measures.model_se(se),

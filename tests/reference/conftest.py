@@ -49,7 +49,7 @@ def pytest_terminal_summary(terminalreporter) -> None:
         row[kind] = max(value, row.get(kind, 0.0))
     width = max(len(case) for case in table)
     write = terminalreporter.write_line
-    terminalreporter.section("largest differences from other software (relative, absolute below 1)")
+    terminalreporter.section("largest differences from other software and from msem (relative, absolute below 1)")
     write(" " * width + "".join(f"{kind:>13}" for kind in kinds))
     for case in sorted(table):
         cells = (f"{table[case][kind]:13.1e}" if kind in table[case] else " " * 13 for kind in kinds)

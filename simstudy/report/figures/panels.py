@@ -1,4 +1,4 @@
-"""Which numbers a figure shows, which factor is its x axis, and which factors span its panels."""
+"""Which factor is the x axis of a figure, and which factors span its panels."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from simstudy.errors import SimstudyError, did_you_mean
-from simstudy.performance import BASES, COLUMNS, MEASURES
-from simstudy.report.palette import factor_label
-from simstudy.report.text import setting
+from simstudy.report.figures.select import check_name
+from simstudy.report.figures.words import factor_label, level_text, strip_label
 
 MAX_PANEL_ROWS = 8
 MAX_PANEL_COLUMNS = 8
 LOG_RANGE = 4.0
 """From this ratio of the largest to the smallest level on, numeric x axes are logarithmic."""
+Strip = tuple[str, Mapping[str, object]]
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,31 @@ class Axis:
         Distinct levels in order.
     positions : tuple of float
         Coordinates: the number or its logarithm, 0, 1, 2... for text.
+    numeric : bool
+        Whether the levels are numbers.
     """
 
     factor: str
     levels: tuple[object, ...]
     positions: tuple[float, ...]
+    numeric: bool = True
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Ends of the axis."""
+        low, high = min(self.positions), max(self.positions)
+        pad = 0.11 * (high - low) if len(self.positions) > 1 else 0.6
+        return low - pad, high + pad
+
+    @property
+    def label(self) -> str:
+        """Name of the factor."""
+        return factor_label(self.factor) if self.factor else ""
+
+    @property
+    def texts(self) -> list[str]:
+        """Levels as they are written."""
+        return [level_text(level) for level in self.levels]
 
 
 @dataclass(frozen=True)
@@ -54,74 +73,17 @@ class Grid:
     """
 
     x: Axis
-    rows: tuple[tuple[str, Mapping[str, object]], ...]
-    columns: tuple[tuple[str, Mapping[str, object]], ...]
+    rows: tuple[Strip, ...]
+    columns: tuple[Strip, ...]
     hidden_rows: int
     hidden_columns: int
 
-
-def factor_columns(performance: pd.DataFrame) -> list[str]:
-    """Columns of a performance table that are design factors: those that every such table does not have."""
-    return [str(name) for name in performance.columns if name not in COLUMNS]
-
-
-def _known(what: str, name: str, allowed: Sequence[str]) -> None:
-    if name not in allowed:
-        raise SimstudyError(
-            f"{what}: there is no '{name}'{did_you_mean(name, allowed)}; allowed: {', '.join(allowed) or 'none'}"
-        )
-
-
-def figure_data(
-    performance: pd.DataFrame,
-    measure: str,
-    parameter: str,
-    *,
-    basis: str = "casewise",
-    se_kind: str | None = None,
-    where: Mapping[str, object] | None = None,
-) -> pd.DataFrame:
-    """Rows of a performance table that a figure draws: one a cell and method.
-
-    Parameters
-    ----------
-    performance : DataFrame
-        Long performance table with its factor columns.
-    measure, parameter : str
-        What to draw.
-    basis : str
-        ``casewise`` or ``common``.
-    se_kind : str, optional
-        Kind of SE for the methods that have it; otherwise, and for the others, each method's first.
-    where : mapping, optional
-        Factor -> level to keep.
-
-    Returns
-    -------
-    DataFrame
-        Columns of the performance table, in its order.
-
-    Raises
-    ------
-    SimstudyError
-        If a name is unknown or nothing is left.
-    """
-    _known("measure", measure, list(MEASURES))
-    _known("parameter", parameter, [str(name) for name in performance["parameter"].unique() if name])
-    _known("basis", basis, list(BASES))
-    rows = performance[
-        (performance["measure"] == measure) & (performance["parameter"] == parameter) & (performance["basis"] == basis)
-    ]
-    for factor, level in (where or {}).items():
-        _known("where", factor, factor_columns(performance))
-        rows = rows[[setting(value) == setting(level) for value in rows[factor]]]
-    if rows.empty:
-        raise SimstudyError(f"no rows for parameter '{parameter}', measure '{measure}' and where = {dict(where or {})}")
-    if se_kind is not None:
-        _known("se_kind", se_kind, [str(kind) for kind in performance["se_kind"].unique() if kind])
-        preferred = (rows["se_kind"] == se_kind).to_numpy()
-        rows = rows.iloc[np.argsort(~preferred, kind="stable")]
-    return rows.drop_duplicates(["cell", "estimator"]).sort_index()
+    @property
+    def notes(self) -> list[str]:
+        """Say how many panels are not drawn."""
+        hidden = [(self.hidden_rows, "rows"), (self.hidden_columns, "columns")]
+        text = "more panel {} are not drawn; levels can be chosen (--where, where=)."
+        return [f"{count} {text.format(what)}" for count, what in hidden if count]
 
 
 def in_level_order(values: Sequence[object]) -> list[object]:
@@ -142,10 +104,11 @@ def as_number(value: object) -> float:
         return math.nan
 
 
-def _axis(factor: str, levels: Sequence[object]) -> Axis:
+def make_axis(factor: str, levels: Sequence[object]) -> Axis:
+    """Axis of a factor, logarithmic where the levels are far apart."""
     numbers = [as_number(level) for level in levels]
     if not factor or any(math.isnan(number) for number in numbers):
-        return Axis(factor, tuple(levels), tuple(float(place) for place in range(len(levels))))
+        return Axis(factor, tuple(levels), tuple(float(place) for place in range(len(levels))), numeric=False)
     if min(numbers) > 0 and max(numbers) / min(numbers) >= LOG_RANGE:
         numbers = [math.log(number) for number in numbers]
     return Axis(factor, tuple(levels), tuple(numbers))
@@ -166,10 +129,8 @@ def make_grid(data: pd.DataFrame, factors: Sequence[str], x: str | None = None) 
     levels = {factor: in_level_order(data[factor].tolist()) for factor in factors}
     varying = [factor for factor in factors if len(levels[factor]) > 1]
     if x is not None:
-        _known("x", x, list(factors))
-    numeric = [name for name in varying if not any(math.isnan(as_number(level)) for level in levels[name])]
-    preferred = [*(name for name in ("n_clusters",) if name in varying), *numeric, *varying, ""]
-    across = x if x is not None else preferred[0]
+        check_name("x", x, factors)
+    across = x if x is not None else x_factor(levels)
 
     others = [factor for factor in varying if factor != across]
     row = "icc" if "icc" in others else ""
@@ -180,10 +141,10 @@ def make_grid(data: pd.DataFrame, factors: Sequence[str], x: str | None = None) 
         row = "" if column == row else row
     if not row and rest:
         row = rest.pop(0)
-    rows = _strips([row, *rest] if row else [], data, levels)
-    columns = _strips([column] if column else [], data, levels)
+    rows = make_strips([row, *rest] if row else [], data, levels)
+    columns = make_strips([column] if column else [], data, levels)
     return Grid(
-        x=_axis(across, levels.get(across, [""])),
+        x=make_axis(across, levels.get(across, [""])),
         rows=tuple(rows[:MAX_PANEL_ROWS]),
         columns=tuple(columns[:MAX_PANEL_COLUMNS]),
         hidden_rows=max(len(rows) - MAX_PANEL_ROWS, 0),
@@ -191,18 +152,50 @@ def make_grid(data: pd.DataFrame, factors: Sequence[str], x: str | None = None) 
     )
 
 
-def _strips(
-    factors: Sequence[str], data: pd.DataFrame, levels: Mapping[str, Sequence[object]]
-) -> list[tuple[str, Mapping[str, object]]]:
+def x_factor(levels: Mapping[str, Sequence[object]]) -> str:
+    """Number of clusters if it varies, or the first numeric factor that does, or the first; empty if none does."""
+    varying = [factor for factor, found in levels.items() if len(found) > 1]
+    numeric = [name for name in varying if not any(math.isnan(as_number(level)) for level in levels[name])]
+    return [*(name for name in ("n_clusters",) if name in varying), *numeric, *varying, ""][0]
+
+
+def make_strips(
+    factors: Sequence[str], data: pd.DataFrame, levels: Mapping[str, Sequence[object]] | None = None
+) -> list[Strip]:
     """Combinations of levels that occur, each with its title; one empty combination without factors."""
     if not factors:
         return [("", {})]
+    order = levels or {factor: in_level_order(data[factor].tolist()) for factor in factors}
     occurring = dict.fromkeys(data[list(factors)].itertuples(index=False, name=None))
-    places = [{level: place for place, level in enumerate(levels[factor])} for factor in factors]
+    places = [{level: place for place, level in enumerate(order[factor])} for factor in factors]
     ordered = sorted(occurring, key=lambda values: [place[value] for place, value in zip(places, values, strict=True)])
-    strips: list[tuple[str, Mapping[str, object]]] = []
+    strips: list[Strip] = []
     for values in ordered:
         pairs = dict(zip(factors, values, strict=True))
-        title = ", ".join(f"{factor_label(name, short=True)} = {setting(value)}" for name, value in pairs.items())
+        title = ", ".join(f"{strip_label(name)} =\u00a0{level_text(value)}" for name, value in pairs.items())
         strips.append((title, pairs))
     return strips
+
+
+def rows_at(data: pd.DataFrame, levels: Mapping[str, object]) -> pd.DataFrame:
+    """Rows with these levels of the factors."""
+    for factor, level in levels.items():
+        data = data[data[factor] == level]
+    return data
+
+
+def drawn_rows(data: pd.DataFrame, strips: Sequence[Strip]) -> pd.DataFrame:
+    """Rows that belong to one of the panels."""
+    inside = np.zeros(len(data), dtype=np.bool_)
+    for _, levels in strips:
+        match = np.ones(len(data), dtype=np.bool_)
+        for factor, level in levels.items():
+            match &= (data[factor] == level).to_numpy(dtype=np.bool_)
+        inside |= match
+    return data[inside]
+
+
+def condition(data: pd.DataFrame, factors: Sequence[str]) -> dict[str, object]:
+    """Levels of the factors that are the same in all rows of a figure."""
+    constant = {name: data[name].iloc[0] for name in factors if data[name].nunique() == 1}
+    return {name: level for name, level in constant.items() if not isinstance(level, float) or math.isfinite(level)}

@@ -1,0 +1,172 @@
+"""Results of studies made elsewhere: the same measures, tables and effects of factors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from simstudy.analysis.read import read_data
+from simstudy.errors import SimstudyError
+from simstudy.performance import (
+    Foreign,
+    failures_table,
+    find_columns,
+    performance_table,
+    read_foreign,
+    summarise_cell,
+)
+
+__all__ = ["Imported", "import_results", "performance_of"]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a study made elsewhere came to.
+
+    Attributes
+    ----------
+    name : str
+    performance, failures : DataFrame
+    factors : tuple of str
+    level : float
+        Of the Wald intervals.
+    replications : int
+    notes : tuple of str
+        What was assumed about the columns.
+    """
+
+    name: str
+    performance: pd.DataFrame
+    failures: pd.DataFrame
+    factors: tuple[str, ...]
+    level: float
+    replications: int
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def failed_everywhere(self) -> list[str]:
+        """Methods that converged in no replicate."""
+        converged = self.failures.groupby("estimator", sort=False)["converged"].sum()
+        return [str(name) for name, count in converged.items() if count == 0]
+
+
+def performance_of(
+    data: pd.DataFrame | str | Path,
+    *,
+    estimate: str | None = None,
+    se: str | None = None,
+    truth: str | float | None = None,
+    lower: str | None = None,
+    upper: str | None = None,
+    method: str | None = None,
+    parameter: str | None = None,
+    rep: str | None = None,
+    converged: str | None = None,
+    by: Sequence[str] | None = None,
+    level: float = 0.95,
+    replications: int | None = None,
+    reference: str | None = None,
+) -> pd.DataFrame:
+    """Performance table of a simulation study made with any software, from one long table of its estimates.
+
+    Parameters
+    ----------
+    data : DataFrame or path
+        One row an estimate; CSV, Parquet, Stata or SPSS.
+    estimate, se, lower, upper, method, parameter, rep, converged : str, optional
+        Columns; those with usual names (``estimate`` or ``est``, ``se``, ``method``, ``rep``, ...) are found.  Without
+        limits, intervals are estimate -+ z SE.
+    truth : str or float, optional
+        Column, or the true value of all rows.
+    by : sequence of str, optional
+        Columns of the design factors; each combination is a cell.
+    level : float
+        Level of the Wald intervals.
+    replications : int, optional
+        Replicates tried in each cell; what is missing to that number counts as failed.
+    reference : str, optional
+        Method that the others are compared with; by default the first that occurs.
+
+    Returns
+    -------
+    DataFrame
+        As `simstudy.analyse` returns it.
+
+    Raises
+    ------
+    SimstudyError
+        With everything that is wrong with the table.
+    """
+    return import_results(
+        data,
+        estimate=estimate,
+        se=se,
+        truth=truth,
+        lower=lower,
+        upper=upper,
+        method=method,
+        parameter=parameter,
+        rep=rep,
+        converged=converged,
+        by=by,
+        level=level,
+        replications=replications,
+        reference=reference,
+    ).performance
+
+
+def import_results(
+    data: pd.DataFrame | str | Path,
+    *,
+    by: Sequence[str] | None = None,
+    level: float = 0.95,
+    replications: int | None = None,
+    reference: str | None = None,
+    **columns: str | float | None,
+) -> Imported:
+    """`performance_of`, returning failures and notes as well."""
+    if not 0.0 < level < 1.0:
+        raise SimstudyError(f"level: found {level:g}; allowed: between 0 and 1, such as 0.95")
+    if replications is not None and replications < 1:
+        raise SimstudyError(f"replications: found {replications}; allowed: 1 or more")
+    name = "results" if isinstance(data, pd.DataFrame) else Path(data).name
+    table = data if isinstance(data, pd.DataFrame) else read_data(data)
+    if table.empty:
+        raise SimstudyError(f"{name}: the table has no rows")
+    found = read_foreign(table, find_columns(table, columns, by), replications)
+    return _summarised(found, name, level, reference)
+
+
+def _summarised(found: Foreign, name: str, level: float, reference: str | None) -> Imported:
+    summaries, failures = [], []
+    rows_of, fits_of = (_by_cell(table, len(found.cells)) for table in (found.replicates, found.fits))
+    for replicates, fits in zip(rows_of, fits_of, strict=True):
+        summaries.append(
+            summarise_cell(
+                replicates,
+                fits,
+                found.truth,
+                estimators=found.methods,
+                params=found.params,
+                level=level,
+                reference=reference,
+            )
+        )
+        failures.append(failures_table(fits, found.methods))
+    performance = performance_table(summaries, found.cells, found.factors)
+    failed = pd.concat(failures, ignore_index=True)
+    counts = [column for column in failed.columns if column not in ("cell", "estimator")]
+    failed = failed.fillna(dict.fromkeys(counts, 0)).astype(dict.fromkeys(counts, "int64"))
+    return Imported(name, performance, failed, found.factors, level, found.replications, found.notes)
+
+
+def _by_cell(table: pd.DataFrame, n_cells: int) -> list[pd.DataFrame]:
+    """Rows of each cell; sorted once, whatever the order they come in."""
+    cell = table["cell"].to_numpy()
+    ordered = table.iloc[np.argsort(cell, kind="stable")]
+    edges = np.searchsorted(np.sort(cell), np.arange(n_cells + 1))
+    return [ordered.iloc[edges[k] : edges[k + 1]] for k in range(n_cells)]

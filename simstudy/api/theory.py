@@ -1,0 +1,184 @@
+"""Bias, standard errors, coverage and power of every method of a design from theory, without simulation."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from simstudy.api.study import analyse, open_design
+from simstudy.api.theory_rows import CALCULATIONS, Place, theory_table
+from simstudy.asymptotics import approximate_all
+from simstudy.asymptotics.layouts import grown
+from simstudy.design import Cell, Design, EstimatorEntry
+from simstudy.errors import SimstudyError, StoreError, did_you_mean
+
+KEYS = ("cell", "estimator", "se_kind", "parameter", "measure")
+
+
+SILENT_SECONDS = 3.0
+"""Until then nothing is said about progress."""
+
+
+def bias(
+    design: Design | str | Path,
+    *,
+    cells: Sequence[int] | None = None,
+    estimators: Sequence[str] | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Pseudo-true values, bias, true and reported SEs, coverage and power of every method: theory, no simulation.
+
+    Parameters
+    ----------
+    design : Design or path
+    cells : sequence of int, optional
+        Numbers of cells; all by default.
+    estimators : sequence of str, optional
+        Names of methods, as the design has them; all by default.
+    progress : bool
+        Say on standard error which methods are done, once it takes longer than a few seconds.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `simstudy.analyse`, so that both can be joined on cell, estimator, se_kind, parameter and
+        measure, and ``method_of_calculation`` (see `CALCULATIONS`) and ``note`` (why a number is missing). A measure
+        may have several rows, one a method of calculation; `best` keeps the most exact. ``mcse`` is NaN, ``n`` 0.
+
+    Raises
+    ------
+    SimstudyError
+        If there is no such cell or method.
+    """
+    design = design if isinstance(design, Design) else open_design(design)
+    chosen, entries = _chosen_cells(design, cells), _chosen_entries(design, estimators)
+    start, places = time.perf_counter(), []
+    for number, entry in enumerate(entries, start=1):
+        places += _places(design, chosen, entry)
+        if progress and number < len(entries) and time.perf_counter() - start > SILENT_SECONDS:
+            print(f"{number} of {len(entries)} methods: {entry.name} is done", file=sys.stderr, flush=True)
+    return theory_table(design, places)
+
+
+def _places(design: Design, cells: Sequence[Cell], entry: EstimatorEntry) -> list[Place]:
+    """One method in every cell."""
+    found = approximate_all(entry.estimator, design.model, [cell.population for cell in cells])
+    return [Place(cell, entry, result, cell.n_clusters) for cell, result in zip(cells, found, strict=True)]
+
+
+def theory_curve(design: Design | str | Path, n_clusters: Sequence[int] | None = None) -> pd.DataFrame:
+    """`bias` on a grid of numbers of clusters, for curves through simulated points.
+
+    Every other setting of the design has one curve, with the shares of cluster sizes of its largest cell; that is the
+    cell the rows name. The factor ``n_clusters`` holds the grid.
+
+    Parameters
+    ----------
+    design : Design or path
+    n_clusters : sequence of int, optional
+        By default 25 numbers from the design's smallest to its largest.
+
+    Raises
+    ------
+    SimstudyError
+        If the number of clusters is no factor of the design.
+    """
+    design = design if isinstance(design, Design) else open_design(design)
+    if "n_clusters" not in design.factor_names:
+        raise SimstudyError("theory curve: n_clusters is no factor of the design, so that there is no curve to draw")
+    found = sorted({cell.n_clusters for cell in design.cells})
+    grid = n_clusters or sorted({round(x) for x in np.geomspace(found[0], found[-1], 25).tolist()})
+    largest: dict[tuple[object, ...], Cell] = {}
+    for cell in design.cells:
+        others = tuple(value for name, value in cell.factors.items() if name != "n_clusters")
+        if others not in largest or cell.n_clusters > largest[others].n_clusters:
+            largest[others] = cell
+    chosen = list(largest.values())
+    places = [place for entry in design.estimators for place in _places(design, chosen, entry)]
+    return theory_table(design, [_grid_place(place, j) for place in places for j in grid])
+
+
+def _grid_place(place: Place, n_clusters: int) -> Place:
+    cell, layout = place.cell, place.cell.population.layout
+    other = replace(cell, factors=cell.factors | {"n_clusters": n_clusters})
+    if layout.balanced:  # exact numbers need a whole layout
+        other = replace(other, population=replace(cell.population, layout=grown(layout, n_clusters)))
+    return replace(place, cell=other, n_clusters=n_clusters, exact=layout.balanced)
+
+
+def best(table: pd.DataFrame) -> pd.DataFrame:
+    """The most exact row of every cell, method, SE kind, parameter and measure that has a number."""
+    rank = table["method_of_calculation"].map({name: i for i, name in enumerate(CALCULATIONS)})
+    order = table.assign(rank=rank.where(table["value"].notna(), -1)).sort_values("rank", kind="stable")
+    factor = [name for name in ("n_clusters",) if name in table.columns]
+    kept = order.drop_duplicates([*factor, *KEYS], keep="last").index
+    return table.loc[sorted(kept)].reset_index(drop=True)
+
+
+def joined(theory: pd.DataFrame, performance: pd.DataFrame | str | Path) -> pd.DataFrame:
+    """Theory beside simulation.
+
+    Parameters
+    ----------
+    theory : DataFrame
+        From `bias`.
+    performance : DataFrame or path
+        From `simstudy.analyse`, or a results folder of the same design.
+
+    Returns
+    -------
+    DataFrame
+        One row a casewise number of the simulation that theory has too: the theory's columns with ``simulated``,
+        ``mcse`` and ``n`` of the simulation, and ``z`` = (simulated - value) / mcse.
+
+    Raises
+    ------
+    StoreError
+        If they have no row in common: the folder is another design's.
+    """
+    simulated = performance if isinstance(performance, pd.DataFrame) else analyse(performance)
+    casewise = simulated[simulated["basis"] == "casewise"]
+    keys = list(KEYS)
+    right = casewise[[*keys, "truth", "value", "mcse", "n", "n_attempted"]].rename(
+        columns={"value": "simulated", "truth": "simulated_truth"}
+    )
+    left = best(theory).drop(columns=["mcse", "n", "n_attempted"])
+    both = left.merge(right, on=keys)
+    if both.empty:
+        raise StoreError("the results folder and the design have no cell, method and parameter in common")
+    apart = (both["truth"] - both.pop("simulated_truth")).abs() > 1e-9 * (1.0 + both["truth"].abs())
+    if apart.any():
+        cell = int(both.loc[apart, "cell"].iloc[0])
+        raise StoreError(f"the results folder is another design's: cell {cell} has other true values")
+    with np.errstate(all="ignore"):
+        both["z"] = (both["simulated"] - both["value"]) / both["mcse"]
+    return both
+
+
+def _chosen_cells(design: Design, wanted: Sequence[int] | None) -> list[Cell]:
+    if wanted is None:
+        return list(design.cells)
+    unknown = [number for number in wanted if not 0 <= number < len(design.cells)]
+    if unknown:
+        allowed = f"0 to {len(design.cells) - 1}"
+        raise SimstudyError([f"cell: found {number}; allowed: {allowed}" for number in unknown])
+    return [cell for cell in design.cells if cell.index in set(wanted)]
+
+
+def _chosen_entries(design: Design, wanted: Sequence[str] | None) -> list[EstimatorEntry]:
+    names = [entry.name for entry in design.estimators]
+    unknown = [name for name in wanted or () if name not in names]
+    if unknown:
+        raise SimstudyError(
+            [
+                f"estimator: the design has no method '{name}'{did_you_mean(name, names)}; it has {', '.join(names)}"
+                for name in unknown
+            ]
+        )
+    return [entry for entry in design.estimators if wanted is None or entry.name in wanted]

@@ -1,0 +1,167 @@
+"""A figure with its words and numbers, and how it is written to files or into a page."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from html import escape
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import pandas as pd
+
+from simstudy.errors import SimstudyError, did_you_mean
+from simstudy.report.figures.style import DPI, SETTINGS, styled
+from simstudy.report.tables import write_csv
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+P = ParamSpec("P")
+FORMATS = ("pdf", "png", "svg")
+METADATA: dict[str, dict[str, str | None]] = {
+    "svg": {"Creator": "simstudy", "Date": None},
+    "pdf": {"Creator": "simstudy", "Producer": "simstudy", "CreationDate": None},
+    "png": {"Software": "simstudy"},
+}
+"""Without dates, so that the same figure gives the same bytes."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure, what it shows in words, and exactly the numbers that are drawn.
+
+    Attributes
+    ----------
+    kind : str
+        ``lines``, ``zip``, ...
+    stem : str
+        File name without suffix.
+    title : str
+    alt : str
+        What the figure shows, in words and numbers.
+    data : DataFrame
+        The numbers drawn.
+    figure : Figure
+    """
+
+    kind: str
+    stem: str
+    title: str
+    alt: str
+    data: pd.DataFrame
+    figure: Figure
+
+
+def drawing(build: Callable[P, Chart]) -> Callable[P, Figure]:
+    """Make `plot_*` of a function that makes a chart: same arguments, the figure alone."""
+
+    @wraps(build)
+    def plot(*args: P.args, **options: P.kwargs) -> Figure:
+        return build(*args, **options).figure
+
+    plot.__name__ = plot.__qualname__ = f"plot_{build.__name__.removesuffix('_chart')}"
+    plot.__signature__ = signature(build).replace(return_annotation="Figure")  # type: ignore[attr-defined]
+    plot.__doc__ = (build.__doc__ or "").replace("    Chart\n", "    Figure\n")
+    return plot
+
+
+def file_stem(*parts: object) -> str:
+    """File name of what was chosen, without characters that file systems or shells refuse."""
+    return "_".join(re.sub(r"[^\w.-]+", "_", str(part)).strip("_") for part in parts if str(part))
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Refuse formats that cannot be written.
+
+    Raises
+    ------
+    SimstudyError
+    """
+    problems = [
+        f"format: there is no '{name}'{did_you_mean(name, FORMATS)}; allowed: {', '.join(FORMATS)}"
+        for name in formats
+        if name not in FORMATS
+    ]
+    if problems:
+        raise SimstudyError(problems)
+
+
+def write_figure(figure: Figure, path: Path, settings: Mapping[str, Any] | None = None) -> Path:
+    """Write a figure in the format of the suffix, complete or not at all; the same figure gives the same bytes.
+
+    Parameters
+    ----------
+    figure : Figure
+    path : Path
+    settings : mapping, optional
+        Settings of matplotlib other than those of `style`.
+    """
+    from matplotlib import rc_context
+
+    suffix = path.suffix.lower().removeprefix(".")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    together: Any = dict(SETTINGS) | dict(settings or {})
+    with rc_context(together):
+        figure.savefig(unfinished, format=suffix, metadata=METADATA[suffix], dpi=DPI)
+    return unfinished.replace(path)
+
+
+def save_figure(
+    figure: Figure, data: pd.DataFrame, path_stem: str | Path, formats: Sequence[str] = ("pdf", "png")
+) -> list[Path]:
+    """Write a figure and its data as CSV.
+
+    Parameters
+    ----------
+    figure : Figure
+        From one of `plot_*`.
+    data : DataFrame
+        The numbers drawn.
+    path_stem : path
+        Path without suffix; its folder is made if need be.
+    formats : sequence of str
+        Of `FORMATS`.
+
+    Returns
+    -------
+    list of Path
+        One a format, then the CSV.
+    """
+    check_formats(formats)
+    stem = Path(path_stem)
+    written = [write_figure(figure, stem.with_name(f"{stem.name}.{suffix}")) for suffix in formats]
+    return [*written, write_csv(data, stem.with_name(f"{stem.name}.csv"))]
+
+
+def save_chart(chart: Chart, folder: str | Path, formats: Sequence[str] = ("pdf", "png")) -> list[Path]:
+    """Write a chart under its own name into a folder (`save_figure`)."""
+    return save_figure(chart.figure, chart.data, Path(folder) / chart.stem, formats)
+
+
+@styled
+def figure_svg(chart: Chart) -> str:
+    """Inline ``<svg>`` of a chart with its alternative text; identifiers carry the stem, so that many fit in a page."""
+    buffer = io.StringIO()
+    chart.figure.savefig(buffer, format="svg", metadata=METADATA["svg"])
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    prefix = re.sub(r"[^\w-]+", "-", chart.stem)
+    text = re.sub(r'\bid="', f'id="{prefix}-', text)
+    text = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}-", text)
+    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(chart.alt, quote=True)}" ', 1)
+
+
+@styled
+def figure_png(chart: Chart, dpi: int = DPI) -> bytes:
+    """PNG of a chart."""
+    buffer = io.BytesIO()
+    chart.figure.savefig(buffer, format="png", metadata=METADATA["png"], dpi=dpi)
+    return buffer.getvalue()

@@ -1,0 +1,350 @@
+"""Line panels: a measure of every method against a design factor, with MCSE bands; bias, coverage, power and others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from simstudy.errors import SimstudyError
+from simstudy.report.figures.axis import Scale, measure_scale
+from simstudy.report.figures.bands import check_band
+from simstudy.report.figures.chart import Chart, drawing, file_stem
+from simstudy.report.figures.describe import describe
+from simstudy.report.figures.keys import line_look, method_keys, scale_keys
+from simstudy.report.figures.layout import Panels, Words, make_page
+from simstudy.report.figures.marks import Clipped, draw_background, say_empty
+from simstudy.report.figures.panels import Axis, Grid, condition, drawn_rows, make_grid, rows_at
+from simstudy.report.figures.select import Selection, factor_columns, names_in, select
+from simstudy.report.figures.style import (
+    GRID_GREY,
+    PAGE,
+    REFERENCE_GREY,
+    MethodStyle,
+    band_alpha,
+    method_styles,
+    styled,
+)
+from simstudy.report.figures.theory import curves, theory_rows
+from simstudy.report.figures.ticks import LevelTicks, fit_ticks, label_ticks, ticks_width
+from simstudy.report.figures.words import (
+    about_words,
+    basis_note,
+    chosen_words,
+    kind_note,
+    measure_subject,
+    missing_note,
+    parameter_name,
+    sentences,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FloatArray = npt.NDArray[np.float64]
+BIAS_MEASURES = ("bias", "median_bias", "relative_bias")
+PANEL_HEIGHT = 1.12
+SINGLE_HEIGHT, WIDE_HEIGHT = 2.4, 1.8
+SMALLEST_PANEL, LARGEST_PANEL = 1.02, 3.9
+SHIFT, ALONE = 0.055, 0.3
+"""Inches between methods at one level of x, where there is room, and if there is one level only."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One method in one panel: coordinates on the x axis, values and MCSEs, with NaN where there is no number."""
+
+    x: FloatArray
+    value: FloatArray
+    mcse: FloatArray
+    truth: FloatArray
+
+
+@styled
+def lines_chart(
+    performance: pd.DataFrame,
+    parameter: str,
+    *,
+    measure: str = "bias",
+    x: str | None = None,
+    basis: str = "casewise",
+    se_kind: str | None = None,
+    estimators: Sequence[str] | None = None,
+    cells: Sequence[int] | None = None,
+    where: Mapping[str, object] | None = None,
+    band: str | None = None,
+    level: float = 0.95,
+    theory: pd.DataFrame | None = None,
+) -> Chart:
+    """Draw a measure of every method against a design factor, in panels by the other factors.
+
+    Parameters
+    ----------
+    performance : DataFrame
+        Long performance table with its factor columns.
+    parameter : str
+        Parameter to draw; empty for convergence and admissibility.
+    measure : str
+        Any measure of the table.
+    x : str, optional
+        Factor of the x axis; by default the number of clusters, or the first numeric factor that varies.
+    basis : str
+        ``casewise`` or ``common``.
+    se_kind : str, optional
+        Kind of SE, for the methods that have it; by default each method's first.
+    estimators, cells : sequence, optional
+        Methods and cells to draw; all by default.
+    where : mapping, optional
+        Factor -> level to keep.
+    band : str, optional
+        A key of `BANDS`: the convention of a source, drawn as a grey band.
+    level : float
+        Nominal level of the intervals.
+    theory : DataFrame, optional
+        Numbers of theory (`simstudy.theory_curve`): where the x axis is the number of clusters, they are drawn as lines
+        and the simulated numbers as points.
+
+    Returns
+    -------
+    Chart
+        Values far beyond those of the other methods are marked at the edge with their size.
+
+    Raises
+    ------
+    SimstudyError
+        If a name is unknown, nothing is left, or the band has no meaning here.
+    """
+    check_band(band, [measure])
+    wanted = Selection(basis, se_kind, estimators, cells, where or {})
+    data = select(performance, [measure], parameter, wanted)
+    factors = factor_columns(performance)
+    grid = make_grid(data, factors, x)
+    data = drawn_rows(drawn_rows(data, grid.rows), grid.columns)
+    scale = measure_scale(data, measure, level, band)
+    name = measure_subject(data, measure, level)
+    title = f"{name}: {parameter_name(parameter, str(data['level'].iloc[0]))}" if parameter else name
+    expected = theory_rows(theory, data, grid.x) if theory is not None else data.iloc[:0]
+    figure = _draw(data, grid, scale, title, about_words(data, condition(data, factors)), expected)
+    alt = describe("lines", data, title=title, x=grid.x.factor, as_percent=scale.as_percent)
+    stem = file_stem(measure, parameter, *chosen_words(x, basis, se_kind, estimators, cells, where))
+    return Chart("lines", stem, title, alt, data, figure)
+
+
+plot_lines = drawing(lines_chart)
+
+
+def plot_bias(
+    performance: pd.DataFrame,
+    parameter: str,
+    *,
+    measure: str = "bias",
+    x: str | None = None,
+    basis: str = "casewise",
+    where: Mapping[str, object] | None = None,
+    band: str | None = None,
+) -> Figure:
+    """Draw the bias of every method against a design factor (`plot_lines`).
+
+    `measure` is ``bias``, ``median_bias`` or ``relative_bias``.
+    """
+    if measure not in BIAS_MEASURES:
+        raise SimstudyError(f"measure: found '{measure}'; allowed: {', '.join(BIAS_MEASURES)}; plot_lines draws others")
+    return plot_lines(performance, parameter, measure=measure, x=x, basis=basis, where=where, band=band)
+
+
+def plot_coverage(
+    performance: pd.DataFrame,
+    parameter: str,
+    *,
+    level: float = 0.95,
+    x: str | None = None,
+    basis: str = "casewise",
+    se_kind: str | None = None,
+    where: Mapping[str, object] | None = None,
+    band: str | None = None,
+) -> Figure:
+    """Draw the coverage of every method's intervals against a design factor (`plot_lines`)."""
+    return plot_lines(
+        performance,
+        parameter,
+        measure="coverage",
+        x=x,
+        basis=basis,
+        se_kind=se_kind,
+        where=where,
+        band=band,
+        level=level,
+    )
+
+
+def power_chart(
+    performance: pd.DataFrame,
+    parameter: str,
+    *,
+    x: str | None = None,
+    basis: str = "casewise",
+    se_kind: str | None = None,
+    estimators: Sequence[str] | None = None,
+    cells: Sequence[int] | None = None,
+    where: Mapping[str, object] | None = None,
+    band: str | None = None,
+    level: float = 0.95,
+) -> Chart:
+    """Draw power (type I error rates where the truth is 0) against the number of clusters or `x` (`lines_chart`).
+
+    Returns
+    -------
+    Chart
+    """
+    chart = lines_chart(
+        performance,
+        parameter,
+        measure="rejection",
+        x=x,
+        basis=basis,
+        se_kind=se_kind,
+        estimators=estimators,
+        cells=cells,
+        where=where,
+        band=band,
+        level=level,
+    )
+    return Chart("power", chart.stem.replace("rejection", "power", 1), chart.title, chart.alt, chart.data, chart.figure)
+
+
+plot_power = drawing(power_chart)
+
+
+def _draw(data: pd.DataFrame, grid: Grid, scale: Scale, title: str, about: str, theory: pd.DataFrame) -> Figure:
+    """Draw every panel of the grid and everything around them."""
+    methods = names_in(data, "estimator")
+    styles = method_styles(methods)
+    panels, across = _measured(grid, scale)
+    clipped = Clipped(scale)
+    words = Words(
+        title,
+        about,
+        grid.x.label,
+        scale.label,
+        tuple(text for text, _ in grid.columns) if grid.columns[0][0] else (),
+        tuple(text for text, _ in grid.rows) if grid.rows[0][0] else (),
+        notes=sentences(
+            basis_note(data), kind_note(data), missing_note(data), *grid.notes, clipped.note(data), _theory_note(theory)
+        ),
+    )
+    page = make_page(words, panels, [*method_keys(methods, styles, data), *scale_keys(scale)])
+    label_ticks(page, across, scale.shown)
+    for i, (_, row) in enumerate(grid.rows):
+        for j, (_, column) in enumerate(grid.columns):
+            panel = rows_at(data, {**row, **column})
+            series = {name: _series(panel[panel["estimator"] == name], grid.x) for name in methods if len(panel)}
+            if panel.empty:
+                say_empty(page.at(i, j))
+            lines = curves(theory, {**row, **column}, grid.x) if len(theory) else None
+            _draw_panel(page.at(i, j), series, styles, scale, grid.x, clipped, page.width, lines)
+    return page.figure
+
+
+def _theory_note(theory: pd.DataFrame) -> str:
+    if theory.empty:
+        return ""
+    return "Lines: theory without simulation, which is for many clusters. Points: simulation, bars: 1.96 MCSE."
+
+
+def _measured(grid: Grid, scale: Scale) -> tuple[Panels, LevelTicks]:
+    """Panels, and the ticks of x as they fit: these depend on the width of a panel, and it on the room at the left."""
+    n_rows, n_columns = len(grid.rows), len(grid.columns)
+    gap, left = 0.1, ticks_width([text for _, text in scale.shown])
+    guess = (PAGE - 0.6 - left - gap * (n_columns - 1)) / n_columns if n_columns > 1 else LARGEST_PANEL
+    width = min(max(guess, SMALLEST_PANEL), LARGEST_PANEL)
+    across = fit_ticks(grid.x.positions, grid.x.texts, grid.x.span, width, numeric=grid.x.numeric)
+    if not grid.x.factor:
+        across = LevelTicks((), height=0.08)
+    height = PANEL_HEIGHT if n_rows > 1 else WIDE_HEIGHT if n_columns > 3 else SINGLE_HEIGHT
+    panels = Panels(
+        n_rows,
+        n_columns,
+        heights=(height,) * n_rows,
+        width=(SMALLEST_PANEL, LARGEST_PANEL),
+        left=max(left, across.reach - 0.1),
+        below=across.height,
+        gap=gap,
+    )
+    return panels, across
+
+
+def _series(mine: pd.DataFrame, x: Axis) -> Series:
+    """Values of a method at every level of x."""
+    places = dict(zip(x.levels, x.positions, strict=True))
+    at = np.array([places[level] for level in mine[x.factor]] if x.factor else [0.0] * len(mine), dtype=np.float64)
+    order = np.argsort(at, kind="stable")
+    value, mcse, truth = (mine[name].to_numpy(dtype=np.float64)[order] for name in ("value", "mcse", "truth"))
+    return Series(at[order], value, mcse, truth)
+
+
+def offsets(x: Axis, count: int, width: float) -> FloatArray:
+    """Small shifts along x in a panel of `width` inches, so that methods with the same result can all be seen."""
+    positions = np.unique(np.asarray(x.positions))
+    low, high = x.span
+    wanted = SHIFT * (count - 1) * (high - low) / width
+    if len(positions) == 1:  # there is nothing else on the axis
+        wanted = min(ALONE * (count - 1) / width, 0.85) * (high - low)
+    if len(positions) > 1:
+        wanted = min(wanted, 0.6 * float(np.diff(positions).min()), 0.13 * float(positions[-1] - positions[0]))
+    return np.linspace(-0.5, 0.5, count) * wanted if count > 1 else np.zeros(count)
+
+
+def _draw_panel(
+    axes: Axes,
+    series: Mapping[str, Series],
+    styles: Mapping[str, MethodStyle],
+    scale: Scale,
+    x: Axis,
+    clipped: Clipped,
+    width: float,
+    theory: Mapping[str, tuple[FloatArray, FloatArray]] | None = None,
+) -> None:
+    """Draw one panel; with theory, its curves take the place of the lines between simulated points."""
+    draw_background(axes, scale)
+    if scale.by_truth and series:
+        one = next(iter(series.values()))
+        if len(np.unique(one.truth)) == 1:
+            axes.axhline(one.truth[0], color=REFERENCE_GREY, linewidth=0.9, zorder=1)
+        else:
+            axes.plot(one.x, one.truth, color=REFERENCE_GREY, linewidth=0.9, zorder=1)
+    axes.set_xlim(x.span)
+    axes.set_ylim(scale.limits)
+    axes.grid(axis="y", color=GRID_GREY, linewidth=0.5)
+    for place, (name, shift) in enumerate(zip(series, offsets(x, len(series), width), strict=True)):
+        one, style = series[name], styles[name]
+        y, (lower, upper), at = scale.forward(one.value), scale.interval(one.value, one.mcse), one.x + shift
+        known = np.isfinite(y)
+        if theory is not None:
+            look = {**line_look(style), "linestyle": "none"}
+            axes.vlines(at[known], lower[known], upper[known], color=style.colour, linewidth=1.1, zorder=2 + place)
+            axes.plot(at, y, **look, zorder=40 + place, label=name)
+            if name in theory:
+                where, value = theory[name]
+                shown = scale.forward(value)
+                axes.plot(where, shown, color=style.colour, linestyle=style.line, linewidth=1.1, zorder=20 + place)
+            clipped.mark(axes, at, one.value, style, width)
+            continue
+        if known.sum() > 1:
+            axes.fill_between(
+                at, lower, upper, color=style.colour, alpha=band_alpha(len(series)), linewidth=0, zorder=2 + place
+            )
+        for k in np.flatnonzero(known & ~_has_neighbour(known)):  # a band needs two points; one has a bar
+            axes.plot([at[k], at[k]], [lower[k], upper[k]], color=style.colour, linewidth=1.4, zorder=2 + place)
+        axes.plot(at, y, **line_look(style), zorder=40 + place, label=name)
+        clipped.mark(axes, at, one.value, style, width)
+
+
+def _has_neighbour(known: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Tell which points have a known point next to them."""
+    padded = np.concatenate([[False], known, [False]])
+    return np.asarray(padded[:-2] | padded[2:])

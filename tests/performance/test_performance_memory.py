@@ -1,0 +1,24 @@
+"""A large study is analysed part by part: in bounded memory and time."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_analyse"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cells", [75, 1])
+def test_five_million_rows_take_less_than_two_minutes_and_a_gigabyte(cells: int) -> None:
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "--rows", "5000000", "--cells", str(cells)], capture_output=True, text=True, check=True
+    )
+    found = re.search(r"analyse: ([\d.]+) s, peak ([\d,]+) MB", done.stdout)
+    assert found, done.stdout
+    assert float(found.group(1)) < 120
+    assert float(found.group(2).replace(",", "")) < 1000
