@@ -32,6 +32,7 @@ NAMES = {
     "aic": "AIC",
     "bic": "BIC",
     "boundary": "singular (boundary), share",
+    "clusters_dropped": "clusters too small, left out",
 }
 MAX_CELLS = 12
 
