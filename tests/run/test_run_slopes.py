@@ -66,10 +66,8 @@ def test_clusters_left_out_and_singular_fits_are_kept(tmp_path) -> None:
     fits, failures, _ = fit_block(study, design.cells[0], design.estimators, range(3))
     assert not failures
     rows = fit_table(0, range(3), fits).to_pydict()
-    kept = {
-        name: rows["clusters_dropped"][3 * i : 3 * i + 3]
-        for i, name in enumerate(entry.name for entry in design.estimators)
-    }
+    names = [entry.name for entry in design.estimators]
+    kept = {name: rows["clusters_dropped"][3 * i : 3 * i + 3] for i, name in enumerate(names)}
     small = int((np.array(design.cells[0].population.layout.sizes) == 2).sum())
     assert small > 0
     assert kept == {"mlm": [None] * 3, "slopes_as_outcomes": [small] * 3, "schmidt": [None] * 3}
