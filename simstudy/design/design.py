@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from simstudy.estimators.base import Estimator
+from simstudy.estimators.deputy import Deputy
 from simstudy.model.syntax import Statement, parse_syntax
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population
@@ -92,8 +93,9 @@ class EstimatorEntry:
     @cached_property
     def options(self) -> dict[str, Any]:
         """All options, defaults included."""
-        fields = dataclasses.fields(self.estimator)  # type: ignore[arg-type]
-        return {field.name: getattr(self.estimator, field.name) for field in fields}
+        method = self.estimator.method if isinstance(self.estimator, Deputy) else self.estimator
+        fields = dataclasses.fields(method)  # type: ignore[arg-type]
+        return {field.name: getattr(method, field.name) for field in fields}
 
     @cached_property
     def digest(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -135,6 +135,8 @@ def read_raw(raw: dict[str, Any], text: str, source: str) -> Reading:
     model = None
     if "model" not in bad:
         model = _model(file.model.syntax, std_lv=file.model.std_lv, path=("model", "syntax"), problems=problems)
+    if model is not None:
+        estimators = tuple(replace(e, estimator=registry.for_model(e.estimator, model)) for e in estimators)
     generating = model
     if file.population.syntax is not None:
         path = ("population", "syntax")

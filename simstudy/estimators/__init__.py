@@ -5,10 +5,12 @@ from simstudy.estimators.disaggregated import Disaggregated, DisaggregatedRobust
 from simstudy.estimators.aggregated import Aggregated
 from simstudy.estimators.mlm import Mlm, MlmCentered, MlmContextual, MlmRescaled
 from simstudy.estimators.two_step import TwoStep
+from simstudy.estimators.slopes_as_outcomes import SlopesAsOutcomes
 from simstudy.estimators.croon import Croon
 from simstudy.estimators.schmidt import Schmidt
 from simstudy.estimators.haernqvist import Haernqvist
 from simstudy.estimators.goldstein import Goldstein
+from simstudy.estimators.raudenbush_measurement import RaudenbushMeasurement
 from simstudy.estimators.muml import Muml
 from simstudy.estimators.multigroup import Multigroup
 from simstudy.estimators.em import Em
@@ -31,6 +33,8 @@ __all__ = [
     "Msem",
     "Multigroup",
     "Muml",
+    "RaudenbushMeasurement",
     "Schmidt",
+    "SlopesAsOutcomes",
     "TwoStep",
 ]

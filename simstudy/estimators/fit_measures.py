@@ -39,6 +39,8 @@ MEASURES = (
     "aic",
     "bic",
 )
+STORED = (*MEASURES, "boundary", "clusters_dropped")
+"""What is kept of a fit: also whether a covariance matrix of random elements is singular, and clusters left out."""
 
 
 @dataclass(frozen=True)

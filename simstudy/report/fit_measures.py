@@ -31,6 +31,8 @@ NAMES = {
     "srmr_between": "SRMR, between",
     "aic": "AIC",
     "bic": "BIC",
+    "boundary": "singular (boundary), share",
+    "clusters_dropped": "clusters too small, left out",
 }
 MAX_CELLS = 12
 

@@ -6,6 +6,7 @@ bottom, and the levels of one factor (equal and unequal cluster sizes) are told 
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ MARKS = (("o", True, "#0072B2"), ("D", False, "#D55E00"), ("^", True, "#009E73")
 Z_BAND = 1.959963984540054
 INK, GREY, FAINT = "0.10", "0.42", "0.955"
 ROW_INCHES, HEAD_INCHES, PANEL_INCHES, LABEL_INCHES = 0.27, 1.75, 2.55, 2.0
+NOTE_LETTERS = 15.0
+"""Letters of the note that fit in an inch."""
 NEAR = 0.02
 """Bars narrower than this share of a panel would vanish behind their mark, and are left out."""
 
@@ -142,7 +145,8 @@ def plot_methods(
     n = int(data["n_attempted"].max())
     dotted = "; dotted: truth of the panel beside it" if share else ""
     marks = f"{what} of {n:,} replicates; bars, if wider than the mark: 95% Monte Carlo intervals; line: truth{dotted}."
-    figure.text(left, 0.13 / height, f"{marks} {note}".strip(), fontsize=8, color=GREY)
+    lines = textwrap.wrap(f"{marks} {note}", int(NOTE_LETTERS * (width - LABEL_INCHES)))
+    figure.text(left, 0.06 / height, "\n".join(lines), fontsize=8, color=GREY, va="bottom", linespacing=1.3)
     if title:
         figure.text(0.15 / width, 1.0 - 0.12 / height, title, fontsize=11.5, color=INK, weight="bold", va="top")
     return figure

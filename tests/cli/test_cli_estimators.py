@@ -69,7 +69,7 @@ def test_an_unknown_name_is_one_clear_message() -> None:
 
 def test_options_are_told_with_what_else_they_may_be() -> None:
     options = {row["estimator"]: row["options"] for row in simstudy.list_estimators().to_dict("records")}
-    assert options["mlm"] == "likelihood = reml (or ml)"
+    assert options["mlm"] == "likelihood = reml (or ml); slopes = random (or fixed)"
     assert options["croon"] == "se = robust (also expected, corrected); first_step = anova (or ml)"
     assert "fixed_x = false (or true)" in options["msem"]
     assert options["disaggregated_robust"] == ""
