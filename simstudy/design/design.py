@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from simstudy.estimators.base import Estimator
+from simstudy.estimators.base import LATER, Estimator
 from simstudy.model.syntax import Statement, parse_syntax
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population
@@ -97,8 +97,14 @@ class EstimatorEntry:
 
     @cached_property
     def digest(self) -> str:
-        """Changes when the method or an option does: estimates stored under another digest are not this entry's."""
-        return digest_of({"method": self.method, "options": self.options})
+        """Changes when the method or an option does: estimates stored under another digest are not this entry's.
+
+        Defaults are hashed, so that a default that changes is seen. Only an option that the method got later (see
+        `base.LATER`) is left out at its default: what was stored before is the same method's.
+        """
+        late = {f.name: f.default for f in dataclasses.fields(self.estimator) if LATER.items() <= f.metadata.items()}  # type: ignore[arg-type]
+        options = {name: value for name, value in self.options.items() if name not in late or value != late[name]}
+        return digest_of({"method": self.method, "options": options})
 
 
 @dataclass(frozen=True)
