@@ -12,7 +12,8 @@ import pandas as pd
 from scipy import stats
 
 from simstudy.analysis.read import check_data
-from simstudy.analysis.result import PARAMETER_COLUMNS, Fit
+from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
+from simstudy.analysis.slopes import boundary_notes, slope_facts
 from simstudy.arrays import FloatArray
 from simstudy.data.sample import Sample, from_frame
 from simstudy.errors import EstimatorError, did_you_mean
@@ -30,6 +31,11 @@ SE = ("expected", "observed", "robust", "corrected")
 CI = ("wald", "montecarlo", "bootstrap", "cluster_bootstrap")
 MISSING = ("listwise", "fiml")
 BOUNDS = ("none", "variances")
+SLOPES = ("auto", "observed", "latent", "hybrid", "fixed")
+PLAIN = {
+    "missing": "listwise", "fixed_x": False, "bounds": None, "slopes": None, "nodes": None,
+}  # fmt: skip
+"""Choices that only some methods have, and what they are where nothing was chosen."""
 Progress = Callable[[str, int, int], None]
 
 
@@ -70,6 +76,8 @@ def fit(
     draws: int = 1000,
     seed: int = 1,
     options: Mapping[str, Any] | None = None,
+    slopes: str | None = None,
+    nodes: int | None = None,
     progress: Progress | None = None,
 ) -> Fit:
     """Fit one method to one data set.
@@ -99,6 +107,11 @@ def fit(
         For the simulated intervals.
     options : dict, optional
         Further options of the method.
+    slopes : str, optional
+        What random slopes multiply: ``observed``, ``latent``, ``hybrid``; ``auto`` (latent where the predictor stands
+        in both blocks); or ``fixed``, they do not vary. See `SlopeMsem`.
+    nodes : int, optional
+        Quadrature nodes a latent predictor of random slopes.
     progress : callable, optional
         Called with (what, done, total) by whatever takes long.
 
@@ -112,10 +125,13 @@ def fit(
         With one clear message a problem.
     """
     began = time.perf_counter()
-    _check_choices(se=se, ci=ci, missing=missing, bounds=bounds, ci_level=ci_level, draws=draws)
+    _check_choices(se=se, ci=ci, missing=missing, bounds=bounds, slopes=slopes, ci_level=ci_level, draws=draws)
     if isinstance(model, str):
         model = TwoLevelModel.from_syntax(model, std_lv=std_lv)
-    method = registry.for_model(_method(estimator, se, missing, fixed_x, bounds, options), model)
+    if not model.slopes:
+        check_no_slopes(slopes, nodes)
+    chosen = {"missing": missing, "fixed_x": fixed_x, "bounds": bounds, "slopes": slopes, "nodes": nodes}
+    method = registry.for_model(_method(estimator, se, chosen, options), model)
     checked, notes = check_data(data, model, cluster, missing)
     n_dropped = len(data) - len(checked)
     sample, ids = _sample(checked, model, cluster)
@@ -123,13 +139,20 @@ def fit(
         "se": method.se_kinds[0], "ci": ci, "ci_level": ci_level, "missing": missing, "fixed_x": fixed_x,
         "bounds": bounds or "none", "std_lv": std_lv, "draws": draws, "seed": seed,
     }  # fmt: skip
+    if model.slopes:
+        asked |= {key: getattr(method, key) for key in ("slopes", "nodes") if hasattr(method, key)}
+    facts: tuple[SlopeFact, ...] = ()
     reason = _unsupported(method, model, sample)
     if reason is not None:
         result = failed(model.names, (method.se_kinds[0],), 1, Status.NOT_SUPPORTED)
         notes = (*notes, f"{estimator} cannot fit this model: {reason}")
     else:
-        result = method.prepare(model, sample.layout).fit(_data_for(method, sample))
+        prepared = method.prepare(model, sample.layout)
+        result = prepared.fit(_data_for(method, sample))
+        facts = slope_facts(model, prepared)
         notes = (*notes, *_caveats(method, model))
+        if result.measures.get("boundary", np.zeros(1))[0] == 1.0:
+            notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
     result = with_defined(result, model.estimands)
     context = Context(sample, ids, method, result)
     if bounds == "variances":
@@ -144,6 +167,7 @@ def fit(
         estimator=estimator,
         n_dropped=n_dropped,
         notes=(*notes, *report.notes),
+        slopes=facts,
         seconds=time.perf_counter() - began,
     )
 
@@ -177,7 +201,7 @@ def fit_all(
 
 def _own_arguments(name: str, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     own, dropped = dict(arguments), []
-    for key, default in (("missing", "listwise"), ("fixed_x", False), ("bounds", None)):
+    for key, default in PLAIN.items():
         if own.get(key, default) not in (default, "none") and key not in registry.options(name):
             own.pop(key)
             dropped.append(key)
@@ -197,14 +221,13 @@ def _has_se(name: str, kind: str) -> bool:
     return True
 
 
-def _check_choices(*, se: str | None, ci: str, missing: str, bounds: str | None, ci_level: float, draws: int) -> None:
+ALLOWED = {"se": SE, "ci": CI, "missing": MISSING, "bounds": BOUNDS, "slopes": SLOPES}
+
+
+def _check_choices(*, ci_level: float, draws: int, **chosen: str | None) -> None:
     problems = []
-    for key, value, allowed in (
-        ("se", se, SE),
-        ("ci", ci, CI),
-        ("missing", missing, MISSING),
-        ("bounds", bounds, BOUNDS),
-    ):
+    for key, value in chosen.items():
+        allowed = ALLOWED[key]
         if value is not None and value not in allowed:
             problems.append(f"{key}: found '{value}'; allowed: {', '.join(allowed)}{did_you_mean(value, allowed)}")
     if not 0.0 < ci_level < 1.0:
@@ -215,9 +238,16 @@ def _check_choices(*, se: str | None, ci: str, missing: str, bounds: str | None,
         raise EstimatorError(problems)
 
 
-def _method(
-    name: str, se: str | None, missing: str, fixed_x: bool, bounds: str | None, options: Mapping[str, Any] | None
-) -> Estimator:
+def check_no_slopes(slopes: str | None, nodes: int | None) -> None:
+    """Raise an `EstimatorError` for choices that go with random slopes only."""
+    asked = [key for key, value in (("slopes", slopes), ("nodes", nodes)) if value is not None]
+    if asked:
+        raise EstimatorError(
+            [f'{key}: the model has no random slope to which it applies; write one as y ~ rv("s")*x' for key in asked]
+        )
+
+
+def _method(name: str, se: str | None, choices: Mapping[str, Any], options: Mapping[str, Any] | None) -> Estimator:
     fields = registry.options(name)
     chosen: dict[str, Any] = dict(options or {})
     if se is not None and "se" in fields:
@@ -226,15 +256,15 @@ def _method(
         words = {"expected": "model-based ('expected')", "robust": "cluster-robust ('robust')"}
         kinds = " and ".join(words.get(kind, f"'{kind}'") for kind in registry.create(name).se_kinds)
         raise EstimatorError(f"method '{name}' has {kinds} standard errors only; found se '{se}'")
-    for key, value, plain in (("missing", missing, "listwise"), ("fixed_x", fixed_x, False), ("bounds", bounds, None)):
-        if value in (plain, "none"):
+    for key, value in choices.items():
+        if value in (PLAIN[key], "none"):
             continue
         if key not in fields:
             raise EstimatorError(f"method '{name}' has no choice of '{key}'; it goes with {_methods_with(key)}")
         chosen[key] = value
     if "measures" in fields:
         chosen.setdefault("measures", True)
-    if missing == "fiml" and se is None:
+    if choices["missing"] == "fiml" and se is None:
         chosen.setdefault("se", ["observed"])
     elif "se" in fields and se is None:
         chosen.setdefault("se", list(registry.create(name).se_kinds[:1]))
@@ -332,6 +362,8 @@ def _report(
         values = (
             (estimate[i], se[i], lower[i], upper[i], bool(free[i])) if i >= 0 else (row.value, *[np.nan] * 3, False)
         )
+        if row.slope:  # the path is another number in every cluster
+            values = (np.nan, *values[1:])
         rows.append(_parameter_row(row.lhs, row.op, row.rhs, row.level, row.label, *values))
     for k, (name, expression) in enumerate(model.estimands.definitions):
         i = q + k

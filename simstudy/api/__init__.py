@@ -1,6 +1,7 @@
 """The public Python calls: everything that a command does."""
 
 from simstudy.api.methods import describe_estimator, list_estimators, methods_table, plot_methods
+from simstudy.api.slopes import plot_caterpillar, random_effects, slope_variance_test
 from simstudy.api.study import (
     Replay,
     Results,
@@ -37,14 +38,17 @@ __all__ = [
     "open_design",
     "plot",
     "plot_bias",
+    "plot_caterpillar",
     "plot_coverage",
     "plot_methods",
     "plot_results",
+    "random_effects",
     "replay",
     "results",
     "run",
     "run_study",
     "simulate",
+    "slope_variance_test",
     "status",
     "validate",
 ]

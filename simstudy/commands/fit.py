@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from simstudy.commands.fit_slopes import check_slope_choices, print_slope_tests
 from simstudy.errors import EstimatorError, ModelError, SimstudyError, did_you_mean
 
 if TYPE_CHECKING:
@@ -63,6 +64,24 @@ def fit(
     standardized: Annotated[bool, typer.Option("--standardized", help="Add standardised estimates.")] = False,
     rsquare: Annotated[bool, typer.Option("--rsquare", help="Add R-squares.")] = False,
     residuals: Annotated[bool, typer.Option("--residuals", help="Add observed minus implied moments.")] = False,
+    slopes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOW",
+            help="What random slopes multiply: auto, observed, latent, hybrid; or fixed.",
+            show_default=False,
+        ),
+    ] = None,
+    nodes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Quadrature nodes per latent predictor of random slopes (7).", show_default=False),
+    ] = None,
+    lrt_slope: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SLOPE", help="Test the variance of this random slope; may be repeated.", show_default=False
+        ),
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the method; may be repeated.")
     ] = None,
@@ -80,8 +99,14 @@ def fit(
     scores: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Write factor scores: FILE-between.csv, FILE-within.csv.", show_default=False
+            metavar="FILE",
+            help="Write factor scores and each cluster's slopes: FILE-between.csv, FILE-within.csv.",
+            show_default=False,
         ),
+    ] = None,
+    caterpillar: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw each cluster's own slopes: .png, .pdf or .svg, and a .csv beside it."),
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw the path diagram: .svg, .png or .pdf.")
@@ -100,8 +125,14 @@ def fit(
     from simstudy.analysis.fit import fit_all
     from simstudy.report.fit_summary import print_fit, print_side_by_side
 
-    choices = {"se": se, "ci": ci, "ci_level": ci_level, "missing": missing, "bounds": bounds, "draws": draws}
+    choices = {
+        "se": se, "ci": ci, "ci_level": ci_level, "missing": missing, "bounds": bounds, "draws": draws,
+        "slopes": slopes, "nodes": nodes,
+    }  # fmt: skip
     options, read_model, table = _inputs(model, data, estimator, choices, option or [], plot, std_lv=std_lv)
+    problems = check_slope_choices(read_model, estimator, lrt_slope or [], caterpillar)
+    if problems:
+        raise SimstudyError(problems)
     arguments: dict[str, Any] = {**choices, "fixed_x": fixed_x, "std_lv": std_lv, "seed": seed, "cluster": cluster}
     console = Console(highlight=False)
     with _named(data), _progress(sys.stderr) as progress:
@@ -111,13 +142,20 @@ def fit(
             one = fit_one(read_model, table, estimator=estimator, options=options, progress=progress, **arguments)
             fits = {estimator: one}
     extra: dict[str, pd.DataFrame] = {}
+    tests: list[dict[str, Any]] = []
     if estimator == ALL:
         print_side_by_side(console, fits, ["*"] if all_parameters else None)
     else:
         extra = _extra(one, standardized=standardized, r_squared=rsquare, residuals=residuals)
         print_fit(console, one, cluster=cluster, **extra)
+        tests = print_slope_tests(one, lrt_slope or []) if one.converged else []
         _further(one, level_fit=level_fit, wald=wald, scores=scores)
-    _write(fits, extra, json_file, csv)
+    _write(fits, extra, tests, json_file, csv)
+    if caterpillar is not None and one.converged:
+        from simstudy.report.caterpillar import save_caterpillar
+
+        for written in save_caterpillar(one, caterpillar):
+            _say(f"written: {written}")
     if plot is not None:
         from simstudy.report.diagram import path_diagram, save_diagram
 
@@ -144,6 +182,7 @@ def _further(fit: Fit, *, level_fit: bool, wald: str | None, scores: Path | None
 
         found = factor_scores(fit)
         stem = scores.with_suffix("")
+        stem.parent.mkdir(parents=True, exist_ok=True)
         for level, table in (("between", found.between), ("within", found.within)):
             target = stem.with_name(f"{stem.name}-{level}.csv")
             table.to_csv(target, index=False)
@@ -195,10 +234,10 @@ def _inputs(
 
 def _check_choices(choices: Mapping[str, Any]) -> list[str]:
     """Problems of values that are one of a few, or numbers in a range."""
-    from simstudy.analysis.fit import BOUNDS, CI, MISSING, SE
+    from simstudy.analysis.fit import ALLOWED
 
     problems = []
-    for key, allowed in (("se", SE), ("ci", CI), ("missing", MISSING), ("bounds", BOUNDS)):
+    for key, allowed in ALLOWED.items():
         value = choices[key]
         if value is not None and value not in allowed:
             problems.append(f"--{key}: found '{value}'; allowed: {', '.join(allowed)}{did_you_mean(value, allowed)}")
@@ -360,7 +399,11 @@ def _extra(fit: Fit, **wanted: bool) -> dict[str, pd.DataFrame]:
 
 
 def _write(
-    fits: Mapping[str, Fit], extra: Mapping[str, pd.DataFrame], json_file: Path | None, csv: Path | None
+    fits: Mapping[str, Fit],
+    extra: Mapping[str, pd.DataFrame],
+    tests: list[dict[str, Any]],
+    json_file: Path | None,
+    csv: Path | None,
 ) -> None:
     """JSON with everything, CSV with the parameters."""
     from simstudy.report.tables import write_csv
@@ -368,6 +411,8 @@ def _write(
     if json_file is not None:
         records = [one.to_json() for one in fits.values()]
         content: dict[str, Any] = records[0] if len(records) == 1 else {"estimator": ALL, "fits": records}
+        if tests:
+            content["slope_tests"] = tests
         for name, table in extra.items():
             plain = table.astype(object).where(table.notna(), None)
             content[name] = plain.to_dict("records")

@@ -108,7 +108,12 @@ class Msem:
         if not model.slopes or self.slopes == "fixed":
             return self
         kinds = dict.fromkeys("observed" if kind == "expected" else kind for kind in self.se)
-        refused = [name for name, on in (("missing", self.missing == "fiml"), ("fixed_x", self.fixed_x)) if on]
+        asked = {
+            "missing": self.missing == "fiml",
+            "fixed_x": self.fixed_x,
+            "bounds": self.bounds != "none" and bool(model.factors("within")),  # elsewhere no variance can be negative
+        }
+        refused = [name for name, on in asked.items() if on]
         return SlopeMsem(tuple(kinds), self.slopes, self.nodes, self.measures, tuple(refused))
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedMsem | PreparedSlopes | IgnoringSlopes:
