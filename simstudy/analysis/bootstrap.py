@@ -14,6 +14,8 @@ from simstudy.data.sample import Sample
 from simstudy.errors import EstimatorError
 from simstudy.estimators.base import FitResult
 from simstudy.estimators.inference import with_defined
+from simstudy.estimators.slopes import PreparedSlopes
+from simstudy.likelihood.slope_chain import Treatment
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.draw import draw_cluster_statistics, draw_sample, draw_statistics, generator
 from simstudy.population.population import Population
@@ -58,7 +60,7 @@ def _parametric(context: Context, model: TwoLevelModel, seed: int, replicates: r
             "use ci 'cluster_bootstrap'"
         )
     prepared = method.prepare(model, sample.layout)
-    meaning = getattr(prepared, "treatment", "latent")
+    meaning: Treatment = prepared.treatment if isinstance(prepared, PreparedSlopes) else "latent"
     if meaning == "hybrid":
         raise EstimatorError(
             "with slopes = 'hybrid' no data can be drawn from the fit: random slopes multiply what their means do not; "

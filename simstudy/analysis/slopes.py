@@ -85,8 +85,8 @@ def refuse_slopes(fit: Fit, what: str) -> None:
     """Raise an `EstimatorError` for what needs one covariance matrix of all rows."""
     if fit.model.slopes:
         raise EstimatorError(
-            f"{what}: not there for models with random slopes, where variances and covariances within clusters depend "
-            "on the predictors"
+            f"models with random slopes have no {what}: variances and covariances within clusters depend on the "
+            "predictors"
         )
 
 

@@ -130,7 +130,7 @@ def fit(
         "slopes": slopes, "nodes": nodes,
     }  # fmt: skip
     options, read_model, table = _inputs(model, data, estimator, choices, option or [], plot, std_lv=std_lv)
-    problems = check_slope_choices(read_model, estimator, lrt_slope or [], caterpillar)
+    problems = check_slope_choices(read_model, estimator, choices, lrt_slope or [], caterpillar)
     if problems:
         raise SimstudyError(problems)
     arguments: dict[str, Any] = {**choices, "fixed_x": fixed_x, "std_lv": std_lv, "seed": seed, "cluster": cluster}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,19 @@ if TYPE_CHECKING:
 
 
 def check_slope_choices(
-    model: TwoLevelModel, estimator: str, tests: Sequence[str], caterpillar: Path | None
+    model: TwoLevelModel, estimator: str, choices: Mapping[str, Any], tests: Sequence[str], caterpillar: Path | None
 ) -> list[str]:
     """Problems of what is asked about random slopes, found before anything is fitted."""
+    from simstudy.analysis.fit import check_no_slopes
     from simstudy.analysis.nested import without_variance
     from simstudy.report.caterpillar import check_format
 
     problems: list[str] = []
+    if not model.slopes:
+        try:
+            check_no_slopes(choices["slopes"], choices["nodes"])
+        except SimstudyError as error:
+            problems += [f"--{problem}" for problem in error.problems]
     if caterpillar is not None:
         try:
             check_format(caterpillar)
