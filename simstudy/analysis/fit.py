@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from simstudy.analysis.choices import check_choices, check_no_slopes, make_method, own_arguments
 from simstudy.analysis.read import check_data
 from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
 from simstudy.analysis.slopes import boundary_notes, slope_facts
 from simstudy.arrays import FloatArray
 from simstudy.data.sample import Sample, from_frame
-from simstudy.errors import EstimatorError, did_you_mean
 from simstudy.estimators import registry
 from simstudy.estimators.base import Estimator, FitResult, Status, failed
 from simstudy.estimators.checks import refuse_constraints
@@ -27,15 +27,6 @@ from simstudy.estimators.unrestricted import unrestricted_model
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 
-SE = ("expected", "observed", "robust", "corrected")
-CI = ("wald", "montecarlo", "bootstrap", "cluster_bootstrap")
-MISSING = ("listwise", "fiml")
-BOUNDS = ("none", "variances")
-SLOPES = ("auto", "observed", "latent", "hybrid", "fixed")
-PLAIN = {
-    "missing": "listwise", "fixed_x": False, "bounds": None, "slopes": None, "nodes": None,
-}  # fmt: skip
-"""Choices that only some methods have, and what they are where nothing was chosen."""
 Progress = Callable[[str, int, int], None]
 
 
@@ -125,13 +116,13 @@ def fit(
         With one clear message a problem.
     """
     began = time.perf_counter()
-    _check_choices(se=se, ci=ci, missing=missing, bounds=bounds, slopes=slopes, ci_level=ci_level, draws=draws)
+    check_choices(se=se, ci=ci, missing=missing, bounds=bounds, slopes=slopes, ci_level=ci_level, draws=draws)
     if isinstance(model, str):
         model = TwoLevelModel.from_syntax(model, std_lv=std_lv)
     if not model.slopes:
         check_no_slopes(slopes, nodes)
     chosen = {"missing": missing, "fixed_x": fixed_x, "bounds": bounds, "slopes": slopes, "nodes": nodes}
-    method = registry.for_model(_method(estimator, se, chosen, options), model)
+    method = registry.for_model(make_method(estimator, se, chosen, options), model)
     checked, notes = check_data(data, model, cluster, missing)
     n_dropped = len(data) - len(checked)
     sample, ids = _sample(checked, model, cluster)
@@ -190,89 +181,13 @@ def fit_all(
     for done, name in enumerate(names):
         if progress is not None:
             progress(f"fitting {name}", done, len(names))
-        own, dropped = _own_arguments(name, arguments)
+        own, dropped = own_arguments(name, arguments)
         one = fit(model, data, cluster=cluster, estimator=name, **own)
         notes = tuple(f"{name} has no choice of '{key}'; it is fitted without" for key in dropped)
         found[name] = replace(one, notes=(*one.notes, *notes))
     if progress is not None:
         progress("done", len(names), len(names))
     return found
-
-
-def _own_arguments(name: str, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    own, dropped = dict(arguments), []
-    for key, default in PLAIN.items():
-        if own.get(key, default) not in (default, "none") and key not in registry.options(name):
-            own.pop(key)
-            dropped.append(key)
-    if own.get("se") is not None and not _has_se(name, own["se"]):
-        dropped.append(f"se = {own.pop('se')}")
-    return own, dropped
-
-
-def _has_se(name: str, kind: str) -> bool:
-    """Whether a method has a kind of SE, or can be asked for it."""
-    if "se" not in registry.options(name):
-        return kind in registry.create(name).se_kinds
-    try:
-        registry.create(name, {"se": [kind]})
-    except EstimatorError:
-        return False
-    return True
-
-
-ALLOWED = {"se": SE, "ci": CI, "missing": MISSING, "bounds": BOUNDS, "slopes": SLOPES}
-
-
-def _check_choices(*, ci_level: float, draws: int, **chosen: str | None) -> None:
-    problems = []
-    for key, value in chosen.items():
-        allowed = ALLOWED[key]
-        if value is not None and value not in allowed:
-            problems.append(f"{key}: found '{value}'; allowed: {', '.join(allowed)}{did_you_mean(value, allowed)}")
-    if not 0.0 < ci_level < 1.0:
-        problems.append(f"ci_level: found {ci_level}; it must lie between 0 and 1")
-    if draws < 100:
-        problems.append(f"draws: found {draws}; at least 100 are needed for an interval")
-    if problems:
-        raise EstimatorError(problems)
-
-
-def check_no_slopes(slopes: str | None, nodes: int | None) -> None:
-    """Raise an `EstimatorError` for choices that go with random slopes only."""
-    asked = [key for key, value in (("slopes", slopes), ("nodes", nodes)) if value is not None]
-    if asked:
-        raise EstimatorError(
-            [f'{key}: the model has no random slope to which it applies; write one as y ~ rv("s")*x' for key in asked]
-        )
-
-
-def _method(name: str, se: str | None, choices: Mapping[str, Any], options: Mapping[str, Any] | None) -> Estimator:
-    fields = registry.options(name)
-    chosen: dict[str, Any] = dict(options or {})
-    if se is not None and "se" in fields:
-        chosen["se"] = [se]
-    elif se is not None and not _has_se(name, se):
-        words = {"expected": "model-based ('expected')", "robust": "cluster-robust ('robust')"}
-        kinds = " and ".join(words.get(kind, f"'{kind}'") for kind in registry.create(name).se_kinds)
-        raise EstimatorError(f"method '{name}' has {kinds} standard errors only; found se '{se}'")
-    for key, value in choices.items():
-        if value in (PLAIN[key], "none"):
-            continue
-        if key not in fields:
-            raise EstimatorError(f"method '{name}' has no choice of '{key}'; it goes with {_methods_with(key)}")
-        chosen[key] = value
-    if "measures" in fields:
-        chosen.setdefault("measures", True)
-    if choices["missing"] == "fiml" and se is None:
-        chosen.setdefault("se", ["observed"])
-    elif "se" in fields and se is None:
-        chosen.setdefault("se", list(registry.create(name).se_kinds[:1]))
-    return registry.create(name, chosen)
-
-
-def _methods_with(option: str) -> str:
-    return " and ".join(name for name in registry.names() if option in registry.options(name))
 
 
 def _is_held_variance(op: str, lhs: str, rhs: str, free: int, result: FitResult) -> bool:

@@ -18,7 +18,7 @@ def check_slope_choices(
     model: TwoLevelModel, estimator: str, choices: Mapping[str, Any], tests: Sequence[str], caterpillar: Path | None
 ) -> list[str]:
     """Problems of what is asked about random slopes, found before anything is fitted."""
-    from simstudy.analysis.fit import check_no_slopes
+    from simstudy.analysis.choices import check_no_slopes
     from simstudy.analysis.nested import without_variance
     from simstudy.report.caterpillar import check_format
 
