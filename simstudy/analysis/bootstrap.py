@@ -14,6 +14,8 @@ from simstudy.data.sample import Sample
 from simstudy.errors import EstimatorError
 from simstudy.estimators.base import FitResult
 from simstudy.estimators.inference import with_defined
+from simstudy.estimators.slopes import PreparedSlopes
+from simstudy.likelihood.slope_chain import Treatment
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.draw import draw_cluster_statistics, draw_sample, draw_statistics, generator
 from simstudy.population.population import Population
@@ -57,13 +59,19 @@ def _parametric(context: Context, model: TwoLevelModel, seed: int, replicates: r
             f"method '{method.name}' does not estimate the whole model, so no data can be drawn from its fit; "
             "use ci 'cluster_bootstrap'"
         )
-    population = Population(model, tuple(values.tolist()), sample.layout, "bootstrap")
+    prepared = method.prepare(model, sample.layout)
+    meaning: Treatment = prepared.treatment if isinstance(prepared, PreparedSlopes) else "latent"
+    if meaning == "hybrid":
+        raise EstimatorError(
+            "with slopes = 'hybrid' no data can be drawn from the fit: random slopes multiply what their means do not; "
+            "use ci 'cluster_bootstrap'"
+        )
+    population = Population(model, tuple(values.tolist()), sample.layout, "bootstrap", slopes=meaning)
     if not context.result.admissible[0]:
         raise EstimatorError(
             "the solution is inadmissible, so that no data can be drawn from it; use ci 'cluster_bootstrap', or "
             "bounds 'variances'"
         )
-    prepared = method.prepare(model, sample.layout)
     if method.needs == "sample":
         drawn = draw_sample(population, seed, replicates)
         rows = np.where(np.isnan(sample.rows), np.nan, drawn.rows)

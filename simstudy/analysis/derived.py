@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from simstudy.analysis.result import Fit
+from simstudy.analysis.slopes import refuse_slopes
 from simstudy.arrays import FloatArray
 from simstudy.errors import EstimatorError
 from simstudy.estimators.base import Status
@@ -44,6 +45,7 @@ def standardized(fit: Fit) -> pd.DataFrame:
     DataFrame
         lhs, op, rhs, level, label, est, se, z, pvalue.
     """
+    refuse_slopes(fit, "standardised estimates")
     require_solution(fit)
     structure = TwoLevelStructure(fit.model)
     center = _standardize(structure, fit.params)
@@ -104,6 +106,7 @@ def _standardize(structure: TwoLevelStructure, params: FloatArray) -> FloatArray
 
 def r_squared(fit: Fit) -> pd.DataFrame:
     """Explained share of every outcome's and indicator's variance at its level: variable, level, r2."""
+    refuse_slopes(fit, "R-squares")
     require_solution(fit)
     structure = TwoLevelStructure(fit.model)
     rows = []
@@ -145,6 +148,7 @@ def residuals(fit: Fit) -> pd.DataFrame:
     DataFrame
         level, lhs, rhs (empty for means), observed, implied, residual.
     """
+    refuse_slopes(fit, "residuals")
     require_solution(fit)
     saturated = _solve(fit, unrestricted_model(fit.model))
     if saturated.best.status[0] != int(Status.OK):
@@ -177,6 +181,7 @@ def level_fit(fit: Fit) -> pd.DataFrame:
         level, chisq, df, pvalue, cfi, tli, rmsea, rmsea_ci_lower, rmsea_ci_upper, srmr. A level whose parameters are
         tied to the other's by labels has NaN.
     """
+    refuse_slopes(fit, "fit of one level")
     require_solution(fit)
     if fit.estimator != "msem":
         raise EstimatorError(f"fit of one level is that of full-information maximum likelihood, not of {fit.estimator}")

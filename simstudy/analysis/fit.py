@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from simstudy.analysis.choices import check_choices, check_no_slopes, make_method, own_arguments
 from simstudy.analysis.read import check_data
-from simstudy.analysis.result import PARAMETER_COLUMNS, Fit
+from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
+from simstudy.analysis.slopes import boundary_notes, slope_facts
 from simstudy.arrays import FloatArray
 from simstudy.data.sample import Sample, from_frame
-from simstudy.errors import EstimatorError, did_you_mean
 from simstudy.estimators import registry
 from simstudy.estimators.base import Estimator, FitResult, Status, failed
 from simstudy.estimators.checks import refuse_constraints
@@ -26,10 +27,6 @@ from simstudy.estimators.unrestricted import unrestricted_model
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 
-SE = ("expected", "observed", "robust", "corrected")
-CI = ("wald", "montecarlo", "bootstrap", "cluster_bootstrap")
-MISSING = ("listwise", "fiml")
-BOUNDS = ("none", "variances")
 Progress = Callable[[str, int, int], None]
 
 
@@ -70,6 +67,8 @@ def fit(
     draws: int = 1000,
     seed: int = 1,
     options: Mapping[str, Any] | None = None,
+    slopes: str | None = None,
+    nodes: int | None = None,
     progress: Progress | None = None,
 ) -> Fit:
     """Fit one method to one data set.
@@ -99,6 +98,11 @@ def fit(
         For the simulated intervals.
     options : dict, optional
         Further options of the method.
+    slopes : str, optional
+        What random slopes multiply: ``observed``, ``latent``, ``hybrid``; ``auto`` (latent where the predictor stands
+        in both blocks); or ``fixed``, they do not vary. See `SlopeMsem`.
+    nodes : int, optional
+        Quadrature nodes a latent predictor of random slopes.
     progress : callable, optional
         Called with (what, done, total) by whatever takes long.
 
@@ -112,10 +116,13 @@ def fit(
         With one clear message a problem.
     """
     began = time.perf_counter()
-    _check_choices(se=se, ci=ci, missing=missing, bounds=bounds, ci_level=ci_level, draws=draws)
+    check_choices(se=se, ci=ci, missing=missing, bounds=bounds, slopes=slopes, ci_level=ci_level, draws=draws)
     if isinstance(model, str):
         model = TwoLevelModel.from_syntax(model, std_lv=std_lv)
-    method = registry.for_model(_method(estimator, se, missing, fixed_x, bounds, options), model)
+    if not model.slopes:
+        check_no_slopes(slopes, nodes)
+    chosen = {"missing": missing, "fixed_x": fixed_x, "bounds": bounds, "slopes": slopes, "nodes": nodes}
+    method = registry.for_model(make_method(estimator, se, chosen, options), model)
     checked, notes = check_data(data, model, cluster, missing)
     n_dropped = len(data) - len(checked)
     sample, ids = _sample(checked, model, cluster)
@@ -123,13 +130,20 @@ def fit(
         "se": method.se_kinds[0], "ci": ci, "ci_level": ci_level, "missing": missing, "fixed_x": fixed_x,
         "bounds": bounds or "none", "std_lv": std_lv, "draws": draws, "seed": seed,
     }  # fmt: skip
+    if model.slopes:
+        asked |= {key: getattr(method, key) for key in ("slopes", "nodes") if hasattr(method, key)}
+    facts: tuple[SlopeFact, ...] = ()
     reason = _unsupported(method, model, sample)
     if reason is not None:
         result = failed(model.names, (method.se_kinds[0],), 1, Status.NOT_SUPPORTED)
         notes = (*notes, f"{estimator} cannot fit this model: {reason}")
     else:
-        result = method.prepare(model, sample.layout).fit(_data_for(method, sample))
+        prepared = method.prepare(model, sample.layout)
+        result = prepared.fit(_data_for(method, sample))
+        facts = slope_facts(model, prepared)
         notes = (*notes, *_caveats(method, model))
+        if result.measures.get("boundary", np.zeros(1))[0] == 1.0:
+            notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
     result = with_defined(result, model.estimands)
     context = Context(sample, ids, method, result)
     if bounds == "variances":
@@ -144,6 +158,7 @@ def fit(
         estimator=estimator,
         n_dropped=n_dropped,
         notes=(*notes, *report.notes),
+        slopes=facts,
         seconds=time.perf_counter() - began,
     )
 
@@ -166,84 +181,13 @@ def fit_all(
     for done, name in enumerate(names):
         if progress is not None:
             progress(f"fitting {name}", done, len(names))
-        own, dropped = _own_arguments(name, arguments)
+        own, dropped = own_arguments(name, arguments)
         one = fit(model, data, cluster=cluster, estimator=name, **own)
         notes = tuple(f"{name} has no choice of '{key}'; it is fitted without" for key in dropped)
         found[name] = replace(one, notes=(*one.notes, *notes))
     if progress is not None:
         progress("done", len(names), len(names))
     return found
-
-
-def _own_arguments(name: str, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    own, dropped = dict(arguments), []
-    for key, default in (("missing", "listwise"), ("fixed_x", False), ("bounds", None)):
-        if own.get(key, default) not in (default, "none") and key not in registry.options(name):
-            own.pop(key)
-            dropped.append(key)
-    if own.get("se") is not None and not _has_se(name, own["se"]):
-        dropped.append(f"se = {own.pop('se')}")
-    return own, dropped
-
-
-def _has_se(name: str, kind: str) -> bool:
-    """Whether a method has a kind of SE, or can be asked for it."""
-    if "se" not in registry.options(name):
-        return kind in registry.create(name).se_kinds
-    try:
-        registry.create(name, {"se": [kind]})
-    except EstimatorError:
-        return False
-    return True
-
-
-def _check_choices(*, se: str | None, ci: str, missing: str, bounds: str | None, ci_level: float, draws: int) -> None:
-    problems = []
-    for key, value, allowed in (
-        ("se", se, SE),
-        ("ci", ci, CI),
-        ("missing", missing, MISSING),
-        ("bounds", bounds, BOUNDS),
-    ):
-        if value is not None and value not in allowed:
-            problems.append(f"{key}: found '{value}'; allowed: {', '.join(allowed)}{did_you_mean(value, allowed)}")
-    if not 0.0 < ci_level < 1.0:
-        problems.append(f"ci_level: found {ci_level}; it must lie between 0 and 1")
-    if draws < 100:
-        problems.append(f"draws: found {draws}; at least 100 are needed for an interval")
-    if problems:
-        raise EstimatorError(problems)
-
-
-def _method(
-    name: str, se: str | None, missing: str, fixed_x: bool, bounds: str | None, options: Mapping[str, Any] | None
-) -> Estimator:
-    fields = registry.options(name)
-    chosen: dict[str, Any] = dict(options or {})
-    if se is not None and "se" in fields:
-        chosen["se"] = [se]
-    elif se is not None and not _has_se(name, se):
-        words = {"expected": "model-based ('expected')", "robust": "cluster-robust ('robust')"}
-        kinds = " and ".join(words.get(kind, f"'{kind}'") for kind in registry.create(name).se_kinds)
-        raise EstimatorError(f"method '{name}' has {kinds} standard errors only; found se '{se}'")
-    for key, value, plain in (("missing", missing, "listwise"), ("fixed_x", fixed_x, False), ("bounds", bounds, None)):
-        if value in (plain, "none"):
-            continue
-        if key not in fields:
-            raise EstimatorError(f"method '{name}' has no choice of '{key}'; it goes with {_methods_with(key)}")
-        chosen[key] = value
-    if "measures" in fields:
-        chosen.setdefault("measures", True)
-    if missing == "fiml" and se is None:
-        chosen.setdefault("se", ["observed"])
-    elif "se" in fields and se is None:
-        chosen.setdefault("se", list(registry.create(name).se_kinds[:1]))
-    return registry.create(name, chosen)
-
-
-def _methods_with(option: str) -> str:
-    *others, last = [name for name in registry.names() if option in registry.options(name)]
-    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _is_held_variance(op: str, lhs: str, rhs: str, free: int, result: FitResult) -> bool:
@@ -333,6 +277,8 @@ def _report(
         values = (
             (estimate[i], se[i], lower[i], upper[i], bool(free[i])) if i >= 0 else (row.value, *[np.nan] * 3, False)
         )
+        if row.slope:  # the path is another number in every cluster
+            values = (np.nan, *values[1:])
         rows.append(_parameter_row(row.lhs, row.op, row.rhs, row.level, row.label, *values))
     for k, (name, expression) in enumerate(model.estimands.definitions):
         i = q + k

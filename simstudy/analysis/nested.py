@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,17 @@ from scipy import stats
 
 from simstudy.analysis.derived import require_solution
 from simstudy.analysis.result import Fit
+from simstudy.analysis.slopes import prepared_slopes
+from simstudy.arrays import FloatArray
 from simstudy.errors import EstimatorError, ModelError, did_you_mean
+from simstudy.estimators.base import Status
+from simstudy.estimators.slopes import PreparedSlopes
 from simstudy.model.expressions import parse_expression
+from simstudy.model.parameters import number_rows
+from simstudy.model.twolevel import TwoLevelModel
+
+NO_GAIN = 1e-10
+"""Relative to the log-likelihood: what a maximum's last step may leave."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,112 @@ def wald_test(fit: Fit, restrictions: str) -> Test:
     gap = np.array(gaps)
     statistic = float(gap @ np.linalg.solve(middle, gap))
     return Test(statistic, len(r), float(stats.chi2.sf(statistic, len(r))))
+
+
+@dataclass(frozen=True)
+class SlopeTest:
+    """Likelihood-ratio test of the variance of a random slope.
+
+    Attributes
+    ----------
+    slope : str
+    statistic : float
+    df : tuple of int
+        Of the two chi-squares that the reference mixes half and half; 0 stands for a point mass at 0.
+    pvalue : float
+    loglik_fixed, loglik_random : float
+        Without and with the variance (and the covariances) of the slope.
+    notes : tuple of str
+        What makes the reference an approximation.
+    """
+
+    slope: str
+    statistic: float
+    df: tuple[int, int]
+    pvalue: float
+    loglik_fixed: float
+    loglik_random: float
+    notes: tuple[str, ...] = ()
+
+
+def mixture_pvalue(statistic: FloatArray, q: int) -> FloatArray:
+    """P-values under the mixture of chi-squares with q and q + 1 degrees of freedom, half each.
+
+    A variance that is 0 lies on the boundary of what it may be, and the q covariances that vanish with it do not: the
+    parameters' tangent cone is a half-space (Self & Liang 1987, case 6; Stram & Lee 1994, case 3).
+    """
+    x = np.asarray(statistic, dtype=np.float64)
+    first = stats.chi2.sf(x, q) if q else (x <= 0.0).astype(np.float64)
+    return np.asarray(0.5 * first + 0.5 * stats.chi2.sf(x, q + 1))
+
+
+def without_variance(model: TwoLevelModel, slope: str) -> tuple[TwoLevelModel, int]:
+    """The model with the (residual) variance of a random slope and its covariances at 0, and the number of the latter.
+
+    Raises
+    ------
+    EstimatorError
+        No such slope, or its variance is no free parameter of its own, or it has outcomes (whose paths nothing
+        identifies where it does not vary).
+    """
+    names = [s.name for s in model.slopes]
+    if slope not in names:
+        raise EstimatorError(
+            f"test of a slope's variance: no random slope '{slope}'{did_you_mean(slope, names)}; the model has "
+            f"{', '.join(names)}"
+        )
+    rows, covariances = [], 0
+    uses = [row.free for row in model.table.rows if row.free >= 0]
+    for row in model.table.rows:
+        mine = row.level == "between" and slope in (row.lhs, row.rhs)
+        if mine and (row.op == "=~" or (row.op == "~" and row.rhs == slope)):
+            raise EstimatorError(
+                f"test of a slope's variance: '{slope}' has outcomes ('{row.path}'), whose paths nothing would "
+                "identify without its variance"
+            )
+        if not mine or row.op != "~~":
+            rows.append(row)
+            continue
+        if (row.lhs == row.rhs and row.free < 0) or (row.free >= 0 and uses.count(row.free) > 1):
+            raise EstimatorError(f"test of a slope's variance: '{row.path}' is no free parameter of its own")
+        covariances += row.lhs != row.rhs and row.free >= 0
+        if row.lhs == row.rhs:
+            rows.append(replace(row, free=-1, value=0.0, label="", user=True))
+    table = number_rows(rows)
+    return TwoLevelModel(model.syntax, table), covariances
+
+
+def slope_variance_test(fit: Fit, slope: str) -> SlopeTest:
+    """Likelihood-ratio test that a slope does not vary over clusters (beyond what predictors of it explain).
+
+    The model is fitted again without the slope's variance and covariances; see `mixture_pvalue` for the reference. The
+    slope keeps its mean, its predictors, and what it multiplies.
+
+    Raises
+    ------
+    EstimatorError
+        If the fit is not one of `msem` with that slope random, the test has no meaning, or the second fit fails.
+    """
+    prepared = prepared_slopes(fit, "test of a slope's variance")
+    model, q = without_variance(fit.model, slope)
+    statistics = fit.context.sample.arrange(model.level1, model.level2).statistics()
+    without = PreparedSlopes(prepared.options, model, fit.context.sample.layout).fit(statistics)
+    if not without.converged[0]:
+        why = Status(int(without.status[0])).message
+        raise EstimatorError(f"test of a slope's variance: the model without it did not converge ({why})")
+    low, high = float(without.loglik[0]), fit.measures["loglik"]
+    statistic = max(2.0 * (high - low), 0.0)
+    if statistic < NO_GAIN * (1.0 + abs(high)):
+        statistic = 0.0
+    notes = []
+    if without.measures["boundary"][0]:
+        notes.append(
+            "without this variance, another one is on its boundary: the reference is then an approximation, as it "
+            "takes the others to be inside"
+        )
+    return SlopeTest(
+        slope, statistic, (q, q + 1), float(mixture_pvalue(np.array(statistic), q)), low, high, tuple(notes)
+    )
 
 
 def likelihood_ratio_test(restricted: Fit, full: Fit) -> Test:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,27 @@ PARAMETER_COLUMNS = (
     "ci_upper",
     "free",
 )
+
+
+@dataclass(frozen=True)
+class SlopeFact:
+    """What a fit did with a random slope.
+
+    Attributes
+    ----------
+    name, outcome, predictor : str
+    meaning : str
+        What it multiplies: ``observed``, ``latent``, ``hybrid``; or ``fixed``: it was not random in the model that was
+        fitted. Empty where the method does not say.
+    estimates : str
+        What this makes its mean and variance estimates of, in plain words.
+    """
+
+    name: str
+    outcome: str
+    predictor: str
+    meaning: str
+    estimates: str
 
 
 @dataclass(frozen=True)
@@ -68,6 +89,8 @@ class Fit:
         Their covariance matrix.
     notes : tuple of str
         What the user should know: warnings, reasons.
+    slopes : tuple of SlopeFact
+        What the fit did with the model's random slopes.
     """
 
     model: TwoLevelModel
@@ -88,6 +111,7 @@ class Fit:
     params: FloatArray
     covariance: FloatArray
     notes: tuple[str, ...] = ()
+    slopes: tuple[SlopeFact, ...] = ()
     seconds: float = np.nan
     context: Any = field(default=None, repr=False, compare=False)
 
@@ -95,6 +119,15 @@ class Fit:
     def converged(self) -> bool:
         """Whether the method converged."""
         return self.status == Status.OK
+
+    def _moments_of(self, slope: str) -> dict[str, float]:
+        """Mean and (residual) variance of a random slope, with SEs; the mean is the intercept where it is explained."""
+        found: dict[str, float] = {}
+        table = self.parameters
+        for key, op, rhs in (("mean", "~1", ""), ("variance", "~~", slope)):
+            row = table[(table["lhs"] == slope) & (table["op"] == op) & (table["rhs"] == rhs)]
+            found[key], found[f"{key}_se"] = (float(row[c].iloc[0]) if len(row) else np.nan for c in ("est", "se"))
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """The fields of INTERFACE.md's ``fit --json``; numbers that do not exist are None."""
@@ -120,6 +153,13 @@ class Fit:
         for key in ("npar", "df", "baseline_df"):
             if found.get(key) is not None:
                 found[key] = int(found[key])
+        if self.slopes:
+            if "boundary" in self.measures:
+                found["boundary"] = bool(self.measures["boundary"])
+            found["slopes"] = [
+                {**asdict(fact), **{key: clean(value) for key, value in self._moments_of(fact.name).items()}}
+                for fact in self.slopes
+            ]
         found["icc"] = {key: clean(value) for key, value in self.icc.items()}
         found["parameters"] = [
             {str(key): clean(value) for key, value in row.items() if key != "free"}

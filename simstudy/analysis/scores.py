@@ -9,6 +9,7 @@ import pandas as pd
 
 from simstudy.analysis.derived import require_solution
 from simstudy.analysis.result import Fit
+from simstudy.analysis.slopes import random_effects
 from simstudy.arrays import FloatArray
 from simstudy.likelihood.incomplete import IncompleteLikelihood
 from simstudy.model.implied import TwoLevelStructure
@@ -38,7 +39,12 @@ def factor_scores(fit: Fit) -> FactorScores:
     Between: E(eta_B | data) = mean + Cov(eta_B, (b, z)) gamma_j, with gamma_j the derivative of the log-likelihood with
     respect to cluster j's mean. Within: E(eta_W | data) = Cov(eta_W, w) Sigma_g^-1 (y_ij - mu - E(b_j | data)).
     Parameters count as known.
+
+    With random slopes, ``between`` is `slopes.random_effects`, and ``within`` holds the within parts of variables of
+    both blocks, y_ij - E(y_Bj | data).
     """
+    if fit.model.slopes:
+        return _with_slopes(fit)
     require_solution(fit)
     structure = TwoLevelStructure(fit.model)
     sample = fit.context.sample.arrange(fit.model.level1, fit.model.level2)
@@ -79,6 +85,18 @@ def factor_scores(fit: Fit) -> FactorScores:
     ids = tuple(fit.context.cluster_ids[c] for c in codes)
     within = _table(ids, list(level.maps.variables), scores, variance)
     return FactorScores(between, within)
+
+
+def _with_slopes(fit: Fit) -> FactorScores:
+    """Scores of a model with random slopes."""
+    between = random_effects(fit)
+    sample = fit.context.sample.arrange(fit.model.level1, fit.model.level2)
+    codes = np.repeat(np.arange(sample.layout.n_clusters), np.asarray(sample.layout.sizes))
+    names = list(fit.model.both)
+    rows = sample.rows[0][:, [fit.model.level1.index(name) for name in names]]
+    level, error = (between[[f"{name}{end}" for name in names]].to_numpy()[codes] for end in ("", "_se"))
+    ids = tuple(fit.context.cluster_ids[c] for c in codes)
+    return FactorScores(between, _table(ids, names, rows - level, error**2))
 
 
 def _table(ids: tuple[object, ...], names: list[str], scores: FloatArray, variance: FloatArray) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from simstudy.api.imported import Imported, import_results, performance_of
 from simstudy.api.methods import describe_estimator, list_estimators, methods_table, plot_methods
 from simstudy.api.planning import draw_plan, plan, write_copies
 from simstudy.api.reporting import preregister, write_report
+from simstudy.api.slopes import plot_caterpillar, random_effects, slope_variance_test
 from simstudy.api.starters import init, templates
 from simstudy.api.study import (
     Replay,
@@ -75,6 +76,7 @@ __all__ = [
     "plot",
     "plot_bias",
     "plot_bland_altman",
+    "plot_caterpillar",
     "plot_convergence",
     "plot_coverage",
     "plot_factors",
@@ -88,12 +90,14 @@ __all__ = [
     "plot_scatter",
     "plot_zip",
     "preregister",
+    "random_effects",
     "replay",
     "replicates",
     "results",
     "run",
     "run_study",
     "simulate",
+    "slope_variance_test",
     "status",
     "table_options",
     "templates",

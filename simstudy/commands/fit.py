@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from simstudy.errors import EstimatorError, ModelError, SimstudyError, did_you_mean
+from simstudy.commands.fit_input import ALL, read_inputs
+from simstudy.commands.fit_slopes import check_slope_choices, print_slope_tests
+from simstudy.errors import EstimatorError, SimstudyError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from simstudy.analysis.result import Fit
-    from simstudy.model.twolevel import TwoLevelModel
 
 NOT_CONVERGED = 1
-ALL = "all"
 QUIET_SECONDS, LINE_SECONDS = 1.0, 5.0
 """Without a terminal: progress is printed from so many seconds on, and then so often."""
 Progress = Callable[[str, int, int], None]
@@ -63,6 +63,24 @@ def fit(
     standardized: Annotated[bool, typer.Option("--standardized", help="Add standardised estimates.")] = False,
     rsquare: Annotated[bool, typer.Option("--rsquare", help="Add R-squares.")] = False,
     residuals: Annotated[bool, typer.Option("--residuals", help="Add observed minus implied moments.")] = False,
+    slopes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOW",
+            help="What random slopes multiply: auto, observed, latent, hybrid; or fixed.",
+            show_default=False,
+        ),
+    ] = None,
+    nodes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Quadrature nodes per latent predictor of random slopes (7).", show_default=False),
+    ] = None,
+    lrt_slope: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SLOPE", help="Test the variance of this random slope; may be repeated.", show_default=False
+        ),
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the method; may be repeated.")
     ] = None,
@@ -80,8 +98,14 @@ def fit(
     scores: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Write factor scores: FILE-between.csv, FILE-within.csv.", show_default=False
+            metavar="FILE",
+            help="Write factor scores and each cluster's slopes: FILE-between.csv, FILE-within.csv.",
+            show_default=False,
         ),
+    ] = None,
+    caterpillar: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw each cluster's own slopes: .png, .pdf or .svg, and a .csv beside it."),
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw the path diagram: .svg, .png or .pdf.")
@@ -100,8 +124,14 @@ def fit(
     from simstudy.analysis.fit import fit_all
     from simstudy.report.fit_summary import print_fit, print_side_by_side
 
-    choices = {"se": se, "ci": ci, "ci_level": ci_level, "missing": missing, "bounds": bounds, "draws": draws}
-    options, read_model, table = _inputs(model, data, estimator, choices, option or [], plot, std_lv=std_lv)
+    choices = {
+        "se": se, "ci": ci, "ci_level": ci_level, "missing": missing, "bounds": bounds, "draws": draws,
+        "slopes": slopes, "nodes": nodes,
+    }  # fmt: skip
+    options, read_model, table = read_inputs(model, data, estimator, choices, option or [], plot, std_lv=std_lv)
+    problems = check_slope_choices(read_model, estimator, choices, lrt_slope or [], caterpillar)
+    if problems:
+        raise SimstudyError(problems)
     arguments: dict[str, Any] = {**choices, "fixed_x": fixed_x, "std_lv": std_lv, "seed": seed, "cluster": cluster}
     console = Console(highlight=False)
     with _named(data), _progress(sys.stderr) as progress:
@@ -111,13 +141,20 @@ def fit(
             one = fit_one(read_model, table, estimator=estimator, options=options, progress=progress, **arguments)
             fits = {estimator: one}
     extra: dict[str, pd.DataFrame] = {}
+    tests: list[dict[str, Any]] = []
     if estimator == ALL:
         print_side_by_side(console, fits, ["*"] if all_parameters else None)
     else:
         extra = _extra(one, standardized=standardized, r_squared=rsquare, residuals=residuals)
         print_fit(console, one, cluster=cluster, **extra)
+        tests = print_slope_tests(one, lrt_slope or []) if one.converged else []
         _further(one, level_fit=level_fit, wald=wald, scores=scores)
-    _write(fits, extra, json_file, csv)
+    _write(fits, extra, tests, json_file, csv)
+    if caterpillar is not None and one.converged:
+        from simstudy.report.caterpillar import save_caterpillar
+
+        for written in save_caterpillar(one, caterpillar):
+            _say(f"written: {written}")
     if plot is not None:
         from simstudy.report.diagram import path_diagram, save_diagram
 
@@ -144,6 +181,7 @@ def _further(fit: Fit, *, level_fit: bool, wald: str | None, scores: Path | None
 
         found = factor_scores(fit)
         stem = scores.with_suffix("")
+        stem.parent.mkdir(parents=True, exist_ok=True)
         for level, table in (("between", found.between), ("within", found.within)):
             target = stem.with_name(f"{stem.name}-{level}.csv")
             table.to_csv(target, index=False)
@@ -158,131 +196,6 @@ def _failed(fits: Mapping[str, Fit]) -> bool:
 
 def _say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
-
-
-# ---------------------------------------------------------------------- input
-
-
-def _inputs(
-    model: str,
-    data: Path,
-    estimator: str,
-    choices: Mapping[str, Any],
-    options: list[str],
-    plot: Path | None,
-    *,
-    std_lv: bool,
-) -> tuple[dict[str, Any], TwoLevelModel, pd.DataFrame]:
-    """Options of the method, model and data; everything that is wrong with them is reported together."""
-    from simstudy.analysis.read import read_data
-
-    problems = _check_choices(choices) + _check_estimator(estimator, options) + _check_plot(plot)
-    found: list[Any] = []
-    steps: tuple[Callable[[], Any], ...] = (
-        lambda: _parse_options(options),
-        lambda: _read_model(model, std_lv=std_lv),
-        lambda: read_data(data),
-    )
-    for step in steps:
-        try:
-            found.append(step())
-        except SimstudyError as error:
-            problems += error.problems
-    if problems:
-        raise SimstudyError(problems)
-    return found[0], found[1], found[2]
-
-
-def _check_choices(choices: Mapping[str, Any]) -> list[str]:
-    """Problems of values that are one of a few, or numbers in a range."""
-    from simstudy.analysis.fit import BOUNDS, CI, MISSING, SE
-
-    problems = []
-    for key, allowed in (("se", SE), ("ci", CI), ("missing", MISSING), ("bounds", BOUNDS)):
-        value = choices[key]
-        if value is not None and value not in allowed:
-            problems.append(f"--{key}: found '{value}'; allowed: {', '.join(allowed)}{did_you_mean(value, allowed)}")
-    if not 0.0 < choices["ci_level"] < 1.0:
-        problems.append(f"--ci-level: found {choices['ci_level']:g}; it must lie between 0 and 1, such as 0.95")
-    if choices["draws"] < 100:
-        problems.append(f"--draws: found {choices['draws']}; at least 100 are needed for an interval")
-    return problems
-
-
-def _check_estimator(name: str, options: list[str]) -> list[str]:
-    from simstudy.estimators import registry
-
-    if name == ALL:
-        return ["--option: options belong to one method; name it with --estimator"] if options else []
-    try:
-        registry.find(name)
-    except EstimatorError as error:
-        known = [*registry.names(), ALL]
-        if ":" in name:
-            return [f"--estimator: {problem}" for problem in error.problems]
-        return [f"--estimator: found '{name}'; allowed: {', '.join(known)}{did_you_mean(name, known)}"]
-    return []
-
-
-def _check_plot(plot: Path | None) -> list[str]:
-    from simstudy.report.diagram import FORMATS
-
-    if plot is None or plot.suffix.lower().removeprefix(".") in FORMATS:
-        return []
-    allowed = [f".{name}" for name in FORMATS]
-    hint = did_you_mean(plot.suffix.lower(), allowed)
-    return [f"--plot: found '{plot}'; a diagram is written as {', '.join(allowed)}{hint}"]
-
-
-def _parse_options(options: list[str]) -> dict[str, Any]:
-    """``key=value`` pairs; numbers, true and false are read as such, commas make lists."""
-    problems = [f"--option: found '{text}'; write key=value" for text in options if not text.partition("=")[0].strip()]
-    problems += [f"--option: found '{text}'; write key=value" for text in options if "=" not in text]
-    if problems:
-        raise EstimatorError(list(dict.fromkeys(problems)))
-    found: dict[str, Any] = {}
-    for text in options:
-        key, _, value = text.partition("=")
-        parts = [_value(part.strip()) for part in value.split(",")]
-        found[key.strip()] = parts if len(parts) > 1 else parts[0]
-    return found
-
-
-def _value(text: str) -> Any:
-    if text.lower() in ("true", "false", "none"):
-        return {"true": True, "false": False, "none": None}[text.lower()]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return text
-
-
-def _read_model(model: str, *, std_lv: bool) -> TwoLevelModel:
-    """The model in a file, or the text itself."""
-    from simstudy.model.twolevel import TwoLevelModel
-
-    path = Path(model)
-    try:
-        is_file, is_folder = path.is_file(), path.is_dir()
-    except OSError:  # too long to be a name
-        is_file = is_folder = False
-    if not is_file and "level:" not in model.replace(" ", "").lower():
-        folder = path.parent
-        near = [other.name for other in folder.iterdir()] if folder.is_dir() else []
-        what = "this is a folder" if is_folder else f"there is no such file{did_you_mean(path.name, near)}"
-        raise ModelError(f"{model}: {what}; give a model file, or the text itself with its 'level:' blocks")
-    if not is_file:
-        return TwoLevelModel.from_syntax(model, std_lv=std_lv)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ModelError(f"{path}: this is not a text file") from None
-    try:
-        return TwoLevelModel.from_syntax(text, std_lv=std_lv)
-    except ModelError as error:
-        raise ModelError([f"{path}: {problem}" for problem in error.problems]) from error
 
 
 @contextmanager
@@ -360,7 +273,11 @@ def _extra(fit: Fit, **wanted: bool) -> dict[str, pd.DataFrame]:
 
 
 def _write(
-    fits: Mapping[str, Fit], extra: Mapping[str, pd.DataFrame], json_file: Path | None, csv: Path | None
+    fits: Mapping[str, Fit],
+    extra: Mapping[str, pd.DataFrame],
+    tests: list[dict[str, Any]],
+    json_file: Path | None,
+    csv: Path | None,
 ) -> None:
     """JSON with everything, CSV with the parameters."""
     from simstudy.report.tables import write_csv
@@ -368,6 +285,8 @@ def _write(
     if json_file is not None:
         records = [one.to_json() for one in fits.values()]
         content: dict[str, Any] = records[0] if len(records) == 1 else {"estimator": ALL, "fits": records}
+        if tests:
+            content["slope_tests"] = tests
         for name, table in extra.items():
             plain = table.astype(object).where(table.notna(), None)
             content[name] = plain.to_dict("records")

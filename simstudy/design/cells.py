@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 from simstudy.arrays import FloatArray
 from simstudy.data.layout import ClusterLayout
@@ -13,6 +14,7 @@ from simstudy.design.problems import Path, Problems
 from simstudy.design.situation import COMPLETE_NORMAL, Situation
 from simstudy.design.values import Entries, evaluate
 from simstudy.errors import DesignError
+from simstudy.model.slope_structure import Meaning
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.calibrate import attempt
 from simstudy.population.distributions import NORMAL_POPULATION, Distribution
@@ -49,6 +51,8 @@ class Recipe:
     std_lv : bool
     situation : Situation
         Distribution and missing values, without their numbers.
+    slopes : str
+        What random slopes of the generating model multiply, ``latent`` or ``observed``.
     """
 
     model: TwoLevelModel
@@ -58,6 +62,7 @@ class Recipe:
     n_between: int
     std_lv: bool = False
     situation: Situation = COMPLETE_NORMAL
+    slopes: Meaning = "latent"
 
 
 def build_cells(
@@ -114,11 +119,12 @@ def _population(
     values = {str(path[0]): value for path, value in found.items() if len(path) == 1 and path[0] not in SETTINGS}
     shares = {what: _shares(found, what) for what in SHARES}
     if params is None:
-        params, problems = attempt(recipe.model, values, shares["variance"], shares["icc"])
+        params, problems = attempt(recipe.model, values, shares["variance"], shares["icc"], recipe.slopes)
         if problems:
             raise _CellError(problems)
     asked = (recipe.model, values, shares["variance"], shares["icc"], layout)
-    population = _depart(recipe, found, Population(recipe.model, tuple(params.tolist()), layout, ""), asked)
+    plain = Population(recipe.model, tuple(params.tolist()), layout, "", slopes=recipe.slopes)
+    population = _depart(recipe, found, plain, asked)
     return population, sizes.label
 
 
@@ -128,8 +134,9 @@ def _depart(recipe: Recipe, found: Mapping[Path, float], plain: Population, aske
     rules, more = recipe.situation.rules(recipe.model, found)
     if problems or more:
         raise _CellError([*problems, *more])
-    data_key = population_key(*asked, std_lv=recipe.std_lv, distribution=distribution)
-    key = population_key(*asked, std_lv=recipe.std_lv, distribution=distribution, missing=rules) if rules else data_key
+    keyed = partial(population_key, *asked, std_lv=recipe.std_lv, distribution=distribution, slopes=recipe.slopes)
+    data_key = keyed()
+    key = keyed(missing=rules) if rules else data_key
     population = replace(plain, key=key, data_key=data_key, distribution=distribution, missing=rules)
     try:
         _ = population.shapes, population.missing_rates
@@ -184,12 +191,14 @@ def population_key(
     std_lv: bool = False,
     distribution: Distribution = NORMAL_POPULATION,
     missing: Sequence[MissingRule] = (),
+    slopes: Meaning = "latent",
 ) -> str:
     """Address of a population's random numbers: 16 hex digits.
 
     Hashes what was asked for: the statements of the generating model (without labels, starting values, ``:=`` and
-    layout), values by path, variances and ICCs by variable, the cluster sizes, and the distribution and the missing
-    values where data are not normal and complete. Not what was computed from it, whose last digits may differ between
+    layout), values by path, variances and ICCs by variable, the cluster sizes, the distribution and the missing values
+    where data are not normal and complete, and what random slopes multiply where that is not the latent deviation and
+    makes a difference. Not what was computed from it, whose last digits may differ between
     machines; and not labels (but for those of ``==`` constraints) or the order of values, so that the same population
     has the same data in every design with the same seed.
     """
@@ -220,6 +229,8 @@ def population_key(
         ]
     if not distribution.normal:
         content["distribution"] = asdict(distribution)
+    if slopes != "latent" and any(slope.predictor in model.both for slope in model.slopes):
+        content["slopes"] = slopes
     if missing:
         content["missing"] = sorted([rule.variable, rule.rate, rule.on, rule.slope] for rule in missing)
     return digest_of(content)[:16]

@@ -25,6 +25,7 @@ from simstudy.design.situation import read_situation
 from simstudy.design.values import Entries, Names, check_names, names_used, read_entry, reference
 from simstudy.errors import DesignError, EstimatorError, ModelError, did_you_mean
 from simstudy.estimators import registry
+from simstudy.model.slope_structure import Meaning
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.given import name_problem, resolve, share_problem
 from simstudy.population.sizes import ClusterSizes, parse_groups, parse_sizes
@@ -233,7 +234,18 @@ def _recipe(
         if factor.name not in used and factor.name not in COLUMNS:
             problems.add(("factors", factor.name), _unused(factor.name, section, generating))
     n_between = len(model.observed("between"))
-    return Recipe(generating, entries, sizes, sizes_key, n_between, file.model.std_lv, situation)
+    slopes = _slopes(section, generating, problems)
+    return Recipe(generating, entries, sizes, sizes_key, n_between, file.model.std_lv, situation, slopes)
+
+
+def _slopes(section: PopulationSection, generating: TwoLevelModel, problems: Problems) -> Meaning:
+    """What random slopes multiply; a choice that no slope is there for is a mistake."""
+    if section.slopes is not None and not generating.slopes:
+        problems.add(
+            ("population", "slopes"),
+            f"found '{section.slopes}', but the generating model has no random slope; write one as y ~ rv(\"s\")*x",
+        )
+    return section.slopes or "latent"
 
 
 def _read_shares(what: str, value: object, model: TwoLevelModel, entries: Entries, problems: Problems) -> None:

@@ -54,6 +54,10 @@ class PopulationSection(Section):
     clusters: Any = Field(default=None, description='text such as "40 (5) 50 (10)"')
     distribution: Any = Field(default=None, description="a table, for both levels or by level")
     missing: Any = Field(default=None, description="a table of mcar, mar or both")
+    slopes: Literal["latent", "observed"] | None = Field(
+        default=None,
+        description='"latent" (a random slope multiplies the deviation from the latent cluster mean) or "observed"',
+    )
 
 
 class EstimatorsSection(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import ClassVar, Literal, Protocol, runtime_checkable
@@ -17,6 +17,14 @@ from simstudy.model.twolevel import TwoLevelModel
 
 Needs = Literal["statistics", "clusters", "sample"]
 NEEDS: tuple[Needs, ...] = ("statistics", "clusters", "sample")
+
+
+LATER: Mapping[str, bool] = {"later": True}
+"""Metadata of an option (a dataclass field) that a method got after studies may have been run with it.
+
+At its default the method must do what it did without the option; then it is no part of what identifies stored
+estimates, and a folder begun before can be resumed. Its default must never change.
+"""
 
 
 class Status(IntEnum):

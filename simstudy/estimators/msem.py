@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -13,7 +13,8 @@ from simstudy.data.incomplete import IncompleteStatistics
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
-from simstudy.estimators.base import FitResult, Needs, Status, stack_results
+from simstudy.errors import EstimatorError
+from simstudy.estimators.base import LATER, FitResult, Needs, Status, stack_results
 from simstudy.estimators.checks import admissible, check_kinds, judge_data, refuse_few
 from simstudy.estimators.engine import Engine, complete_engine, incomplete_engine
 from simstudy.estimators.fit_measures import Solved, baseline_model, fit_measures
@@ -21,7 +22,7 @@ from simstudy.estimators.ignoring import IgnoringSlopes, PreparedIgnoring
 from simstudy.estimators.inference import covariance
 from simstudy.estimators.registry import register
 from simstudy.estimators.scoring import Optimum
-from simstudy.estimators.slopes import NODES, Choice, PreparedSlopes, SlopeMsem
+from simstudy.estimators.slopes import NODES, PreparedSlopes, SlopeMsem
 from simstudy.estimators.solve import Expander, Holding, exogenous_moments, exogenous_variables, hold, solve_model
 from simstudy.estimators.starts import starts_from_moments
 from simstudy.estimators.unrestricted import unrestricted_model
@@ -73,11 +74,15 @@ class Msem:
     fixed_x: bool = False
     bounds: Literal["none", "variances"] = "none"
     measures: bool = False
-    slopes: Choice | Literal["fixed"] = "auto"
-    nodes: int = NODES
+    slopes: Literal["auto", "observed", "latent", "hybrid", "fixed"] = field(default="auto", metadata=LATER)
+    nodes: int = field(default=NODES, metadata=LATER)
 
     def __post_init__(self) -> None:
         check_kinds(self.name, self.se)
+        if self.nodes < 1:
+            raise EstimatorError(
+                f"method 'msem': option 'nodes': found {self.nodes}; at least 1 is needed, 7 is enough"
+            )
 
     @property
     def needs(self) -> Needs:
@@ -102,7 +107,12 @@ class Msem:
         if self.slopes == "fixed":
             return IgnoringSlopes(self)
         kinds = dict.fromkeys("observed" if kind == "expected" else kind for kind in self.se)
-        refused = [name for name, on in (("missing", self.missing == "fiml"), ("fixed_x", self.fixed_x)) if on]
+        asked = {
+            "missing": self.missing == "fiml",
+            "fixed_x": self.fixed_x,
+            "bounds": self.bounds != "none" and bool(model.factors("within")),  # elsewhere no variance can be negative
+        }
+        refused = [name for name, on in asked.items() if on]
         return SlopeMsem(tuple(kinds), self.slopes, self.nodes, self.measures, tuple(refused))
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedMsem | PreparedSlopes | PreparedIgnoring:

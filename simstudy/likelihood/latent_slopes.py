@@ -104,6 +104,27 @@ class LatentSlopes:
         """Minus the second derivatives of the log-likelihood (R, q, q)."""
         return self.evaluate(params, data).information
 
+    def elements(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, FloatArray]:
+        """Posterior means (R, J, r) and covariances (R, J, r, r) of u, in the order of ``SlopeStructure.elements``.
+
+        Those of normal distributions given the latent means, mixed over the nodes.
+        """
+        with np.errstate(all="ignore"):
+            _, found, log_weights = self.integral(params, data)
+            _, weights = self._weigh(found, log_weights)
+            n, inner, k = len(weights), self.chain.r, self.n_nodes
+            values = np.concatenate([found.mode, found.points.z[:, -self.dimension :]], axis=1)
+            r = values.shape[1]
+            values = values.reshape(n, r, -1, k)
+            share = weights.reshape(n, 1, -1, k)
+            mean = (share * values).sum(axis=-1)
+            centred = values - mean[..., None]
+            cov = (share[:, None] * centred[:, :, None] * centred[:, None]).sum(axis=-1)
+            spread = found.spread.reshape(n, inner, inner, -1, k)
+            cov[:, :inner, :inner] += (share[:, None] * spread).sum(axis=-1)
+        order = np.argsort(np.concatenate([self.chain.order[:inner], self.chain.cover]))
+        return np.moveaxis(mean[:, order], -1, 1), np.moveaxis(cov[:, order][:, :, order], -1, 1)
+
     def cluster_scores(self, params: FloatArray, data: ClusterProducts) -> FloatArray:
         """Score of every cluster (R, J, q); they add up to the score."""
         with np.errstate(all="ignore"):

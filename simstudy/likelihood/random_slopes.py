@@ -69,7 +69,7 @@ class ObservedSlopes:
         return scores
 
     def elements(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, FloatArray]:
-        """Empirical Bayes means (R, J, r) and covariances (R, J, r, r) of the random elements, in the chain's order."""
+        """Posterior means (R, J, r) and covariances (R, J, r, r) of u, in the order of ``SlopeStructure.elements``."""
         with np.errstate(all="ignore"):
             _, found = self.integral(params, data)
         return np.moveaxis(found.mode, -1, 1), np.moveaxis(found.spread, -1, 1)

@@ -38,7 +38,10 @@ def print_side_by_side(console: Console, fits: Mapping[str, Fit], parameters: Se
 
 @dataclass(frozen=True)
 class _Item:
-    """One parameter of one level: its name (label or path), what it is, and its row in ``Fit.parameters``."""
+    """One parameter of one level: its name (label or path), what it is, and its row in ``Fit.parameters``.
+
+    ``of_slope``: it is the mean or the variance of a random slope.
+    """
 
     name: str
     text: str
@@ -46,6 +49,7 @@ class _Item:
     level: str
     row: int
     labelled: bool
+    of_slope: bool = False
 
 
 def side_by_side_lines(
@@ -95,6 +99,7 @@ def _items(fit: Fit) -> list[_Item]:
     """All parameters but fixed ones."""
     found = []
     table = fit.model.table
+    slopes = {slope.name for slope in fit.model.slopes}
     columns = fit.parameters[["lhs", "op", "rhs", "level", "label"]].itertuples(index=False, name=None)
     for k, (lhs, op, rhs, level, label) in enumerate(columns):
         if op == ":=":
@@ -105,14 +110,16 @@ def _items(fit: Fit) -> list[_Item]:
             continue
         path = path_name(level, lhs, op, rhs)
         short = path.removeprefix(f"{level}: ")
-        found.append(_Item(label or path, f"{label}: {short}" if label else short, op, level, k, bool(label)))
+        of_slope = lhs in slopes and (op == "~1" or (op == "~~" and lhs == rhs))
+        text = f"{label}: {short}" if label else short
+        found.append(_Item(label or path, text, op, level, k, bool(label), of_slope))
     return found
 
 
 def _chosen(items: Sequence[_Item], wanted: Sequence[str] | None) -> list[_Item]:
     if wanted is None:
         labelled = [item for item in items if item.labelled]
-        return labelled or [item for item in items if item.op in ("~", "=~")] or list(items)
+        return labelled or [item for item in items if item.op in ("~", "=~") or item.of_slope] or list(items)
     problems = [
         f"parameters: the model has no parameter '{name}'{did_you_mean(name, [item.name for item in items])}; it has "
         f"{', '.join(dict.fromkeys(item.name for item in items))}"
@@ -128,10 +135,15 @@ def _conflated(fit: Fit) -> set[int]:
     """Rows of regressions and loadings that have one and the same estimate at both levels without being tied."""
     table = fit.parameters
     found: dict[tuple[str, str, str], list[tuple[int, int, float]]] = {}
+    slopes = {slope.name: (slope.outcome, "~", slope.predictor) for slope in fit.model.slopes}
     for k, (lhs, op, rhs, level, est) in enumerate(
         table[["lhs", "op", "rhs", "level", "est"]].itertuples(index=False, name=None)
     ):
-        if op in ("~", "=~"):
+        if op == "~1" and lhs in slopes:  # its mean stands for the path within
+            parameter = fit.model.table.find(level, lhs, op, rhs)
+            if parameter is not None and parameter.free >= 0:
+                found.setdefault(slopes[lhs], []).append((k, parameter.free, float(est)))
+        elif op in ("~", "=~"):
             parameter = fit.model.table.find(level, lhs, op, rhs)
             if parameter is not None and parameter.free >= 0:
                 found.setdefault((lhs, op, rhs), []).append((k, parameter.free, float(est)))
@@ -194,6 +206,7 @@ def _footer(fits: Mapping[str, Fit], items: Sequence[_Item], any_same: bool, wid
         )
         lines += [Line(""), *(Line(line) for line in wrapped(text, width))]
     bullets(f"Why {NOT_AVAILABLE}", [text for name, fit in fits.items() for text in _reasons(name, fit, items)])
+    bullets("Random slopes", _slope_lines(fits))
     brief = len(fits) > MAX_PORTRAITS
     bullets("What the methods are", [_portrait(name, brief=brief) for name in fits])
     if brief:
@@ -208,6 +221,16 @@ def _footer(fits: Mapping[str, Fit], items: Sequence[_Item], any_same: bool, wid
         notes += [f"{name}: not admissible: {what}" for what in fit.improper]
     bullets("Notes", notes)
     return lines
+
+
+def _slope_lines(fits: Mapping[str, Fit]) -> list[str]:
+    """What each method takes the random slopes' predictors for; methods that do the same share a line."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for name, fit in fits.items():
+        for slope in fit.slopes:
+            if slope.meaning:
+                groups.setdefault((slope.name, slope.meaning, slope.estimates), []).append(name)
+    return [f"{slope}, {meaning} ({', '.join(names)}): {text}" for (slope, meaning, text), names in groups.items()]
 
 
 def _portrait(name: str, *, brief: bool) -> str:

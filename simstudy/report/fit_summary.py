@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.text import Text
@@ -20,6 +21,11 @@ from simstudy.report.text import Line, wrapped
 
 __all__ = ["fit_summary_lines", "print_fit", "print_side_by_side", "residual_lines", "side_by_side_lines"]
 
+NO_CHISQ = (
+    "There is no chi-square, CFI, RMSEA or SRMR with random slopes: covariances",
+    "within clusters depend on the predictors, so there is no unrestricted",
+    "covariance matrix to compare with. Use likelihood ratios, AIC or BIC.",
+)
 FILE_WIDTH = 120
 """Characters a line where the output is no terminal."""
 
@@ -62,14 +68,15 @@ def fit_summary_lines(
     standardized, r_squared, residuals : DataFrame, optional
         From the functions of these names; each adds its column or table.
     """
-    lines = [*_head(fit, width), *_facts(fit, cluster)]
+    lines = [*_head(fit, width), *_facts(fit, cluster), *_slopes(fit, width)]
     if fit.status != Status.NOT_SUPPORTED:
         lines += _tests(fit) + parameter_lines(fit, width, cluster, standardized, r_squared)
         lines += _icc(fit)
     if residuals is not None:
         lines += residual_lines(residuals)
     notes = [] if fit.status == Status.NOT_SUPPORTED else list(fit.notes)
-    if fit.converged and fit.parameters["est"].isna().any():
+    slopes = [row.slope != "" for row in fit.model.table.rows]
+    if fit.converged and fit.parameters["est"].isna()[: len(slopes)][~np.array(slopes)].any():
         notes.append(f"n/a: {fit.estimator} does not estimate these parameters")
     if notes:
         lines += [Line(""), Line("Notes:", "bold"), *_bullets(notes, width)]
@@ -136,6 +143,21 @@ def _facts(fit: Fit, cluster: str) -> list[Line]:
     return lines
 
 
+def _slopes(fit: Fit, width: int) -> list[Line]:
+    """Which meaning of its predictor each random slope has, and what that estimates."""
+    if not fit.slopes:
+        return []
+    lines = [Line(""), Line("Random Slopes:", "bold"), Line("")]
+    for slope in fit.slopes:
+        lines.append(fact(f"{slope.name}: {slope.outcome} on {slope.predictor}", slope.meaning or "random"))
+        lines += [Line(line, "dim") for line in wrapped(f"    {slope.estimates}", width, "    ") if slope.estimates]
+    if any(slope.meaning == "latent" for slope in fit.slopes):
+        lines.append(fact("Quadrature nodes per latent predictor", str(fit.options.get("nodes", ""))))
+    if "boundary" in fit.measures and fit.converged:
+        lines.append(fact("On the boundary", "yes (see notes)" if fit.measures["boundary"] else "no"))
+    return lines
+
+
 # ---------------------------------------------------------------------- tests
 
 
@@ -189,6 +211,8 @@ def _tests(fit: Fit) -> list[Line]:
         row("Loglikelihood unrestricted model (H1)", "unrestricted_loglik")
         row("Akaike (AIC)", "aic")
         row("Bayesian (BIC)", "bic")
+        if fit.slopes and not known("chisq"):
+            lines += [Line(f"    {line}", "dim") for line in NO_CHISQ]
     if known("rmsea"):
         title("Root Mean Square Error of Approximation:")
         row("RMSEA", *both("rmsea"))

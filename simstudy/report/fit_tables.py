@@ -84,13 +84,15 @@ class _Columns:
 
     def row(self, name: str, label: str, row: _Row) -> str:
         """One parameter; what a fixed parameter has not is blank, what is not known is n/a."""
+        shown = f"({label})" if label else ""
+        if row.op == "~" and not row.free and math.isnan(row.est) and label:  # a random slope
+            return f"{name:<{self.names}}{shown:<{self.labels}}{'random':>{CELL}}"
         numbers = [row.est, row.se, row.z, row.pvalue, *[row.ci_lower, row.ci_upper] * self.limits]
         gaps = [NOT_AVAILABLE] + [NOT_AVAILABLE if row.free else ""] * (len(numbers) - 1)
         cells = [gap if math.isnan(x) else fixed(x, 3) for x, gap in zip(numbers, gaps, strict=True)]
         if self.standardized is not None:
             value = self.standardized.get((row.lhs, row.op, row.rhs, row.level), math.nan)
             cells.append("" if math.isnan(value) else fixed(value, 3))
-        shown = f"({label})" if label else ""
         return (f"{name:<{self.names}}{shown:<{self.labels}}" + "".join(f"{cell:>{CELL}}" for cell in cells)).rstrip()
 
 
@@ -102,12 +104,15 @@ def parameter_lines(
     errors, information = SE_WORDS.get(str(options.get("se")), (str(options.get("se")), ""))
     ci = str(options.get("ci", "wald"))
     lines = [Line(""), Line("Parameter Estimates:", "bold"), Line(""), fact("Standard errors", errors)]
-    if information and fit.measures.get("chisq", math.nan) == fit.measures.get("chisq"):
+    if information and (fit.slopes or fit.measures.get("chisq", math.nan) == fit.measures.get("chisq")):
         lines.append(fact("Information", information))
     percent = f"{100 * float(options.get('ci_level', 0.95)):g}%"
     drawn = "" if ci == "wald" else f", {options.get('draws', '?')} draws, seed {options.get('seed', '?')}"
     lines.append(Line(f"  Confidence intervals    {f'{percent} {CI_WORDS.get(ci, ci)}{drawn}':>{LABEL + VALUE - 24}}"))
+    random = {(row.level, *row.key): row.slope for row in fit.model.table.rows if row.slope}
     rows = [_Row(*entry) for entry in fit.parameters[list(_Row._fields)].itertuples(index=False, name=None)]
+    names = [random.get((row.level, row.lhs, row.op, row.rhs), row.label) for row in rows]
+    rows = [row._replace(label=name) for row, name in zip(rows, names, strict=True)]
     columns, dropped = _columns(fit, rows, width, standardized)
     if dropped:
         lines.append(Line(f"  (interval limits do not fit into {width} characters; a wider terminal has them)", "dim"))

@@ -1,0 +1,196 @@
+"""Random slopes of a fit: what they multiply, what that estimates, and each cluster's own (empirical Bayes)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from simstudy.analysis.result import Fit, SlopeFact
+from simstudy.arrays import FloatArray
+from simstudy.data.products import ClusterProducts
+from simstudy.errors import EstimatorError
+from simstudy.estimators.ignoring import IgnoringSlopes
+from simstudy.estimators.slopes import PreparedSlopes
+from simstudy.model.slopes import RandomSlope
+from simstudy.model.twolevel import TwoLevelModel
+
+_MEANING = {
+    "within": (
+        "{x} stands in the within block only and is taken as observed. {s} is the slope of {y} on {x} in a cluster. If "
+        "cluster means of {x} differ, center {x} within clusters, or put it into the between block too: else the mean "
+        "of {s} mixes within and between effects."
+    ),
+    "observed": (
+        "{s} multiplies {x} as observed. Its mean is the within effect; a path from {x} in the between block is a "
+        "contextual effect (what the cluster's level adds beyond the within effect)."
+    ),
+    "latent": (
+        "{s} multiplies the deviation of {x} from its cluster's latent mean. Its mean and variance are those of the "
+        "effect within clusters, and a path from {x} in the between block is the effect between clusters."
+    ),
+    "hybrid": (
+        "The mean of {s} is the effect of {x} within clusters, and a path from {x} in the between block the effect "
+        "between clusters; but what a cluster's slope departs from the mean by multiplies {x} as observed (Mplus with "
+        "ML). If slopes vary on the latent within part, the variance of {s} is too small (Asparouhov & Muthén 2019)."
+    ),
+    "fixed": (
+        "{s} does not vary in the model that was fitted: the path of {y} on {x} within clusters stands for its mean. "
+        "Where slopes do vary, its SE from the information is too small; and indirect effects leave out the covariance "
+        "of slopes."
+    ),
+}
+
+
+def slope_facts(model: TwoLevelModel, prepared: Any) -> tuple[SlopeFact, ...]:
+    """What a prepared method does with every random slope of a model."""
+    return tuple(_fact(slope, model, prepared) for slope in model.slopes)
+
+
+def _fact(slope: RandomSlope, model: TwoLevelModel, prepared: Any) -> SlopeFact:
+    meaning = ""
+    if isinstance(prepared, IgnoringSlopes):
+        meaning = "fixed"
+    elif isinstance(prepared, PreparedSlopes):
+        meaning = prepared.treatment if slope.predictor in model.both else "observed"
+    key = "within" if meaning == "observed" and slope.predictor not in model.both else meaning
+    text = _MEANING.get(key, "").format(s=slope.name, x=slope.predictor, y=slope.outcome)
+    return SlopeFact(slope.name, slope.outcome, slope.predictor, meaning, text)
+
+
+def boundary_notes(model: TwoLevelModel, se: FloatArray) -> tuple[str, ...]:
+    """What a singular covariance matrix of random elements means, given SEs (q,)."""
+    flat = [
+        row.lhs
+        for row in model.table.at("between")
+        if row.op == "~~" and row.lhs == row.rhs and row.free >= 0 and np.isnan(se[row.free])
+    ]
+    if flat:
+        names = ", ".join(f"'{name}'" for name in flat)
+        return (
+            f"on the boundary: the variance of {names} is 0 at the maximum, so it has no SE, and the SEs of the other "
+            "parameters take it as 0. This is common with few or small clusters and is no failure: the data do not "
+            "show variation beyond chance. --lrt-slope tests a slope's variance with the right reference.",
+        )
+    return (
+        "on the boundary: the covariance matrix of the random elements is singular at the maximum (a correlation of "
+        "1 or -1, or a variance of 0), and SEs are those along the boundary. This is common with few or small "
+        "clusters and is no failure.",
+    )
+
+
+def refuse_slopes(fit: Fit, what: str) -> None:
+    """Raise an `EstimatorError` for what needs one covariance matrix of all rows."""
+    if fit.model.slopes:
+        raise EstimatorError(
+            f"models with random slopes have no {what}: variances and covariances within clusters depend on the "
+            "predictors"
+        )
+
+
+def prepared_slopes(fit: Fit, what: str) -> PreparedSlopes:
+    """The prepared maximum-likelihood method of a fit with random slopes.
+
+    Raises
+    ------
+    EstimatorError
+        If the model has none, or the method did not let them vary.
+    """
+    if not fit.model.slopes:
+        raise EstimatorError(f'{what}: the model has no random slope; write one as y ~ rv("s")*x')
+    if not fit.converged:
+        raise EstimatorError(f"{what}: {fit.estimator} did not converge ({fit.status.message})")
+    prepared = fit.context.method.prepare(fit.model, fit.context.sample.layout)
+    if not isinstance(prepared, PreparedSlopes):
+        raise EstimatorError(
+            f"{what}: slopes do not vary by full-information maximum likelihood in this fit of '{fit.estimator}'; use "
+            "msem with slopes = auto, observed, latent or hybrid"
+        )
+    return prepared
+
+
+def products_of(fit: Fit) -> ClusterProducts:
+    """Cross-products of every cluster of a fit's data."""
+    sample = fit.context.sample.arrange(fit.model.level1, fit.model.level2)
+    return ClusterProducts.of(sample.statistics())
+
+
+@dataclass(frozen=True)
+class Elements:
+    """Random elements (intercepts, slopes) and level-2 variables of every cluster, given its data.
+
+    Attributes
+    ----------
+    names : tuple of str, length k
+    mean : (J, k)
+    cov : (J, k, k)
+        Posterior covariances; 0 for what is observed.
+    """
+
+    names: tuple[str, ...]
+    mean: FloatArray
+    cov: FloatArray
+
+
+def random_elements(fit: Fit) -> Elements:
+    """Empirical Bayes means and posterior covariances; parameters count as known."""
+    prepared = prepared_slopes(fit, "cluster-specific slopes")
+    data = products_of(fit)
+    likelihood = prepared.fine or prepared.likelihood
+    mean, cov = likelihood.elements(fit.params[None], data)
+    structure = prepared.structure
+    z = data.clusters[0].T
+    k, r = structure.r + structure.p2, structure.r
+    full = np.zeros((len(z), k, k))
+    full[:, :r, :r] = cov[0]
+    return Elements(structure.elements, np.concatenate([mean[0], z], axis=1), full)
+
+
+def random_effects(fit: Fit) -> pd.DataFrame:
+    """Each cluster's own slopes and intercepts, and factors of the between level, with SEs.
+
+    Empirical Bayes (posterior means and standard deviations given the cluster's data): in closed form for slopes of
+    observed predictors, by quadrature over latent means for slopes of latent ones. Parameters count as known. Given
+    intercepts, slopes and level-2 variables u, factors are normal with the mean mu + Cov(eta, u) Cov(u)^-1 (u - E u).
+
+    Returns
+    -------
+    DataFrame
+        A row a cluster: ``cluster``, then ``name`` and ``name_se`` of every random slope, random intercept and latent
+        variable.
+
+    Raises
+    ------
+    EstimatorError
+        If the fit has none.
+    """
+    found = random_elements(fit)
+    level = prepared_slopes(fit, "cluster-specific slopes").structure.between
+    implied = level.implied(fit.params)
+    k = level.n_observed
+    inverse = np.linalg.pinv(implied.cov[:k, :k], rcond=1e-10, hermitian=True)  # slope variances may be 0
+    regression = implied.cov[k:, :k] @ inverse
+    left = implied.cov[k:, k:] - regression @ implied.cov[:k, k:]
+    mean = np.concatenate([found.mean, implied.mean[k:] + (found.mean - implied.mean[:k]) @ regression.T], axis=1)
+    factors = np.diagonal(left) + np.einsum("vp,jpq,vq->jv", regression, found.cov, regression)
+    variance = np.concatenate([np.diagonal(found.cov, axis1=1, axis2=2), factors], axis=1)
+    columns: dict[str, object] = {"cluster": list(fit.context.cluster_ids)}
+    slopes = [slope.name for slope in fit.model.slopes]
+    names = level.maps.variables
+    for name in [*slopes, *(name for name in names if name not in slopes and name not in fit.model.level2)]:
+        place = names.index(name)
+        columns[name] = mean[:, place]
+        columns[f"{name}_se"] = np.sqrt(np.maximum(variance[:, place], 0.0))
+    return pd.DataFrame(columns)
+
+
+def random_means(fit: Fit) -> dict[str, float]:
+    """Estimated means, in the population of clusters, of what `random_effects` gives."""
+    level = prepared_slopes(fit, "cluster-specific slopes").structure.between
+    implied = level.implied(fit.params)
+    slopes = [slope.name for slope in fit.model.slopes]
+    names = [name for name in level.maps.variables if name not in fit.model.level2]
+    order = [*slopes, *(name for name in names if name not in slopes)]
+    return {name: float(implied.mean[level.maps.variables.index(name)]) for name in order}

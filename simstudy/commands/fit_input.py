@@ -1,0 +1,139 @@
+"""What `simstudy fit` is given: options, model, data; everything that is wrong with them is reported together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simstudy.errors import EstimatorError, ModelError, SimstudyError, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from simstudy.model.twolevel import TwoLevelModel
+
+ALL = "all"
+"""In place of a method's name: all of them."""
+
+
+def read_inputs(
+    model: str,
+    data: Path,
+    estimator: str,
+    choices: Mapping[str, Any],
+    options: list[str],
+    plot: Path | None,
+    *,
+    std_lv: bool,
+) -> tuple[dict[str, Any], TwoLevelModel, pd.DataFrame]:
+    """Options of the method, model and data; everything that is wrong with them is reported together."""
+    from simstudy.analysis.read import read_data
+
+    problems = _check_choices(choices) + _check_estimator(estimator, options) + _check_plot(plot)
+    found: list[Any] = []
+    steps: tuple[Callable[[], Any], ...] = (
+        lambda: _parse_options(options),
+        lambda: _read_model(model, std_lv=std_lv),
+        lambda: read_data(data),
+    )
+    for step in steps:
+        try:
+            found.append(step())
+        except SimstudyError as error:
+            problems += error.problems
+    if problems:
+        raise SimstudyError(problems)
+    return found[0], found[1], found[2]
+
+
+def _check_choices(choices: Mapping[str, Any]) -> list[str]:
+    """Problems of values that are one of a few, or numbers in a range."""
+    from simstudy.analysis.choices import ALLOWED
+
+    problems = []
+    for key, allowed in ALLOWED.items():
+        value = choices[key]
+        if value is not None and value not in allowed:
+            problems.append(f"--{key}: found '{value}'; allowed: {', '.join(allowed)}{did_you_mean(value, allowed)}")
+    if not 0.0 < choices["ci_level"] < 1.0:
+        problems.append(f"--ci-level: found {choices['ci_level']:g}; it must lie between 0 and 1, such as 0.95")
+    if choices["draws"] < 100:
+        problems.append(f"--draws: found {choices['draws']}; at least 100 are needed for an interval")
+    return problems
+
+
+def _check_estimator(name: str, options: list[str]) -> list[str]:
+    from simstudy.estimators import registry
+
+    if name == ALL:
+        return ["--option: options belong to one method; name it with --estimator"] if options else []
+    try:
+        registry.find(name)
+    except EstimatorError as error:
+        known = [*registry.names(), ALL]
+        if ":" in name:
+            return [f"--estimator: {problem}" for problem in error.problems]
+        return [f"--estimator: found '{name}'; allowed: {', '.join(known)}{did_you_mean(name, known)}"]
+    return []
+
+
+def _check_plot(plot: Path | None) -> list[str]:
+    from simstudy.report.diagram import FORMATS
+
+    if plot is None or plot.suffix.lower().removeprefix(".") in FORMATS:
+        return []
+    allowed = [f".{name}" for name in FORMATS]
+    hint = did_you_mean(plot.suffix.lower(), allowed)
+    return [f"--plot: found '{plot}'; a diagram is written as {', '.join(allowed)}{hint}"]
+
+
+def _parse_options(options: list[str]) -> dict[str, Any]:
+    """``key=value`` pairs; numbers, true and false are read as such, commas make lists."""
+    problems = [f"--option: found '{text}'; write key=value" for text in options if not text.partition("=")[0].strip()]
+    problems += [f"--option: found '{text}'; write key=value" for text in options if "=" not in text]
+    if problems:
+        raise EstimatorError(list(dict.fromkeys(problems)))
+    found: dict[str, Any] = {}
+    for text in options:
+        key, _, value = text.partition("=")
+        parts = [_value(part.strip()) for part in value.split(",")]
+        found[key.strip()] = parts if len(parts) > 1 else parts[0]
+    return found
+
+
+def _value(text: str) -> Any:
+    if text.lower() in ("true", "false", "none"):
+        return {"true": True, "false": False, "none": None}[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def _read_model(model: str, *, std_lv: bool) -> TwoLevelModel:
+    """The model in a file, or the text itself."""
+    from simstudy.model.twolevel import TwoLevelModel
+
+    path = Path(model)
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except OSError:  # too long to be a name
+        is_file = is_folder = False
+    if not is_file and "level:" not in model.replace(" ", "").lower():
+        folder = path.parent
+        near = [other.name for other in folder.iterdir()] if folder.is_dir() else []
+        what = "this is a folder" if is_folder else f"there is no such file{did_you_mean(path.name, near)}"
+        raise ModelError(f"{model}: {what}; give a model file, or the text itself with its 'level:' blocks")
+    if not is_file:
+        return TwoLevelModel.from_syntax(model, std_lv=std_lv)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ModelError(f"{path}: this is not a text file") from None
+    try:
+        return TwoLevelModel.from_syntax(text, std_lv=std_lv)
+    except ModelError as error:
+        raise ModelError([f"{path}: {problem}" for problem in error.problems]) from error
