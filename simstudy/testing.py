@@ -57,6 +57,21 @@ MODELS = {
         level: between
           y ~ b*x + 0.2*w
         """,
+    "random slope": """
+        level: within
+          y ~ rv("s")*x
+        level: between
+          y + s ~ w
+        """,
+    "random slope, latent means": """
+        level: within
+          y ~ rv("s")*x
+        level: between
+          y ~ bb*x
+          s ~ bw*1
+          y ~~ s
+        contextual := bb - bw
+        """,
 }
 """Models the contract is checked on; a method may decline any of them with a reason."""
 
@@ -100,13 +115,14 @@ def check_estimator(estimator: str | type[Any] | Estimator, **options: Any) -> l
         model = TwoLevelModel.from_syntax(text)
         for layout_name, layout in LAYOUTS.items():
             where = f"{method.name}, {model_name}, {layout_name}"
-            reason = method.supports(model, layout)
+            chosen = registry.for_model(method, model)
+            reason = chosen.supports(model, layout)
             if reason is not None:
                 assert isinstance(reason, str), f"{where}: supports() must return None or a reason"
                 assert reason.strip(), f"{where}: supports() gives an empty reason"
                 checked.append(f"{where}: declined ({reason})")
                 continue
-            _check_fits(method, model, layout, where)
+            _check_fits(chosen, model, layout, where)
             fitted += 1
             checked.append(f"{where}: fitted")
     assert fitted, f"{method.name}: declined every model of the contract"
@@ -246,11 +262,11 @@ def _data(method: Estimator, population: Population, replicates: range) -> TwoLe
 
 
 def _population(model: TwoLevelModel, layout: ClusterLayout) -> Population:
-    """Slopes .3, variances .8 within and .4 between, no residual covariances."""
-    values = np.zeros(len(model.names))
+    """Slopes .3, variances .8 within and .4 between (of random slopes: .15), no residual covariances."""
+    values, slopes = np.zeros(len(model.names)), {slope.name for slope in model.slopes}
     for row in model.table.rows:
         if row.free >= 0 and row.op == "~":
             values[row.free] = 0.3
         elif row.free >= 0 and row.op == "~~" and row.lhs == row.rhs:
-            values[row.free] = 0.8 if row.level == "within" else 0.4
+            values[row.free] = 0.8 if row.level == "within" else 0.15 if row.lhs in slopes else 0.4
     return Population(model, tuple(values.tolist()), layout, f"contract {layout.sizes}")

@@ -115,7 +115,7 @@ def fit(
     _check_choices(se=se, ci=ci, missing=missing, bounds=bounds, ci_level=ci_level, draws=draws)
     if isinstance(model, str):
         model = TwoLevelModel.from_syntax(model, std_lv=std_lv)
-    method = _method(estimator, se, missing, fixed_x, bounds, options)
+    method = registry.for_model(_method(estimator, se, missing, fixed_x, bounds, options), model)
     checked, notes = check_data(data, model, cluster, missing)
     n_dropped = len(data) - len(checked)
     sample, ids = _sample(checked, model, cluster)

@@ -172,7 +172,7 @@ def population_key(
     has the same data in every design with the same seed.
     """
     rows = [
-        [row.level, row.lhs, row.op, row.rhs, None if row.free >= 0 else row.value]
+        [row.level, row.lhs, row.op, row.rhs, None if row.free >= 0 else row.value, *([row.slope] if row.slope else [])]
         for row in model.table.rows
         if row.user
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path as FilePath
 
 from simstudy.design.cells import SETTINGS, SHARES, Recipe, build_cells
@@ -92,7 +93,7 @@ def parse_design(text: str, source: str = "design") -> Design:
         text=text,
         model=model,
         cells=cells,
-        estimators=estimators,
+        estimators=tuple(replace(e, estimator=registry.for_model(e.estimator, model)) for e in estimators),
         intervals=intervals,
         factor_names=tuple(factor.name for factor in factors),
         std_lv=file.model.std_lv,

@@ -5,6 +5,7 @@ from simstudy.estimators.disaggregated import Disaggregated, DisaggregatedRobust
 from simstudy.estimators.aggregated import Aggregated
 from simstudy.estimators.mlm import Mlm, MlmCentered, MlmContextual, MlmRescaled
 from simstudy.estimators.two_step import TwoStep
+from simstudy.estimators.slopes_as_outcomes import SlopesAsOutcomes
 from simstudy.estimators.croon import Croon
 from simstudy.estimators.schmidt import Schmidt
 from simstudy.estimators.haernqvist import Haernqvist
@@ -26,5 +27,6 @@ __all__ = [
     "Msem",
     "Muml",
     "Schmidt",
+    "SlopesAsOutcomes",
     "TwoStep",
 ]

@@ -39,6 +39,8 @@ MEASURES = (
     "aic",
     "bic",
 )
+STORED = (*MEASURES, "boundary")
+"""What is kept of a fit: with random slopes also whether a covariance matrix of random elements is singular."""
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,11 @@ import numpy as np
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
-from simstudy.estimators.base import FitResult, Needs
+from simstudy.estimators.base import Estimator, FitResult, Needs
 from simstudy.estimators.checks import judge_data, refuse_constraints
 from simstudy.estimators.equations import Centring, combine, fit_level1, level1_equations
+from simstudy.estimators.ignoring import IgnoringSlopes
+from simstudy.estimators.mlm_slopes import RandomSlopes
 from simstudy.estimators.registry import register
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -48,6 +50,7 @@ class RandomIntercepts:
     centring: ClassVar[Centring]
 
     likelihood: Literal["reml", "ml"] = "reml"
+    slopes: Literal["random", "fixed"] = "random"
 
     @property
     def needs(self) -> Needs:
@@ -58,6 +61,12 @@ class RandomIntercepts:
     def se_kinds(self) -> tuple[str, ...]:
         """Model-based SEs."""
         return ("expected",)
+
+    def for_model(self, model: TwoLevelModel) -> Estimator:
+        """Random-intercept regressions, or those with random slopes too."""
+        if not model.slopes:
+            return self  # type: ignore[return-value]  # the classes below complete this one
+        return (RandomSlopes if self.slopes == "random" else IgnoringSlopes)(self)  # type: ignore[return-value, arg-type]
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """There must be a level-1 outcome, and no label across equations."""
@@ -77,6 +86,8 @@ class Mlm(RandomIntercepts):
     ----------
     likelihood : str
         ``reml`` (restricted) or ``ml``.
+    slopes : str
+        What becomes of random slopes in the model: ``random``, estimated with their variances; ``fixed``, ignored.
     """
 
     name: ClassVar[str] = "mlm"
@@ -101,6 +112,8 @@ class MlmRescaled(RandomIntercepts):
     ----------
     likelihood : str
         ``reml`` (restricted) or ``ml``.
+    slopes : str
+        What becomes of random slopes in the model: ``random``, estimated with their variances; ``fixed``, ignored.
     """
 
     name: ClassVar[str] = "mlm_rescaled"
@@ -129,6 +142,8 @@ class MlmCentered(RandomIntercepts):
     ----------
     likelihood : str
         ``reml`` (restricted) or ``ml``.
+    slopes : str
+        What becomes of random slopes in the model: ``random``, estimated with their variances; ``fixed``, ignored.
     """
 
     name: ClassVar[str] = "mlm_centered"
@@ -155,6 +170,8 @@ class MlmContextual(RandomIntercepts):
     ----------
     likelihood : str
         ``reml`` (restricted) or ``ml``.
+    slopes : str
+        What becomes of random slopes in the model: ``random``, estimated with their variances; ``fixed``, ignored.
     """
 
     name: ClassVar[str] = "mlm_contextual"

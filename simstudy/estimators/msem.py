@@ -17,9 +17,11 @@ from simstudy.estimators.base import FitResult, Needs, Status, stack_results
 from simstudy.estimators.checks import admissible, check_kinds, judge_data, refuse_few
 from simstudy.estimators.engine import Engine, complete_engine, incomplete_engine
 from simstudy.estimators.fit_measures import Solved, baseline_model, fit_measures
+from simstudy.estimators.ignoring import IgnoringSlopes, PreparedIgnoring
 from simstudy.estimators.inference import covariance
 from simstudy.estimators.registry import register
 from simstudy.estimators.scoring import Optimum
+from simstudy.estimators.slopes import NODES, Choice, PreparedSlopes, SlopeMsem
 from simstudy.estimators.solve import Expander, Holding, exogenous_moments, exogenous_variables, hold, solve_model
 from simstudy.estimators.starts import starts_from_moments
 from simstudy.estimators.unrestricted import unrestricted_model
@@ -49,6 +51,11 @@ class Msem:
         ``none``, or ``variances``: no variance may be negative.
     measures : bool
         Compute fit measures too (chi-square, CFI, ...); MLR-scaled ones where ``robust`` is among ``se``.
+    slopes : str
+        What random slopes multiply (see `slopes.SlopeMsem`): ``auto``, ``observed``, ``latent``, ``hybrid``; or
+        ``fixed``: slopes do not vary in the model that is fitted, and the path stands for the mean.
+    nodes : int
+        Quadrature nodes a latent predictor of random slopes.
     """
 
     name: ClassVar[str] = "msem"
@@ -66,6 +73,8 @@ class Msem:
     fixed_x: bool = False
     bounds: Literal["none", "variances"] = "none"
     measures: bool = False
+    slopes: Choice | Literal["fixed"] = "auto"
+    nodes: int = NODES
 
     def __post_init__(self) -> None:
         check_kinds(self.name, self.se)
@@ -84,11 +93,22 @@ class Msem:
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """The model's unrestricted moments must be estimable."""
-        return refuse_few(model, layout)
+        return self.for_model(model).supports(model, layout) if model.slopes else refuse_few(model, layout)
 
-    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedMsem:
+    def for_model(self, model: TwoLevelModel) -> Msem | SlopeMsem | IgnoringSlopes:
+        """The method itself, or the one for models with random slopes: it takes observed for expected information."""
+        if not model.slopes:
+            return self
+        if self.slopes == "fixed":
+            return IgnoringSlopes(self)
+        kinds = dict.fromkeys("observed" if kind == "expected" else kind for kind in self.se)
+        refused = [name for name, on in (("missing", self.missing == "fiml"), ("fixed_x", self.fixed_x)) if on]
+        return SlopeMsem(tuple(kinds), self.slopes, self.nodes, self.measures, tuple(refused))
+
+    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedMsem | PreparedSlopes | PreparedIgnoring:
         """Build index maps and constants."""
-        return PreparedMsem(self, model, layout)
+        chosen = self.for_model(model)
+        return PreparedMsem(self, model, layout) if isinstance(chosen, Msem) else chosen.prepare(model, layout)
 
 
 class PreparedMsem:

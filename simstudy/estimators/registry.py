@@ -13,6 +13,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from simstudy.errors import EstimatorError, did_you_mean
 from simstudy.estimators.base import Estimator
+from simstudy.estimators.ignoring import IgnoringSlopes
+from simstudy.model.twolevel import TwoLevelModel
 
 _REGISTRY: dict[str, type[Any]] = {}
 T = TypeVar("T", bound=type[Any])
@@ -106,6 +108,21 @@ def create(name: str, values: Mapping[str, Any] | None = None) -> Estimator:
             ]
         ) from error
     return result
+
+
+def for_model(estimator: Estimator, model: TwoLevelModel) -> Estimator:
+    """The method as it is used for a model.
+
+    A method may have one that is meant for some models in its place, with other needs and kinds of SE: its method
+    ``for_model(model)`` returns it. One that has none, and does not say ``random_slopes = True``, is given the
+    fixed-slope model of a model with random slopes.
+    """
+    chosen = getattr(estimator, "for_model", None)
+    if chosen is not None:
+        return chosen(model)  # type: ignore[no-any-return]
+    if model.slopes and not getattr(estimator, "random_slopes", False):
+        return IgnoringSlopes(estimator)  # type: ignore[return-value]  # properties serve as class variables
+    return estimator
 
 
 def _load_entry_points() -> None:

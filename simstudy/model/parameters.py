@@ -11,6 +11,7 @@ from simstudy.arrays import IntArray
 from simstudy.errors import ModelError, did_you_mean
 from simstudy.model.constraints import Constraint, build_constraints
 from simstudy.model.expressions import CONSTANTS, Expression
+from simstudy.model.slopes import RandomSlope, slope_problems
 from simstudy.model.syntax import Statement
 
 LEVEL_NAMES = ("within", "between")
@@ -36,6 +37,8 @@ class Parameter:
         The user's starting value (NaN when not given).
     user : bool
         Whether the model text names it; False for defaults.
+    slope : str
+        The random slope that a path of the within block has in place of a parameter (it is fixed at 0), or empty.
     """
 
     lhs: str
@@ -47,6 +50,7 @@ class Parameter:
     value: float = np.nan
     start: float = np.nan
     user: bool = True
+    slope: str = ""
 
     @property
     def path(self) -> str:
@@ -100,6 +104,11 @@ class ParameterTable:
         return next((row for row in self.rows if row.level == level and row.key == key), None)
 
     @property
+    def slopes(self) -> tuple[RandomSlope, ...]:
+        """Random slopes, in order of appearance."""
+        return tuple(RandomSlope(row.slope, row.lhs, row.rhs) for row in self.rows if row.slope)
+
+    @property
     def variance_indices(self) -> IntArray:
         """Free parameters that are variances."""
         found = {row.free for row in self.rows if row.op == "~~" and row.lhs == row.rhs and row.free >= 0}
@@ -124,7 +133,7 @@ def build_table(statements: Iterable[Statement], *, std_lv: bool = False) -> Par
     Defaults a level: free residual variances (0 for the only indicator of a factor); free covariances of exogenous
     observed predictors, of exogenous latent variables, and of pure outcomes; first loading fixed to 1 (or factor
     variances, with ``std_lv``); free intercepts of observed variables at the between level, and at the within level
-    for variables that live there only.
+    for variables that live there only. Random slopes are latent variables of the between level with a free mean.
 
     Raises
     ------
@@ -132,20 +141,17 @@ def build_table(statements: Iterable[Statement], *, std_lv: bool = False) -> Par
         Contradictory or unusable statements, all at once.
     """
     statements = tuple(statements)
-    problems = [
-        f'model line {s.line}: random slopes (rv("{s.random_slope}")) are not supported yet'
-        for s in statements
-        if s.random_slope
-    ]
-    between_observed = _observed(_level_rows(statements, "between", problems))
+    problems = slope_problems(statements)
+    slopes = list(dict.fromkeys(s.random_slope for s in statements if s.random_slope))
+    between_observed = _observed(_level_rows(statements, "between", problems), slopes)
     rows: list[Parameter] = []
     for level in LEVEL_NAMES:
         user = _level_rows(statements, level, problems)
         if not user:
             problems.append(f"model: there is no 'level: {level}' block, or it is empty; both levels are needed")
             continue
-        rows.extend(_with_defaults(user, level, between_observed, std_lv))
-    _check_names(rows, problems)
+        rows.extend(_with_defaults(user, level, between_observed, slopes if level == "between" else [], std_lv))
+    _check_names(rows, slopes, problems)
     problems += [
         f"model: the label '{name}' is the name of a constant; choose another"
         for name in sorted({row.label for row in rows} | {s.lhs for s in statements if s.op == ":="})
@@ -171,6 +177,9 @@ def _level_rows(statements: Iterable[Statement], level: str, problems: list[str]
                 problems.append(message)
             continue
         key = normal_key(s.lhs, s.op, s.rhs)
+        if s.random_slope:
+            merged[key] = Parameter(s.lhs, s.op, s.rhs, level, value=0.0, slope=s.random_slope)
+            continue
         old = merged.get(key, Parameter(s.lhs, s.op, s.rhs, level, free=-2 if s.fixed is None else -1))
         label = s.label or old.label
         if s.label and old.label and s.label != old.label:
@@ -187,10 +196,10 @@ def _level_rows(statements: Iterable[Statement], level: str, problems: list[str]
     return list(merged.values())
 
 
-def _observed(rows: Iterable[Parameter]) -> list[str]:
+def _observed(rows: Iterable[Parameter], slopes: Iterable[str] = ()) -> list[str]:
     """Observed variables of a level, in order of appearance."""
     rows = list(rows)
-    latents = {row.lhs for row in rows if row.op == "=~"}
+    latents = {row.lhs for row in rows if row.op == "=~"} | set(slopes)
     found: dict[str, None] = {}
     for row in rows:
         for name in (row.lhs, row.rhs) if row.op != "=~" else (row.rhs,):
@@ -199,11 +208,13 @@ def _observed(rows: Iterable[Parameter]) -> list[str]:
     return list(found)
 
 
-def _with_defaults(user: list[Parameter], level: str, between_observed: list[str], std_lv: bool) -> list[Parameter]:
+def _with_defaults(
+    user: list[Parameter], level: str, between_observed: list[str], slopes: list[str], std_lv: bool
+) -> list[Parameter]:
     rows = [_settle_loading(row, user, std_lv) for row in user]
     have = {row.key for row in rows}
-    latents = list(dict.fromkeys(row.lhs for row in user if row.op == "=~"))
-    observed = _observed(user)
+    latents = [*dict.fromkeys(row.lhs for row in user if row.op == "=~"), *slopes]
+    observed = _observed(user, slopes)
     indicators = {row.rhs for row in user if row.op == "=~"}
     outcomes = {row.lhs for row in user if row.op == "~"}
     predictors = {row.rhs for row in user if row.op == "~"}
@@ -223,14 +234,14 @@ def _with_defaults(user: list[Parameter], level: str, between_observed: list[str
     for name in observed:
         add(name, "~~", name, 0.0 if name in single else None)
     for name in latents:
-        add(name, "~~", name, 1.0 if std_lv and name not in outcomes else None)
+        add(name, "~~", name, 1.0 if std_lv and name not in outcomes and name not in slopes else None)
     add_pairs([name for name in observed if name in predictors and name not in outcomes and name not in indicators])
     add_pairs([name for name in latents if name not in outcomes and name not in indicators])
     add_pairs([n for n in [*latents, *observed] if n in outcomes and n not in predictors and n not in indicators])
     for name in observed:
         add(name, "~1", "", 0.0 if level == "within" and name in between_observed else None)
     for name in latents:
-        add(name, "~1", "", 0.0)
+        add(name, "~1", "", None if name in slopes else 0.0)
     return rows
 
 
@@ -242,9 +253,9 @@ def _settle_loading(row: Parameter, user: list[Parameter], std_lv: bool) -> Para
     return replace(row, free=-1, value=1.0) if row is first else row
 
 
-def _check_names(rows: list[Parameter], problems: list[str]) -> None:
+def _check_names(rows: list[Parameter], slopes: list[str], problems: list[str]) -> None:
     latents = {row.lhs for row in rows if row.op == "=~"}
-    observed = {name for level in LEVEL_NAMES for name in _observed([r for r in rows if r.level == level])}
+    observed = {name for level in LEVEL_NAMES for name in _observed([r for r in rows if r.level == level], slopes)}
     problems.extend(
         f"model: '{name}' is a latent variable at one level and an observed one at the other; give it another name"
         for name in sorted(latents & observed)

@@ -68,11 +68,16 @@ class Filled:
     means: FloatArray
 
 
-def level_matrices(model: TwoLevelModel, level: str, order: Sequence[str] | None = None) -> LevelMatrices:
-    """Index maps of a level of a model; positions refer to ``order``, by default ``model.variables``."""
+def level_matrices(
+    model: TwoLevelModel, level: str, order: Sequence[str] | None = None, seen: Sequence[str] = ()
+) -> LevelMatrices:
+    """Index maps of a level of a model; positions refer to ``order``, by default ``model.variables``.
+
+    Latent variables in ``seen`` stand among the observed ones: their moments are wanted too.
+    """
     order = list(order or model.variables)
-    observed = tuple(sorted(model.observed(level), key=order.index))
-    variables = observed + model.latents(level)
+    observed = tuple(sorted([*model.observed(level), *seen], key=order.index))
+    variables = observed + tuple(name for name in model.latents(level) if name not in seen)
     at = {name: i for i, name in enumerate(variables)}
     v = len(variables)
     base_paths, base_covariances, base_means = np.zeros((v, v)), np.zeros((v, v)), np.zeros(v)

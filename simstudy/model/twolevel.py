@@ -7,12 +7,13 @@ from functools import cached_property
 
 from simstudy.model.estimands import Estimands
 from simstudy.model.parameters import ParameterTable, build_table
+from simstudy.model.slopes import RandomSlope
 from simstudy.model.syntax import parse_syntax
 
 
 @dataclass(frozen=True)
 class TwoLevelModel:
-    """A two-level structural equation model with random intercepts.
+    """A two-level structural equation model with random intercepts and slopes.
 
     Attributes
     ----------
@@ -36,9 +37,18 @@ class TwoLevelModel:
         """
         return cls(syntax, build_table(parse_syntax(syntax), std_lv=std_lv))
 
-    def latents(self, level: str) -> tuple[str, ...]:
-        """Latent variables of a level, in order of appearance."""
+    @cached_property
+    def slopes(self) -> tuple[RandomSlope, ...]:
+        """Random slopes, in order of appearance: latent variables of the between level."""
+        return self.table.slopes
+
+    def factors(self, level: str) -> tuple[str, ...]:
+        """Latent variables of a level that have indicators, in order of appearance."""
         return tuple(dict.fromkeys(row.lhs for row in self.table.at(level) if row.op == "=~"))
+
+    def latents(self, level: str) -> tuple[str, ...]:
+        """Latent variables of a level: factors, and random slopes at the between level."""
+        return self.factors(level) + (tuple(s.name for s in self.slopes) if level == "between" else ())
 
     def observed(self, level: str) -> tuple[str, ...]:
         """Observed variables that stand in a level's block, in order of appearance."""

@@ -10,6 +10,8 @@ default for every variable it may apply to; an entry of a table is a promise, an
 variances break it. Where the residual variance of one level is known and no icc is asked for, the other level's makes
 up the total variance.
 
+Random slopes add to the variances of their outcomes; those are linear in the residual variances all the same.
+
 Indicators of latent variables are variables like any other: their residual variances follow from loadings, variances of
 the latent variables, total variance and icc.
 """
@@ -24,6 +26,7 @@ import numpy as np
 from simstudy.arrays import FloatArray, inverse
 from simstudy.errors import DesignError
 from simstudy.model.parameters import Parameter
+from simstudy.model.slope_structure import Meaning
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.feasible import (
     PROMISE,
@@ -38,7 +41,11 @@ from simstudy.population.given import LEVELS, Problem, Request, Shares, check_sh
 
 
 def calibrate(
-    model: TwoLevelModel, values: Mapping[str, float], variance: Shares = None, icc: Shares = None
+    model: TwoLevelModel,
+    values: Mapping[str, float],
+    variance: Shares = None,
+    icc: Shares = None,
+    slopes: Meaning = "latent",
 ) -> tuple[float, ...]:
     """Values of the free parameters, in the order of ``model.names`` (q).
 
@@ -53,20 +60,22 @@ def calibrate(
         Total variance of all observed variables, or by variable.
     icc : float or mapping
         Between share of the variables that live on both levels, or by variable.
+    slopes : str
+        What random slopes multiply, as in `population.Population`; their means and variances must be given.
 
     Raises
     ------
     DesignError
         Everything that is missing, unknown, contradictory or impossible, with what would be possible.
     """
-    found, problems = attempt(model, values, variance, icc)
+    found, problems = attempt(model, values, variance, icc, slopes)
     if problems:
         raise DesignError([problem.text for problem in problems])
     return tuple(found.tolist())
 
 
 def attempt(
-    model: TwoLevelModel, values: Mapping[str, float], variance: Shares, icc: Shares
+    model: TwoLevelModel, values: Mapping[str, float], variance: Shares, icc: Shares, slopes: Meaning = "latent"
 ) -> tuple[FloatArray, list[Problem]]:
     """As `calibrate`, but return the problems beside the values found so far."""
     params, problems = read_values(model, values)
@@ -76,8 +85,8 @@ def attempt(
     goals, problems = _goals(model, params, variance, icc)
     if problems:
         return params, problems
-    params, problems = _solve(model, params, goals, Request(variance, icc))
-    problems = problems or covariance_problems(model, params) or broken_promises(model, params, variance, icc)
+    params, problems = _solve(model, params, goals, Request(variance, icc), slopes)
+    problems = problems or covariance_problems(model, params) or broken_promises(model, params, variance, icc, slopes)
     return params, problems or broken_constraints(model, params)
 
 
@@ -118,9 +127,9 @@ def _goals(
     return goals, problems
 
 
-def _reached(model: TwoLevelModel, params: FloatArray, goals: Mapping[Parameter, Goal]) -> FloatArray:
+def _reached(model: TwoLevelModel, params: FloatArray, goals: Mapping[Parameter, Goal], slopes: Meaning) -> FloatArray:
     """Variances that the goals are about, at these parameters."""
-    found = variances(model, params)
+    found = variances(model, params, slopes)
     at = [model.variables.index(row.lhs) for row in goals]
     own = found[[LEVELS.index(row.level) for row in goals], at]
     reached: FloatArray = np.where([goal.whole for goal in goals.values()], found.sum(axis=0)[at], own)
@@ -128,19 +137,19 @@ def _reached(model: TwoLevelModel, params: FloatArray, goals: Mapping[Parameter,
 
 
 def _solve(
-    model: TwoLevelModel, params: FloatArray, goals: Mapping[Parameter, Goal], request: Request
+    model: TwoLevelModel, params: FloatArray, goals: Mapping[Parameter, Goal], request: Request, meaning: Meaning
 ) -> tuple[FloatArray, list[Problem]]:
     """Residual variances that give every goal its variance: one linear equation a goal."""
     unknown = sorted({row.free for row in goals})
     params = params.copy()
     params[unknown] = 0.0
-    known = _reached(model, params, goals)
+    known = _reached(model, params, goals, meaning)
     slopes = np.zeros((len(goals), len(unknown)))
     for column, free in enumerate(unknown):
         unit = params.copy()
         unit[free] = 1.0
-        slopes[:, column] = _reached(model, unit, goals) - known
-    if not (np.isfinite(variances(model, params)).all() and np.isfinite(slopes).all()):
+        slopes[:, column] = _reached(model, unit, goals, meaning) - known
+    if not (np.isfinite(variances(model, params, meaning)).all() and np.isfinite(slopes).all()):
         return params, [
             Problem("loop", "the paths form a loop that has no solution: I - B is singular at these values")
         ]

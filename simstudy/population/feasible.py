@@ -10,6 +10,7 @@ import numpy as np
 from simstudy.arrays import FloatArray, inverse
 from simstudy.model.parameters import Parameter
 from simstudy.model.representation import fill, level_matrices
+from simstudy.model.slope_structure import Meaning, SlopeStructure
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.given import LEVELS, Problem, Request, Shares
 from simstudy.population.psd import psd_factor
@@ -21,8 +22,13 @@ PROMISE = 1e-8
 """A table's entry counts as kept up to the digits that people type."""
 
 
-def variances(model: TwoLevelModel, params: FloatArray) -> FloatArray:
+def variances(model: TwoLevelModel, params: FloatArray, meaning: Meaning = "latent") -> FloatArray:
     """Variances (2, p) of the variables within and between; NaN where I - A is singular."""
+    if model.slopes:
+        _, within, between = SlopeStructure(model).moments(params, meaning)
+        found = np.zeros((2, len(between)))
+        found[0, : len(within)], found[1] = np.diagonal(within), np.diagonal(between)
+        return found
     result = np.zeros((2, len(model.variables)))
     for k, level in enumerate(LEVELS):
         maps = level_matrices(model, level)
@@ -113,9 +119,12 @@ def covariance_problems(model: TwoLevelModel, params: FloatArray) -> list[Proble
     return problems
 
 
-def broken_promises(model: TwoLevelModel, params: FloatArray, variance: Shares, icc: Shares) -> list[Problem]:
+def broken_promises(
+    model: TwoLevelModel, params: FloatArray, variance: Shares, icc: Shares, slopes: Meaning
+) -> list[Problem]:
     """Entries of the tables ``variance`` and ``icc`` that given or fixed residual variances do not leave true."""
-    within, between = (dict(zip(model.variables, row.tolist(), strict=True)) for row in variances(model, params))
+    found = variances(model, params, slopes)
+    within, between = (dict(zip(model.variables, row.tolist(), strict=True)) for row in found)
     problems = []
     for what, shares in (("variance", variance), ("icc", icc)):
         for name, asked in shares.items() if isinstance(shares, Mapping) else ():

@@ -82,6 +82,8 @@ def read_values(model: TwoLevelModel, values: Mapping[str, float]) -> tuple[Floa
             problems.append(Problem(key, f"'{key}': {row}"))
         elif not math.isfinite(value):
             problems.append(Problem(key, f"'{key}': {value} is not a finite number"))
+        elif row.slope:
+            problems.append(Problem(key, f"'{key}': this slope is random; give its mean as 'between: {row.slope} ~ 1'"))
         elif row.free < 0 and value != row.value:
             problems.append(
                 Problem(key, f"'{key}': {value:g} is given, but the model fixes this parameter at {row.value:g}")
@@ -98,13 +100,16 @@ def read_values(model: TwoLevelModel, values: Mapping[str, float]) -> tuple[Floa
 def missing(model: TwoLevelModel, params: FloatArray) -> list[Problem]:
     """Put 0 for means and covariances that are not given (in place); what else must be given and is not.
 
+    The mean of a random slope must be given, as the slope that it is.
+
     A parameter that a ``==`` constraint of the model makes a function of others follows from them.
     """
     table = model.table
     variances = set(table.variance_indices.tolist())
     dependent = {constraint.index for constraint in table.constraints}
+    slopes = {slope.name for slope in model.slopes}
     for row in table.rows:
-        default = row.op == "~1" or (row.op == "~~" and row.free not in variances)
+        default = (row.op == "~1" and row.lhs not in slopes) or (row.op == "~~" and row.free not in variances)
         if default and row.free >= 0 and row.free not in dependent and np.isnan(params[row.free]):
             params[row.free] = 0.0
     for constraint in table.constraints:
@@ -116,7 +121,11 @@ def missing(model: TwoLevelModel, params: FloatArray) -> list[Problem]:
         if row.free < 0 or not np.isnan(params[row.free]):
             continue
         if row.free not in variances:
-            wanted[model.names[row.free]] = ""
+            wanted[model.names[row.free]] = (
+                " (the mean of a random slope)" if row.lhs in slopes and row.op == "~1" else ""
+            )
+        elif row.lhs in slopes:
+            wanted[model.names[row.free]] = " (the variance of a random slope, apart from its predictors)"
         elif row.lhs in model.latents(row.level):
             what = "residual variances" if row.lhs in model.outcomes(row.level) else "variances"
             wanted[model.names[row.free]] = f" (latent variables have no icc: give their {what})"

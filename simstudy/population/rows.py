@@ -1,5 +1,9 @@
 """Rows of populations that are not normal: y_ij = mu + b_j + w_ij, both parts drawn.
 
+With random slopes, b_j holds the random elements (intercepts, slopes, level-2 variables), w_ij what does not come
+through the slopes, and products of slopes and predictors are added, in as many rounds as there are slopes: paths are
+recursive.
+
 Stream BETWEEN of a replicate holds the normals of the cluster vectors, variable by variable, then their chi-squares;
 stream WITHIN those of the deviations. Everything after that is elementwise.
 """
@@ -16,6 +20,7 @@ import numpy as np
 from simstudy.arrays import FloatArray, IntArray
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
+from simstudy.model.slope_structure import SlopeStructure
 from simstudy.population.distributions import Shape
 from simstudy.population.population import Population
 from simstudy.population.streams import BETWEEN, WITHIN, Streams
@@ -26,6 +31,8 @@ AT_ONCE = 1_000_000
 
 def draw_rows(population: Population, seed: int, replicates: Sequence[int]) -> Sample:
     """Rows of complete data sets of any distribution; see `draw.draw_sample`."""
+    if population.model.slopes:
+        return _slope_rows(population, seed, replicates)
     moments, layout = population.moments, population.layout
     p1, sizes = len(moments.level1), np.asarray(layout.sizes, dtype=np.int64)
     within, between = population.shapes
@@ -37,11 +44,38 @@ def draw_rows(population: Population, seed: int, replicates: Sequence[int]) -> S
     return Sample(layout, moments.level1, moments.level2, _last(rows), _last(clusters[:, p1:]))
 
 
+def _slope_rows(population: Population, seed: int, replicates: Sequence[int]) -> Sample:
+    """Rows of a population with random slopes."""
+    model, layout, structure = population.model, population.layout, SlopeStructure(population.model)
+    values, sizes = np.asarray(population.values), np.asarray(layout.sizes, dtype=np.int64)
+    inner, outer = structure.within.implied(values), structure.between.implied(values)
+    columns = inner.total[: structure.p1][:, structure.outcome]
+    within, between = population.shapes
+    streams = [Streams(seed, population.data_key, stream) for stream in (BETWEEN, WITHIN)]
+    elements = _deviations(between, streams[0], replicates, layout.n_clusters, None) + outer.mu[:, None]
+    fixed = _deviations(within, streams[1], replicates, layout.n_obs, sizes)
+    if structure.within.has_means:
+        fixed += inner.mu[:, None]
+    level = np.repeat(elements[:, : structure.r], sizes, axis=-1)
+    fixed[:, structure.both] += level[:, : len(structure.both)]
+    rows = fixed
+    for _ in model.slopes:
+        added = fixed.copy()
+        for k, (predictor, shared) in enumerate(zip(structure.predictor, structure.shared, strict=True)):
+            centred = population.slopes == "latent" and shared >= 0
+            x = rows[:, predictor] - level[:, shared] if centred else rows[:, predictor]
+            product = level[:, len(structure.both) + k] * x
+            for variable in np.flatnonzero(columns[:, k]):
+                added[:, variable] += columns[variable, k] * product
+        rows = added
+    return Sample(layout, model.level1, model.level2, _last(rows), _last(elements[:, structure.r :]))
+
+
 def reduce_rows(
     population: Population, seed: int, replicates: Sequence[int], *, cluster_wise: bool
 ) -> TwoLevelStatistics:
     """Statistics of these rows, a few data sets at a time: rows need a hundred times the memory."""
-    size = max(1, AT_ONCE // (population.layout.n_obs * len(population.moments.level1)))
+    size = max(1, AT_ONCE // (population.layout.n_obs * len(population.model.level1)))
     parts = [
         draw_rows(population, seed, replicates[first : first + size]).statistics(cluster_wise=cluster_wise)
         for first in range(0, len(replicates), size)

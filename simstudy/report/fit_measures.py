@@ -31,6 +31,7 @@ NAMES = {
     "srmr_between": "SRMR, between",
     "aic": "AIC",
     "bic": "BIC",
+    "boundary": "singular (boundary), share",
 }
 MAX_CELLS = 12
 

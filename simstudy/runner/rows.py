@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from simstudy.arrays import BoolArray, FloatArray, IntArray
 from simstudy.estimators.base import FitResult, Status
-from simstudy.estimators.fit_measures import MEASURES as ALL_MEASURES
+from simstudy.estimators.fit_measures import STORED
 
 MONTECARLO = "montecarlo"
 # the log-likelihood is a column of its own
-MEASURES = tuple(name for name in ALL_MEASURES if name != "loglik")
+MEASURES = tuple(name for name in STORED if name != "loglik")
 
 
 @dataclass(frozen=True)

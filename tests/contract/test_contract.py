@@ -8,15 +8,21 @@ from simstudy.testing import check_estimator
 OPTIONS = {
     "disaggregated": [{}, {"se": ["expected"]}, {"se": ["observed", "robust"]}],
     "aggregated": [{}, {"se": ["expected", "observed", "robust"]}],
-    "mlm": [{}, {"likelihood": "ml"}],
+    "mlm": [{}, {"likelihood": "ml"}, {"slopes": "fixed"}],
     "mlm_centered": [{}, {"likelihood": "ml"}],
     "two_step": [{}, {"means": "eb"}, {"centering": "cluster", "likelihood": "ml"}],
+    "slopes_as_outcomes": [{}, {"correction": "none", "se": ["expected"]}, {"correction": "weighted"}],
     "croon": [{}, {"se": ["expected", "robust", "corrected"]}, {"se": ["corrected"], "first_step": "ml"}],
     "schmidt": [{}, {"between": "raw", "divisor": "J-1", "se": ["observed", "expected"]}],
     "haernqvist": [{}, {"metric": "total_sd", "measures": True}],
     "goldstein": [{}, {"missing": "fiml"}, {"measures": True, "se": ["observed", "robust"]}],
     "muml": [{}, {"divisor": "J-1"}, {"se": ["expected", "observed", "robust"], "measures": True}],
-    "msem": [{}, {"se": ["expected", "observed", "robust"]}],
+    "msem": [
+        {},
+        {"se": ["expected", "observed", "robust"]},
+        {"slopes": "hybrid", "se": ["robust"]},
+        {"slopes": "fixed"},
+    ],
 }
 CASES = [(name, options) for name in registry.names() for options in OPTIONS.get(name, [{}])]
 

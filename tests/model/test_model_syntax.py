@@ -211,7 +211,31 @@ MESSAGES = {
     "defined twice": (NAMED + " d := beta\n d := 2", "line 6: 'd' is defined twice, or is a label already"),
     "defined label": (NAMED + " beta := 2", "line 5: 'beta' is defined twice, or is a label already"),
     "unknown in ==": (NAMED + " beta == cc", "line 5: 'cc' in 'beta == cc' is no label of this model"),
-    "random slope": ('level: 1\n y ~ rv("s")*x\nlevel: 2\n y ~ s', 'line 2: random slopes (rv("s")) are not supported'),
+    "random loading": (
+        'level: 1\n f =~ rv("l")*a + b\nlevel: 2\n a ~~ a',
+        "column 7: random loadings (rv() on",
+    ),
+    "random variance": (
+        'level: 1\n y ~~ rv("v")*y\nlevel: 2\n y ~~ y',
+        "random variances and covariances (rv()",
+    ),
+    "random mean": ('level: 1\n y ~ x + rv("v")*1\nlevel: 2\n y ~~ y', "a random intercept needs no rv()"),
+    "slope between": ('level: 1\n y ~ x\nlevel: 2\n y ~ rv("s")*x', "a random slope is a path of the within block"),
+    "slope of a factor": (
+        'level: 1\n f =~ a + b\n y ~ rv("s")*f\nlevel: 2\n y ~~ s',
+        "line 3, column 6: 'rv(\"s\")*f': 'f' is a latent variable; random slopes of latent predictors",
+    ),
+    "slope's name taken": ('level: 1\n y ~ rv("x")*x\nlevel: 2\n y ~~ y', "'x' has the name of another variable"),
+    "slope's name twice": (
+        'level: 1\n y ~ rv("s")*x + rv("s")*w\nlevel: 2\n y ~~ y',
+        "column 18: the random slope 's' is that of another path already (line 2)",
+    ),
+    "slope and label": ('level: 1\n y ~ a*rv("s")*x\nlevel: 2\n y ~~ y', "label, value or start may stand ('s ~ a*1')"),
+    "path and slope": ('level: 1\n y ~ rv("s")*x\n y ~ b*x\nlevel: 2\n y ~~ y', "the path 'y ~ x' is written twice"),
+    "loop with slopes": (
+        'level: 1\n y ~ rv("s")*m\n m ~ y\nlevel: 2\n y ~~ m',
+        "the paths of the within block form a loop through",
+    ),
 }
 
 

@@ -4,6 +4,10 @@ Kept of ``result.json``: the fits that analyse all variables jointly (``fixed.x 
 with their fit measures but without standardised solutions, confidence limits and unrestricted moments. The smaller
 files are copied as they are; of the mixed models those with a random intercept only. A data set that belongs to several
 cases is stored once: ``result.json`` names the case under ``data``.
+
+Random slopes: the cases ``xiv_rs_*`` become ``result_slopes.json`` (all fits of lavaan, which conditions on exogenous
+variables or takes their moments as known), and the mixed models with a random slope of every case
+``mixed_slopes.json`` (lme4, nlme, OpenMx, MixedLM).
 """
 
 from __future__ import annotations
@@ -15,10 +19,12 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-LEFT_OUT = ("xii_", "xiv_")  # missing data, random slopes
+LEFT_OUT = ("xii_",)  # missing data
+SLOPES = "xiv_"
 DROPPED = ("h1", "standardized", "fit_measures", "level_specific_fit")
 KINDS = ("observed", "expected", "mlr")
 MIXED = {"result_lme.json": "_ri_", "result_statsmodels.json": "ri_", "result_openmx.json": "ri"}
+MIXED_SLOPES = {"result_lme.json": "_rs_", "result_statsmodels.json": "rs_", "result_openmx.json": "rs"}
 
 
 def joint(fits: dict) -> dict:
@@ -33,6 +39,28 @@ def trimmed(fit: dict) -> dict:
     return {k: v for k, v in fit.items() if k not in DROPPED} | {"par": rows}
 
 
+def copy_slopes(folder: Path, target: Path) -> None:
+    """A case of random slopes."""
+    target.mkdir(exist_ok=True)
+    for name in ("model.lav", "data.csv"):
+        shutil.copy(folder / name, target)
+    content = json.loads((folder / "result.json").read_text())
+    content["fits"] = {name: trimmed(fit) for name, fit in content["fits"].items() if fit["logl"] is not None}
+    write(target / "result_slopes.json", content)
+
+
+def mixed_slopes(folder: Path, target: Path) -> None:
+    """Mixed models with a random slope, by software."""
+    found = {}
+    for name, part in MIXED_SLOPES.items():
+        if (folder / name).exists():
+            content = json.loads((folder / name).read_text())
+            content["fits"] = {k: v for k, v in content["fits"].items() if k.startswith(part) or part in k}
+            found[content["software"]] = content
+    if found:
+        write(target / "mixed_slopes.json", found)
+
+
 def write(path: Path, content: dict) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n")
 
@@ -43,6 +71,10 @@ def main(source: Path) -> None:
         if folder.name.startswith(LEFT_OUT):
             continue
         target = HERE / folder.name
+        mixed_slopes(folder, target)
+        if folder.name.startswith(SLOPES):
+            copy_slopes(folder, target)
+            continue
         target.mkdir(exist_ok=True)
         shutil.copy(folder / "model.lav", target)
         content = json.loads((folder / "result.json").read_text())
