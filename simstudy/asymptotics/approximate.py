@@ -12,11 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from simstudy.arrays import FloatArray
 from simstudy.asymptotics.large_samples import SAMPLES, Tick, address, by_large_samples
 from simstudy.asymptotics.layouts import shares
 from simstudy.asymptotics.moments import Moments
-from simstudy.asymptotics.result import Asymptotics, SeLaw, nothing
+from simstudy.asymptotics.result import Asymptotics, SeLaw, nothing, without_rounding
 from simstudy.asymptotics.routes import ROBUST, Core, find_core, on_sums
 from simstudy.estimators.base import Estimator, Status
 from simstudy.model.twolevel import TwoLevelModel
@@ -180,7 +179,7 @@ def _one(core: Core, c: int, estimator: Estimator, model: TwoLevelModel, populat
         names = ", ".join(label for label, bad in zip(model.reported, rough, strict=True) if bad)
         notes.append(f"no derivative at the population's moments (a variance at its boundary?): {names}")
     covariance[rough], covariance[:, rough], second_order[rough] = np.nan, np.nan, np.nan
-    reported = {kind: _without_rounding(cov[c], core.limit[c]) for kind, cov in core.reported.items()}
+    reported = {kind: without_rounding(cov[c], core.limit[c]) for kind, cov in core.reported.items()}
     known = population.normal and bool(core.moved[c])
     laws = {kind: SeLaw(law.second_order[c], law.variance[c]) for kind, law in core.laws.items() if known}
     if not population.normal:
@@ -190,19 +189,10 @@ def _one(core: Core, c: int, estimator: Estimator, model: TwoLevelModel, populat
         levels=model.reported_levels,
         truth=population.truth(model),
         limit=core.limit[c],
-        covariance=_without_rounding(covariance, core.limit[c]),
+        covariance=without_rounding(covariance, core.limit[c]),
         second_order=second_order,
         reported=reported,
         laws=laws,
         n_clusters=population.layout.n_clusters,
         notes=tuple(notes),
     )
-
-
-def _without_rounding(covariance: FloatArray, limit: FloatArray) -> FloatArray:
-    """Variances that are rounding errors of a constant are 0."""
-    with np.errstate(invalid="ignore"):
-        constant = np.diagonal(covariance) < 1e-18 * (1.0 + limit**2)
-    if not constant.any():
-        return covariance
-    return np.where(constant[:, None] | constant, np.where(np.isnan(covariance), np.nan, 0.0), covariance)

@@ -19,7 +19,7 @@ import numpy as np
 
 from simstudy.arrays import BoolArray, FloatArray
 from simstudy.asymptotics.layouts import grown, shares
-from simstudy.asymptotics.result import Asymptotics, SampleErrors, nothing
+from simstudy.asymptotics.result import Asymptotics, SampleErrors, nothing, without_rounding
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
@@ -33,8 +33,8 @@ from simstudy.population.population import Population
 SAMPLES = 200
 """Samples unless said otherwise: standard errors are then known to 5 %."""
 CLUSTERS, ROWS, ROWS_WITH_GAPS, FEWEST = 2_000, 40_000, 10_000, 400
-"""Clusters of a sample: so many; fewer, but not below the last, if they would have more rows than that. Full information
-costs half a second a sample of 20,000 rows with gaps, fifty times what it costs without."""
+"""Clusters of a sample: so many; fewer, but not below the last, if they had more rows than that. Full information
+takes half a second a sample of 20,000 rows with gaps, fifty times what it takes without."""
 SEED = 20_210_608
 """Samples are addressed by population and number: the same bits every time, whatever else is computed."""
 WORKING_SET = 32_000_000
@@ -44,6 +44,8 @@ HEAVY = 3.0
 PILE = 5
 """So many estimates at their smallest value, to `TIE` standard deviations, are a boundary and no accident."""
 TIE = 1e-4
+ON_BOUNDARY = 0.05
+"""Share of fits with a singular between covariance matrix from which its elements have no normal spread."""
 
 Draw = Callable[[Population, int, Sequence[int]], TwoLevelStatistics | Sample]
 Tick = Callable[[int, int], None]
@@ -179,7 +181,7 @@ def _summary(
     limit = _mean(x)
     d = x - limit
     covariance = j * _mean(d[:, :, None] * d[:, None]) * n / (n - 1)
-    piled, heavy = _piled(x), _heavy(d)
+    piled, heavy = _at_boundary(fit, x, model), _heavy(d)
     covariance[piled], covariance[:, piled] = np.nan, np.nan
     true = np.diagonal(covariance)
     reported, joint = {}, {}
@@ -192,7 +194,7 @@ def _summary(
         lost = int((np.isnan(own) & np.isfinite(x)).sum(axis=0)[np.isfinite(_mean(own))].max(initial=0))
         notes += (f"{kind} SEs are missing in up to {lost} of {n} large samples",) if lost else ()
     for which, what in (
-        (piled, "estimates pile up at a boundary even in large samples, so that no normal limit describes them"),
+        (piled, "estimates meet a boundary even in large samples, so that no normal spread describes them"),
         (heavy & ~piled, "estimates are far from normal even in large samples: their spread is doubtful"),
     ):
         names = ", ".join(label for label, hit in zip(model.reported, which, strict=True) if hit)
@@ -202,9 +204,9 @@ def _summary(
         levels=model.reported_levels,
         truth=population.truth(model),
         limit=limit,
-        covariance=covariance,
+        covariance=without_rounding(covariance, limit),
         second_order=np.full(k, np.nan),
-        reported=reported,
+        reported={kind: without_rounding(cov, limit) for kind, cov in reported.items()},
         laws={},
         n_clusters=population.layout.n_clusters,
         notes=notes,
@@ -218,6 +220,22 @@ def _mean(values: FloatArray) -> FloatArray:
     count = known.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         result: FloatArray = np.where(known, values, 0.0).sum(axis=0) / np.where(count, count, np.nan)
+    return result
+
+
+def _at_boundary(fit: FitResult, x: FloatArray, model: TwoLevelModel) -> BoolArray:
+    """Parameters (k,) whose estimates meet a boundary, and what is computed from them.
+
+    Methods that keep the between covariance matrix positive semidefinite say how often it is singular.
+    """
+    result, q = _piled(x), len(model.names)
+    on_it = fit.measures.get("boundary", np.zeros(fit.n_replicates))[fit.converged]
+    if float(np.nanmean(on_it)) >= ON_BOUNDARY:
+        result[[row.free for row in model.table.at("between") if row.op == "~~" and row.free >= 0]] = True
+        result &= np.isfinite(_mean(x))
+    if model.estimands.definitions:
+        uses = np.nan_to_num(model.estimands.jacobian(_mean(x)[:q])) != 0.0
+        result[q:] |= (uses & result[:q]).any(axis=-1)
     return result
 
 

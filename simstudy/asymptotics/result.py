@@ -221,3 +221,12 @@ def nothing(
         status=status,
         notes=(reason,),
     )
+
+
+def without_rounding(covariance: FloatArray, limit: FloatArray) -> FloatArray:
+    """Variances that are rounding errors of a constant are 0."""
+    with np.errstate(invalid="ignore"):
+        constant = np.diagonal(covariance) < 1e-18 * (1.0 + limit**2)
+    if not constant.any():
+        return covariance
+    return np.where(constant[:, None] | constant, np.where(np.isnan(covariance), np.nan, 0.0), covariance)
