@@ -14,9 +14,12 @@ import pandas as pd
 from simstudy.api.study import analyse, open_design
 from simstudy.api.theory_rows import CALCULATIONS, Place, theory_table
 from simstudy.asymptotics import approximate_all
+from simstudy.asymptotics.approximate import needs_samples
+from simstudy.asymptotics.large_samples import SAMPLES, Tick, address
 from simstudy.asymptotics.layouts import grown
 from simstudy.design import Cell, Design, EstimatorEntry
 from simstudy.errors import SimstudyError, StoreError, did_you_mean
+from simstudy.runner.progress import Reporter, State, reporter
 
 KEYS = ("cell", "estimator", "se_kind", "parameter", "measure")
 
@@ -30,6 +33,7 @@ def bias(
     *,
     cells: Sequence[int] | None = None,
     estimators: Sequence[str] | None = None,
+    large_samples: int = SAMPLES,
     progress: bool = False,
 ) -> pd.DataFrame:
     """Pseudo-true values, bias, true and reported SEs, coverage and power of every method: theory, no simulation.
@@ -41,8 +45,11 @@ def bias(
         Numbers of cells; all by default.
     estimators : sequence of str, optional
         Names of methods, as the design has them; all by default.
+    large_samples : int
+        Samples of very many clusters, where moments are not enough: random slopes, data that are not normal or missing.
+        0: none, and numbers that need them are NaN.
     progress : bool
-        Say on standard error which methods are done, once it takes longer than a few seconds.
+        Show on standard error how far it is, once it takes longer than a few seconds.
 
     Returns
     -------
@@ -58,21 +65,65 @@ def bias(
     """
     design = design if isinstance(design, Design) else open_design(design)
     chosen, entries = _chosen_cells(design, cells), _chosen_entries(design, estimators)
+    if large_samples < 0:
+        raise SimstudyError(f"large_samples: found {large_samples}; allowed: 0 (none) or more")
     start, places = time.perf_counter(), []
-    for number, entry in enumerate(entries, start=1):
-        places += _places(design, chosen, entry)
-        if progress and number < len(entries) and time.perf_counter() - start > SILENT_SECONDS:
-            print(f"{number} of {len(entries)} methods: {entry.name} is done", file=sys.stderr, flush=True)
+    sampled = {address(cell.population) for cell in chosen if needs_samples(cell.population)}
+    with reporter(progress and large_samples > 0 and bool(sampled)) as shown:
+        tally = _Tally(shown, large_samples * len(sampled), len(entries))
+        for number, entry in enumerate(entries, start=1):
+            places += _places(design, chosen, entry, large_samples, tally.add)
+            tally.finish(number)
+            quick = not progress or tally.per_method or number == len(entries)
+            if not quick and time.perf_counter() - start > SILENT_SECONDS:
+                print(f"{number} of {len(entries)} methods: {entry.name} is done", file=sys.stderr, flush=True)
     return theory_table(design, places)
 
 
-def _places(design: Design, cells: Sequence[Cell], entry: EstimatorEntry) -> list[Place]:
+class _Tally:
+    """Samples fitted so far, told to a reporter."""
+
+    def __init__(self, shown: Reporter, per_method: int, methods: int) -> None:
+        self.shown, self.per_method, self.methods = shown, per_method, methods
+        self.done, self.finished, self.failed, self.start = 0, 0, 0, time.perf_counter()
+
+    def add(self, samples: int, failed: int) -> None:
+        """So many more."""
+        self.done, self.failed = self.done + samples, self.failed + failed
+        self._show()
+
+    def finish(self, methods: int) -> None:
+        """So many methods are finished, whether they had anything to fit or not."""
+        done, self.finished = self.per_method * methods, methods
+        if done != self.done:
+            self.done = done
+            self._show()
+
+    def _show(self) -> None:
+        seconds = time.perf_counter() - self.start
+        if self.per_method and seconds > SILENT_SECONDS:
+            total = float(self.per_method * self.methods)
+            state = State(float(self.done), total, self.finished, self.methods, self.failed, seconds, "methods")
+            self.shown.update(state)
+
+
+def _places(
+    design: Design,
+    cells: Sequence[Cell],
+    entry: EstimatorEntry,
+    large_samples: int = 0,
+    tick: Tick | None = None,
+) -> list[Place]:
     """One method in every cell."""
-    found = approximate_all(entry.estimator, design.model, [cell.population for cell in cells])
+    found = approximate_all(
+        entry.estimator, design.model, [cell.population for cell in cells], large_samples=large_samples, tick=tick
+    )
     return [Place(cell, entry, result, cell.n_clusters) for cell, result in zip(cells, found, strict=True)]
 
 
-def theory_curve(design: Design | str | Path, n_clusters: Sequence[int] | None = None) -> pd.DataFrame:
+def theory_curve(
+    design: Design | str | Path, n_clusters: Sequence[int] | None = None, *, large_samples: int = 0
+) -> pd.DataFrame:
     """`bias` on a grid of numbers of clusters, for curves through simulated points.
 
     Every other setting of the design has one curve, with the shares of cluster sizes of its largest cell; that is the
@@ -83,6 +134,8 @@ def theory_curve(design: Design | str | Path, n_clusters: Sequence[int] | None =
     design : Design or path
     n_clusters : sequence of int, optional
         By default 25 numbers from the design's smallest to its largest.
+    large_samples : int
+        As in `bias`; none by default, so that a report has not to wait.
 
     Raises
     ------
@@ -100,7 +153,7 @@ def theory_curve(design: Design | str | Path, n_clusters: Sequence[int] | None =
         if others not in largest or cell.n_clusters > largest[others].n_clusters:
             largest[others] = cell
     chosen = list(largest.values())
-    places = [place for entry in design.estimators for place in _places(design, chosen, entry)]
+    places = [place for entry in design.estimators for place in _places(design, chosen, entry, large_samples)]
     return theory_table(design, [_grid_place(place, j) for place in places for j in grid])
 
 
@@ -135,7 +188,8 @@ def joined(theory: pd.DataFrame, performance: pd.DataFrame | str | Path) -> pd.D
     -------
     DataFrame
         One row a casewise number of the simulation that theory has too: the theory's columns with ``simulated``,
-        ``mcse`` and ``n`` of the simulation, and ``z`` = (simulated - value) / mcse.
+        ``mcse`` and ``n`` of the simulation, and ``z`` = (simulated - value) / mcse, where that of numbers from large
+        samples (``theory_mcse``) is added in squares.
 
     Raises
     ------
@@ -148,7 +202,7 @@ def joined(theory: pd.DataFrame, performance: pd.DataFrame | str | Path) -> pd.D
     right = casewise[[*keys, "truth", "value", "mcse", "n", "n_attempted"]].rename(
         columns={"value": "simulated", "truth": "simulated_truth"}
     )
-    left = best(theory).drop(columns=["mcse", "n", "n_attempted"])
+    left = best(theory).drop(columns=["n", "n_attempted"]).rename(columns={"mcse": "theory_mcse"})
     both = left.merge(right, on=keys)
     if both.empty:
         raise StoreError("the results folder and the design have no cell, method and parameter in common")
@@ -157,7 +211,8 @@ def joined(theory: pd.DataFrame, performance: pd.DataFrame | str | Path) -> pd.D
         cell = int(both.loc[apart, "cell"].iloc[0])
         raise StoreError(f"the results folder is another design's: cell {cell} has other true values")
     with np.errstate(all="ignore"):
-        both["z"] = (both["simulated"] - both["value"]) / both["mcse"]
+        error = np.hypot(both["mcse"], both["theory_mcse"].fillna(0.0))
+        both["z"] = (both["simulated"] - both["value"]) / error
     return both
 
 

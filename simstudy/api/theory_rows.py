@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,12 @@ from simstudy.design import Cell, Design, EstimatorEntry
 from simstudy.performance import COLUMNS, PARAMETER_MEASURES
 from simstudy.runner.rows import MONTECARLO
 
+LARGE_SAMPLES = "large_samples"
 ASYMPTOTIC, DRAWS, SECOND_ORDER, EXACT = "asymptotic", "normal_draws", "second_order", "exact"
 CALCULATIONS: Mapping[str, str] = {
+    LARGE_SAMPLES: "as asymptotic, with means and spreads of estimates from samples with very many clusters, where "
+    "moments are not enough (random slopes, data not normal or missing): with 200 samples, SEs are known to about 5 %; "
+    "the long table has the Monte Carlo error of every number",
     ASYMPTOTIC: "normal estimates around the limit, delta-method spread, constant SE: right for many clusters",
     DRAWS: "`:=` parameters: normal estimates of the parameters they are functions of, the function itself exact",
     SECOND_ORDER: "means of estimates and squared SEs to order 1/J (curvature of the method, finite divisors)",
@@ -26,10 +31,13 @@ CALCULATIONS: Mapping[str, str] = {
 }
 """How a number was found, the less exact first."""
 MEASURES = (*PARAMETER_MEASURES, NEGATIVE)
+OF_LIMIT = ("mean_estimate", "bias", "relative_bias", "median_bias", "trimmed_bias")
+OF_REPORTED = ("mean_se", "median_se", "model_se", "ci_width")
 THEORY_COLUMNS = (*COLUMNS, "method_of_calculation", "note")
 THEORY = "theory"
 """Basis of the rows; simulated ones are casewise or common."""
 SILENT = "the method does not speak about it"
+OF_SAMPLES = "the covariance of the estimates is from large samples; its Monte Carlo error is not counted"
 FLAT = "a constant, or a function that is flat at the limit: to first order it does not vary"
 
 
@@ -55,6 +63,7 @@ class _Block:
     measures: tuple[str, ...]
     values: FloatArray
     notes: tuple[str, ...]
+    errors: FloatArray | None = None
 
 
 def theory_table(design: Design, places: Sequence[Place]) -> pd.DataFrame:
@@ -87,9 +96,11 @@ def theory_table(design: Design, places: Sequence[Place]) -> pd.DataFrame:
         ),
         "measure": np.concatenate([np.tile(np.array(b.measures, dtype=object), len(b.parameters)) for b in blocks]),
         "value": np.concatenate([block.values.ravel() for block in blocks]),
-        "mcse": np.nan,
-        "n": 0,
-        "n_attempted": 0,
+        "mcse": np.concatenate(
+            [np.full(b.values.size, np.nan) if b.errors is None else b.errors.ravel() for b in blocks]
+        ),
+        "n": spread([_samples(block)[0] for block in blocks]).astype(np.int64),
+        "n_attempted": spread([_samples(block)[1] for block in blocks]).astype(np.int64),
         "reference": "",
         "mcse_jackknife": np.nan,
         "method_of_calculation": spread([block.calculation for block in blocks]),
@@ -120,13 +131,12 @@ def _blocks(design: Design, place: Place) -> Iterator[_Block]:
     notes = _notes(found)
     variances = np.isin(np.arange(len(everything)), model.table.variance_indices)
     exact = exact_numbers(place.entry.estimator, model, place.cell.population, level) if place.exact else ()
-    shared = _estimate_measures(found, j, variances)
     second = _second_order(found, j)
     kinds = list(place.entry.estimator.se_kinds)
     with_montecarlo = MONTECARLO in design.intervals.kinds and bool(model.estimands.definitions)
     for kind in kinds:
-        values = shared | _interval_measures(found, kind, j, level)
-        yield _Block(place, kind, ASYMPTOTIC, everything, MEASURES, _stack(values, MEASURES), notes)
+        every = partial(_every_measure, kind=kind, j=j, level=level, variances=variances)
+        yield from _first_order(place, kind, everything, notes, MEASURES, every)
         yield from _second_order_block(place, kind, second | _second_order_se(found, kind, j, level), everything)
         yield from _single_rows(place, kind, DRAWS, wald_by_draws(found, model.estimands, kind, level, j))
         numbers: dict[str, dict[str, float]] = {}
@@ -136,13 +146,62 @@ def _blocks(design: Design, place: Place) -> Iterator[_Block]:
         yield from _single_rows(place, kind, EXACT, numbers)
     if with_montecarlo:
         defined = everything[len(model.names) :]
-        of_estimate = {name: values[len(model.names) :] for name, values in shared.items()}
-        measures = tuple(of_estimate)
-        block_notes = notes[len(model.names) :]
-        yield _Block(place, MONTECARLO, ASYMPTOTIC, defined, measures, _stack(of_estimate, measures), block_notes)
+        measures = tuple(_estimate_measures(found, j, variances))
+        of_estimate = partial(_estimate_measures, j=j, variances=variances)
+        yield from _first_order(place, MONTECARLO, defined, notes, measures, of_estimate)
         yield from _second_order_block(place, MONTECARLO, second, defined)
         intervals = montecarlo_by_draws(found, model.estimands, kinds[0], level, j)
         yield from _single_rows(place, MONTECARLO, DRAWS, intervals)
+
+
+def _first_order(
+    place: Place,
+    kind: str,
+    parameters: tuple[int, ...],
+    notes: tuple[str, ...],
+    measures: Sequence[str],
+    compute: Callable[[Asymptotics], Mapping[str, FloatArray]],
+) -> Iterator[_Block]:
+    """Rows of normal estimates around the limit: what is from samples, and the rest."""
+    found, at = place.found, list(parameters)
+    said = tuple(notes[i] for i in at)
+    parts = {how: [m for m in measures if _source(found, kind, m) == how] for how in (ASYMPTOTIC, LARGE_SAMPLES)}
+    for how, names in parts.items():
+        if not names:
+            continue
+        values, errors = _stack(compute(found), names)[at], None
+        if how == LARGE_SAMPLES:
+            of = kind if kind in found.kinds else None
+            errors = found.mcse(partial(_table_of, compute=compute, names=names), of).T[at]
+            errors = np.where(np.isnan(values), np.nan, errors)
+        yield _Block(place, kind, how, parameters, tuple(names), values, said, errors)
+
+
+def _table_of(
+    found: Asymptotics, compute: Callable[[Asymptotics], Mapping[str, FloatArray]], names: Sequence[str]
+) -> FloatArray:
+    """Measures by parameters."""
+    return _stack(compute(found), names).T
+
+
+def _source(found: Asymptotics, kind: str, measure: str) -> str:
+    """Whether a measure comes from samples."""
+    errors = found.errors
+    if errors is None:
+        return ASYMPTOTIC
+    if measure in OF_LIMIT:
+        return LARGE_SAMPLES if errors.limit else ASYMPTOTIC
+    if measure in OF_REPORTED:
+        return LARGE_SAMPLES if kind in errors.kinds else ASYMPTOTIC
+    return LARGE_SAMPLES
+
+
+def _samples(block: _Block) -> tuple[int, int]:
+    """Large samples with estimates, and drawn."""
+    errors = block.place.found.errors
+    if errors is None or block.calculation not in (LARGE_SAMPLES, DRAWS):
+        return 0, 0
+    return errors.n_samples - errors.n_failed, errors.n_samples
 
 
 def _notes(found: Asymptotics) -> tuple[str, ...]:
@@ -158,6 +217,12 @@ def _notes(found: Asymptotics) -> tuple[str, ...]:
 
 def _stack(values: Mapping[str, FloatArray], measures: Sequence[str]) -> FloatArray:
     return np.stack([values[name] for name in measures], axis=-1)
+
+
+def _every_measure(
+    found: Asymptotics, kind: str, j: int, level: float, variances: np.ndarray[tuple[int], np.dtype[np.bool_]]
+) -> dict[str, FloatArray]:
+    return _estimate_measures(found, j, variances) | _interval_measures(found, kind, j, level)
 
 
 def _estimate_measures(
@@ -234,4 +299,5 @@ def _single_rows(
 ) -> Iterator[_Block]:
     for name, found in numbers.items():
         values = np.array([list(found.values())], dtype=np.float64)
-        yield _Block(place, kind, calculation, (place.found.index(name),), tuple(found), values, ("",))
+        note = OF_SAMPLES if calculation == DRAWS and place.found.errors is not None else ""
+        yield _Block(place, kind, calculation, (place.found.index(name),), tuple(found), values, (note,))

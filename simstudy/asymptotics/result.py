@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from simstudy.arrays import FloatArray
 from simstudy.asymptotics import normal
-from simstudy.estimators.base import Status
+from simstudy.estimators.base import Estimator, Status
+from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.population import Population
+
+STEP = 0.01
+"""Step of numerical derivatives, in Monte Carlo errors."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,33 @@ class SeLaw:
 
     second_order: FloatArray
     variance: FloatArray
+
+
+@dataclass(frozen=True)
+class SampleErrors:
+    """Monte Carlo errors of numbers that were found from large samples.
+
+    Attributes
+    ----------
+    n_samples, n_failed : int
+        Samples drawn, and those without estimates.
+    n_clusters : int
+        Clusters of a sample.
+    limit : bool
+        Whether the limit is from the samples; otherwise it is exact. The true covariance always is.
+    kinds : tuple of str
+        SE kinds whose reported covariance is from the samples.
+    joint : dict of str to (k, 3, 3)
+        By SE kind: Monte Carlo covariance of a parameter's limit, true variance and reported variance (both times J);
+        0 for what is exact.
+    """
+
+    n_samples: int
+    n_failed: int
+    n_clusters: int
+    limit: bool
+    kinds: tuple[str, ...]
+    joint: Mapping[str, FloatArray]
 
 
 @dataclass(frozen=True)
@@ -59,6 +91,8 @@ class Asymptotics:
         Of the fit to the population's moments.
     notes : tuple of str
         Why numbers are missing, or doubtful.
+    errors : SampleErrors or None
+        Monte Carlo errors, where numbers are from large samples.
     """
 
     labels: tuple[str, ...]
@@ -72,6 +106,7 @@ class Asymptotics:
     n_clusters: int
     status: Status = Status.OK
     notes: tuple[str, ...] = field(default=())
+    errors: SampleErrors | None = None
 
     def index(self, label: str) -> int:
         """Position of a parameter."""
@@ -128,6 +163,34 @@ class Asymptotics:
         """Width (k,) of the Wald interval with J clusters."""
         return normal.width(self.reported_se(kind, n_clusters), level)
 
+    def mcse(self, measure: Callable[[Asymptotics], FloatArray], kind: str | None = None) -> FloatArray:
+        """Monte Carlo error (k,) of a measure of each parameter by its limit, true and reported SE; 0 if all are exact.
+
+        ``measure`` is a function of an `Asymptotics`, such as ``lambda a: a.coverage(0.95)``; it may return several
+        measures (..., k). By the delta method.
+        """
+        kind = kind or self.kinds[0]
+        if self.errors is None or kind not in self.errors.joint:
+            return np.zeros_like(self.limit)
+        joint = np.nan_to_num(self.errors.joint[kind])
+        gradient = np.zeros((*measure(self).shape, 3))
+        for part in range(3):
+            step = STEP * np.sqrt(joint[:, part, part])
+            with np.errstate(all="ignore"):
+                change = measure(self._moved(kind, part, step)) - measure(self._moved(kind, part, -step))
+                gradient[..., part] = np.where(step > 0.0, change / (2.0 * step), 0.0)
+        variance = np.einsum("...ka,kab,...kb->...k", gradient, joint, gradient)
+        result: FloatArray = np.sqrt(np.maximum(variance, 0.0))
+        return result
+
+    def _moved(self, kind: str, part: int, step: FloatArray) -> Asymptotics:
+        """With another limit (part 0), other true variances (1) or other reported ones (2)."""
+        if part == 0:
+            return replace(self, limit=self.limit + step)
+        if part == 1:
+            return replace(self, covariance=self.covariance + np.diag(step))
+        return replace(self, reported={**self.reported, kind: self.reported[kind] + np.diag(step)})
+
     def _j(self, n_clusters: int | None) -> int:
         return self.n_clusters if n_clusters is None else n_clusters
 
@@ -137,3 +200,33 @@ def _root(covariance: FloatArray, n_clusters: int) -> FloatArray:
     with np.errstate(invalid="ignore"):
         result: FloatArray = np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1) / n_clusters)
     return result
+
+
+def nothing(
+    estimator: Estimator, model: TwoLevelModel, population: Population, status: Status, reason: str
+) -> Asymptotics:
+    """Truths, and NaN for everything else."""
+    k = len(model.reported)
+    blank = np.full(k, np.nan)
+    return Asymptotics(
+        labels=model.reported,
+        levels=model.reported_levels,
+        truth=population.truth(model),
+        limit=blank,
+        covariance=np.full((k, k), np.nan),
+        second_order=blank,
+        reported={kind: np.full((k, k), np.nan) for kind in estimator.se_kinds},
+        laws={},
+        n_clusters=population.layout.n_clusters,
+        status=status,
+        notes=(reason,),
+    )
+
+
+def without_rounding(covariance: FloatArray, limit: FloatArray) -> FloatArray:
+    """Variances that are rounding errors of a constant are 0."""
+    with np.errstate(invalid="ignore"):
+        constant = np.diagonal(covariance) < 1e-18 * (1.0 + limit**2)
+    if not constant.any():
+        return covariance
+    return np.where(constant[:, None] | constant, np.where(np.isnan(covariance), np.nan, 0.0), covariance)

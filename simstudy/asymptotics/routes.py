@@ -24,6 +24,7 @@ from simstudy.asymptotics.moments import Moments
 from simstudy.asymptotics.result import SeLaw
 from simstudy.data.layout import ClusterLayout
 from simstudy.estimators.base import Estimator, Status
+from simstudy.estimators.deputy import Deputy
 from simstudy.model.twolevel import TwoLevelModel
 
 SEVERAL = 20_000
@@ -110,6 +111,10 @@ def on_sums(estimator: Estimator) -> Estimator | None:
     """The method itself if sums are enough for it, or without the SE kinds that need more; None if there is no such."""
     if estimator.needs == "statistics":
         return estimator
+    if isinstance(estimator, Deputy):
+        method = on_sums(estimator.method)
+        deputy = estimator if method is None else replace(estimator, method=method)
+        return cast(Estimator, deputy) if deputy.needs == "statistics" else None
     if not dataclasses.is_dataclass(estimator) or not any(f.name == "se" for f in dataclasses.fields(estimator)):
         return None
     found: list[str] = []

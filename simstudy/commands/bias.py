@@ -21,6 +21,15 @@ def bias(
     joined: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Results folder of the design: show simulation beside theory.")
     ] = None,
+    large_samples: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Samples of very many clusters for what moments do not tell (random slopes, other distributions, "
+            "missing values); 0: none.",
+        ),
+    ] = 200,
     timing: Annotated[bool, typer.Option("--timing", help="Say how long the computation took.")] = False,
 ) -> None:
     """Print bias, true and reported SEs, coverage and power from theory, without simulation."""
@@ -31,7 +40,9 @@ def bias(
 
     found = api.open_design(design)
     start = time.perf_counter()
-    table = api.bias(found, cells=cell or None, estimators=estimator or None, progress=True)
+    table = api.bias(
+        found, cells=cell or None, estimators=estimator or None, large_samples=large_samples, progress=True
+    )
     seconds = time.perf_counter() - start
     console = Console(highlight=False)
     width = width_of(console)

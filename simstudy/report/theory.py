@@ -16,8 +16,16 @@ from simstudy.report.view import LEVEL_PREFIXES, choose_cells, choose_parameters
 
 MAX_FULL_CELLS = 8
 MAX_LINES = 250
-MARKS: Mapping[str, str] = {"exact": "*", "second_order": "'", "normal_draws": "+", "asymptotic": ""}
+MARKS: Mapping[str, str] = {
+    "exact": "*",
+    "second_order": "'",
+    "normal_draws": "+",
+    "asymptotic": "",
+    "large_samples": "~",
+}
 """Mark behind a number, by how it was found."""
+FIRST_ORDER = ("asymptotic", "large_samples")
+"""Calculations of normal estimates around the limit: every number has one of them."""
 UNKNOWN = "n/a"
 NEGATIVE_FROM = 0.0005
 """Probability of a negative variance from which it is printed."""
@@ -63,7 +71,7 @@ class _Theory:
     levels: Mapping[str, str]
     truth: Mapping[tuple[int, str], float]
     kinds: Mapping[tuple[int, str, str], tuple[str, ...]]
-    asymptotic: Mapping[Key, float]
+    first_order: Mapping[Key, tuple[float, str]]
     reported: Mapping[Key, float]
     best: Mapping[Key, tuple[float, str]]
     notes: Mapping[str, tuple[str, int]]
@@ -159,15 +167,18 @@ def _view(
     def pick(rows: pd.DataFrame) -> pd.DataFrame:
         return rows[rows["parameter"].isin(chosen) & rows["cell"].isin(shown)]
 
-    rows, top = pick(table[table["method_of_calculation"] == "asymptotic"]), pick(best)
-    asymptotic: dict[Key, float] = dict(zip(zip(*(rows[k] for k in keys), strict=True), rows["value"], strict=True))
+    rows, top = pick(table[table["method_of_calculation"].isin(FIRST_ORDER)]), pick(best)
+    firsts = zip(rows["value"], rows["method_of_calculation"], strict=True)
+    first_order: dict[Key, tuple[float, str]] = dict(
+        zip(zip(*(rows[k] for k in keys), strict=True), firsts, strict=True)
+    )
     errors = pick(table[table["measure"] == "model_se"])
     places_of = zip(*(errors[k] for k in (*keys[:4], "method_of_calculation")), strict=True)
     reported: dict[Key, float] = dict(zip(places_of, errors["value"], strict=True))
     pairs = zip(top["value"], top["method_of_calculation"], strict=True)
     found: dict[Key, tuple[float, str]] = dict(zip(zip(*(top[k] for k in keys), strict=True), pairs, strict=True))
     kinds: dict[tuple[int, str, str], dict[str, None]] = {}
-    for cell, parameter, estimator, kind, _ in asymptotic:
+    for cell, parameter, estimator, kind, _ in first_order:
         kinds.setdefault((cell, parameter, estimator), {})[kind] = None
     first = rows.drop_duplicates(["cell", "parameter"])
     places = table.drop_duplicates("cell").set_index("cell")
@@ -191,7 +202,7 @@ def _view(
         levels=dict(zip(first["parameter"], first["level"], strict=True)),
         truth=dict(zip(zip(first["cell"], first["parameter"], strict=True), first["truth"], strict=True)),
         kinds={key: tuple(value) for key, value in kinds.items()},
-        asymptotic=asymptotic,
+        first_order=first_order,
         reported=reported,
         best=found,
         notes=notes,
@@ -216,17 +227,17 @@ def _negative(best: pd.DataFrame) -> dict[int, tuple[str, ...]]:
 def _text(view: _Theory, key: tuple[int, str, str, str], column: str) -> str:
     """A number with the mark of its calculation."""
     if column in ("limit", "bias", "relative_bias"):
-        value = view.asymptotic.get((*key, "mean_estimate" if column == "limit" else column), math.nan)
-        if column == "relative_bias":
-            return UNKNOWN if math.isnan(value) else f"{fixed(100.0 * value, 1)}%"
-        return UNKNOWN if math.isnan(value) else fixed(value, 4)
+        value, how = view.first_order.get((*key, "mean_estimate" if column == "limit" else column), (math.nan, ""))
+        if math.isnan(value):
+            return UNKNOWN
+        return (f"{fixed(100.0 * value, 1)}%" if column == "relative_bias" else fixed(value, 4)) + MARKS.get(how, "")
     value, how = view.best.get((*key, "bias" if column == "bias_at_j" else column), (math.nan, ""))
     if column == "model_se":  # calculated as the true one beside it, so that the ratio is theirs
         _, how = view.best.get((*key, "empirical_se"), (math.nan, ""))
         if (*key, how) not in view.reported:
-            how = "asymptotic"
+            how = next((name for name in FIRST_ORDER if (*key, name) in view.reported), "")
         value = view.reported.get((*key, how), math.nan)
-    if math.isnan(value) or (column == "bias_at_j" and how == "asymptotic"):
+    if math.isnan(value) or (column == "bias_at_j" and how in FIRST_ORDER):
         return UNKNOWN
     return fixed(value, 3 if column in ("se_ratio", "coverage", "rejection") else 4) + MARKS.get(how, "")
 
@@ -289,7 +300,7 @@ def _compact_table(view: _Theory, parameter: str, methods: Sequence[str]) -> Tex
         for method in methods:
             kind = view.kinds.get((cell, parameter, method), ("",))[0]
             key = (cell, parameter, method, kind)
-            bias = view.asymptotic.get((*key, "bias"), math.nan)
+            bias, _ = view.first_order.get((*key, "bias"), (math.nan, ""))
             texts += [UNKNOWN if math.isnan(bias) else fixed(bias, 3), _text(view, key, "coverage")]
         rows.append((str(cell), *view.settings[cell], fixed(view.truth.get((cell, parameter), math.nan), 3), *texts))
     header = ("cell", *view.factors, "truth", *(["bias", "cover"] * len(methods)))
@@ -312,9 +323,7 @@ def _overview(view: _Theory) -> list[Line]:
                 for cell in view.settings:
                     kind = view.kinds.get((cell, parameter, method), ("",))[0]
                     key = (cell, parameter, method, kind, measure)
-                    value = (
-                        view.asymptotic.get(key, math.nan) if measure == "bias" else view.best.get(key, (math.nan,))[0]
-                    )
+                    value, _ = (view.first_order if measure == "bias" else view.best).get(key, (math.nan, ""))
                     if not math.isnan(value):
                         known.append((value, cell))
                 ends = (min(known), max(known)) if known else ()
@@ -331,10 +340,10 @@ def _overview(view: _Theory) -> list[Line]:
 
 
 def _note_lines(view: _Theory) -> list[Line]:
-    """Why numbers are missing."""
+    """Why numbers are missing, or doubtful."""
     if not view.notes:
         return []
-    lines = [Line(""), Line("Missing numbers:")]
+    lines = [Line(""), Line("Missing or doubtful numbers:")]
     for note, (cell, count) in view.notes.items():
         where = f" (cell {cell}{f' and {count - 1} more' if count > 1 else ''})"
         lines += [Line(line) for line in wrapped(f"  {note}{where}", view.width, "    ")]

@@ -21,11 +21,11 @@ from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.design import Cell, EstimatorEntry, Intervals
 from simstudy.estimators.base import FitResult, Needs, Status, failed, stack_results
+from simstudy.estimators.incomplete import fit_listwise, takes_missing
 from simstudy.estimators.inference import montecarlo, with_defined
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.draw import draw_cluster_statistics, draw_sample, draw_statistics
 from simstudy.population.population import Population
-from simstudy.runner.incomplete import fit_listwise, takes_missing
 from simstudy.runner.parts import Failure
 from simstudy.runner.rows import MONTECARLO, MethodFits, slim
 

@@ -30,6 +30,8 @@ class State:
         Fits that failed.
     seconds : float
         Since the start.
+    parts : str
+        What is counted beside data sets: ``cells``, or something else.
     """
 
     done: float
@@ -38,6 +40,7 @@ class State:
     cells: int
     failed: int
     seconds: float
+    parts: str = "cells"
 
     @property
     def rate(self) -> float:
@@ -62,7 +65,7 @@ def clock(seconds: float) -> str:
 def describe(state: State) -> str:
     """Counts in words."""
     return (
-        f"{state.done:,.0f}/{state.total:,.0f} replicates, {state.cells_done}/{state.cells} cells, "
+        f"{state.done:,.0f}/{state.total:,.0f} replicates, {state.cells_done}/{state.cells} {state.parts}, "
         f"{state.rate:,.0f} replicates/s, failed fits: {state.failed:,}"
     )
 
