@@ -72,12 +72,6 @@ MODELS = {
           y ~~ s
         contextual := bb - bw
         """,
-    "random slope, no predictors": """
-        level: within
-          y ~ rv("s")*x
-        level: between
-          y ~~ s
-        """,
     "factors": """
         level: within
           f =~ y1 + y2 + y3

@@ -95,7 +95,7 @@ class Mlm(RandomIntercepts):
     reference: ClassVar[str] = "Raudenbush & Bryk (1986; 2002, ch. 5); Krull & MacKinnon (2001) on mediation"
     year: ClassVar[int] = 1986
     idea: ClassVar[str] = "let every cluster have an intercept of its own, and one slope serve for both levels"
-    can: ClassVar[str] = "level-1 outcomes with predictors of both levels; SEs that respect the clusters"
+    can: ClassVar[str] = "level-1 outcomes, predictors of both levels, slopes that vary; SEs that respect the clusters"
     cannot: ClassVar[str] = "separate within from between effects; level-2 outcomes; residual covariances"
     centring: ClassVar[Centring] = "none"
 
@@ -151,7 +151,7 @@ class MlmCentered(RandomIntercepts):
     reference: ClassVar[str] = "Zhang, Zyphur & Preacher (2009); Lüdtke et al. (2008) on its bias"
     year: ClassVar[int] = 2009
     idea: ClassVar[str] = "split each predictor into its cluster mean and the deviation from it, and use both"
-    can: ClassVar[str] = "separate within and between effects of level-1 outcomes"
+    can: ClassVar[str] = "separate within and between effects of level-1 outcomes; let slopes vary"
     cannot: ClassVar[str] = "take sampling error out of cluster means; level-2 outcomes; residual covariances"
     centring: ClassVar[Centring] = "cluster"
 

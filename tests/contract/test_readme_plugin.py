@@ -24,7 +24,7 @@ def plugin(tmp_path, monkeypatch):
 
 def test_contract(plugin, monkeypatch):
     monkeypatch.syspath_prepend(str(plugin))
-    assert sum("fitted" in line for line in check_estimator("fixed_effects:FixedEffects")) == 14
+    assert sum("fitted" in line for line in check_estimator("fixed_effects:FixedEffects")) == 12
 
 
 def test_design_beside_it(plugin):
