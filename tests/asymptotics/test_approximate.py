@@ -155,6 +155,18 @@ def test_rows_and_sums_agree_for_msem() -> None:
         np.testing.assert_allclose(rows.reported[kind], sums.reported[kind], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["em", "fiml_wide"])
+def test_other_algorithms_for_the_same_maximum(name) -> None:
+    """`em` takes sums, `fiml_wide` rows: both are `msem` by other means."""
+    options = {"se": ["expected", "robust"]}
+    one, other = (approximate(registry.create(n, options), MODEL, population([2, 3] * 9)) for n in ("msem", name))
+    np.testing.assert_allclose(other.limit, one.limit, atol=1e-8)
+    scale = np.abs(one.covariance).max()
+    np.testing.assert_allclose(other.covariance / scale, one.covariance / scale, atol=1e-7)
+    for kind, cov in one.reported.items():
+        np.testing.assert_allclose(other.reported[kind] / scale, cov / scale, atol=1e-7, err_msg=kind)
+
+
 # ------------------------------------------------------------------------------------------------------ hard situations
 
 

@@ -51,8 +51,8 @@ def compare(differences, case: str, what: str, ours: Fit, theirs: Fit, limit: fl
     assert ours.result.admissible[0] == theirs.result.admissible[0]
 
 
-# 18 sizes of up to 20 rows x 6 variables, some 20 iterations: seconds each; viii_cfa_2w1b_eq is quick enough to stay.
-LONG = {"viii_cfa_2w1b", "viii_cfa_2w2b"}
+# 18 sizes of up to 20 rows x 6 variables, some 20 iterations: seconds each.
+LONG = {"viii_cfa_2w1b", "viii_cfa_2w1b_eq", "viii_cfa_2w2b"}
 WIDE_CASES = [pytest.param(c, marks=pytest.mark.slow) if c in LONG else c for c in CASES]
 
 
