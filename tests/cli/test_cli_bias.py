@@ -66,10 +66,24 @@ def test_theory_beside_simulation(design):
 
 
 def test_missing_numbers_are_explained():
-    done = simstudy("bias", DESIGNS / "missing_mar.toml", "--cell", 0)
+    done = simstudy("bias", DESIGNS / "missing_mar.toml", "--cell", 0, "--large-samples", 0)
     assert done.exit_code == 0, done.output
     assert "values are missing" in done.stdout
     assert "n/a" in done.stdout
+
+
+def test_numbers_from_large_samples_are_marked(tmp_path):
+    csv = tmp_path / "theory.csv"
+    options = ("--cell", 3, "--parameter", "bb", "--large-samples", 10, "--csv", csv)
+    done = simstudy("bias", DESIGNS / "nonnormal.toml", *options)
+    assert done.exit_code == 0, done.output
+    assert "~ large_samples: " in done.stdout
+    row = next(line for line in done.stdout.splitlines() if line.startswith("msem"))
+    assert [text.endswith("~") for text in row.split()[2:]] == [False] * 4 + [True, False, True, True, True]
+    table = pd.read_csv(csv)
+    sampled = table["method_of_calculation"] == "large_samples"
+    assert (table.loc[sampled & table["value"].notna(), "mcse"] >= 0).all()
+    assert table.loc[~sampled, "mcse"].isna().all()
 
 
 @pytest.mark.parametrize(
@@ -79,6 +93,7 @@ def test_missing_numbers_are_explained():
         (["--estimator", "mml"], "did you mean 'mlm'"),
         (["--parameter", "cotextual"], "did you mean 'contextual'"),
         (["--joined", "nowhere"], "nowhere"),
+        (["--large-samples", -1], "greater than or equal to 0"),
     ],
 )
 def test_bad_input_is_one_message(design, options, said):
