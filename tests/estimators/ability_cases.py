@@ -21,6 +21,8 @@ from simstudy.estimators import registry
 from simstudy.estimators.base import FitResult
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.draw import draw_sample
+from simstudy.population.population import Population
 
 ROOT = Path(__file__).resolve().parents[2]
 METHODS = tuple(name for name in registry.names() if registry.find(name).__module__.startswith("simstudy."))
@@ -30,6 +32,7 @@ COLUMNS = (
     "Unequal sizes",
     "Missing values",
     "Latent variables",
+    "Random slopes",
     "Fit indices",
     "SEs right",
 )
@@ -48,6 +51,7 @@ MEDIATION = TwoLevelModel.from_syntax("level: within\n m ~ aw*x\n y ~ bw*m\nleve
 FACTORS = TwoLevelModel.from_syntax(
     "level: within\n f =~ y1 + l2*y2 + l3*y3 + l4*y4\nlevel: between\n f =~ y1 + k2*y2 + k3*y3 + k4*y4"
 )
+SLOPES = TwoLevelModel.from_syntax('level: within\n y ~ rv("s")*x\nlevel: between\n y ~~ y\n s ~ gamma*1\n s ~~ tau*s')
 VALUES: dict[str, dict[str, float]] = {
     "contextual": {"bw": 0.2, "bb": 0.7, "between: x ~~ x": 0.3, "between: y ~~ y": 0.2},
     "outcome": {"b": 0.5, "c": 0.3, "between: x ~~ x": 0.4, "between: x ~~ w": 0.1, "between: z ~~ z": 0.5},
@@ -112,7 +116,7 @@ def with_scatter(x: np.ndarray, scatter: np.ndarray) -> np.ndarray:
 
 def fitted(name: str, model: TwoLevelModel, sample: Sample, **options: object) -> FitResult | None:
     """The method's fit, None where it declines or does not converge."""
-    method = registry.create(name, options)
+    method = registry.for_model(registry.create(name, options), model)
     if method.supports(model, sample.layout) is not None:
         return None
     data = sample if method.needs == "sample" else sample.statistics(cluster_wise=method.needs == "clusters")
@@ -149,7 +153,8 @@ def right(value: float, true: float) -> bool:
 
 def levels_separated(name: str) -> str:
     found = limits(name, "contextual", CONTEXTUAL, EQUAL)
-    assert found is not None, name
+    if found is None:
+        return "needs random slopes" if random_slopes(name) == "yes" else "needs factors"
     within, between = found["bw"], found["bb"]
     if np.isnan(between):
         assert right(within, 0.2), name
@@ -173,7 +178,8 @@ def unequal_sizes(name: str) -> str:
     """Whether it takes them, and whether a method that separates the levels still does."""
     found = limits(name, "contextual", CONTEXTUAL, UNEQUAL)
     if found is None:
-        return "no"
+        others = (limits(name, "factors", FACTORS, UNEQUAL), fitted(name, SLOPES, slopes_sample((4, 8, 12) * 20)))
+        return "yes" if any(other is not None for other in others) else "no"
     if levels_separated(name) == "yes":
         return "yes" if right(found["bw"], 0.2) and right(found["bb"], 0.7) else "biased"
     return "yes"
@@ -222,7 +228,26 @@ def latent_variables(name: str) -> str:
     spoken = [key for key in names if not np.isnan(found[key])]
     if any(not right(found[key], VALUES["factors"][key]) for key in spoken):
         return "biased"
+    if not spoken:
+        return "equal loadings"
     return "yes" if len(spoken) == 6 else "within only"
+
+
+def random_slopes(name: str) -> str:
+    """Whether it estimates the variance of a slope, or takes the slope for one that is the same everywhere."""
+    found = fitted(name, SLOPES, slopes_sample())
+    if found is None:
+        return "no"
+    told = dict(zip(found.labels, found.estimate[0].tolist(), strict=True))
+    if np.isnan(told["gamma"]):
+        return "no"
+    return "taken as fixed" if np.isnan(told["tau"]) else "yes"
+
+
+@cache
+def slopes_sample(sizes: tuple[int, ...] = (8,) * 60) -> Sample:
+    values = truth(SLOPES, {"gamma": 0.3, "tau": 0.2})
+    return draw_sample(Population(SLOPES, tuple(values.tolist()), ClusterLayout.of(sizes), "abilities"), 7, range(1))
 
 
 def fit_indices(name: str) -> str:
@@ -230,7 +255,8 @@ def fit_indices(name: str) -> str:
     if "measures" not in registry.options(name):
         return "no"
     found = fitted(name, MEDIATION, exact_sample(MEDIATION, VALUES["mediation"], EQUAL), measures=True)
-    assert found is not None
+    if found is None:
+        return "no"
     assert found.measures["df"][0] > 0
     there = [key for key in ("chisq", "cfi", "rmsea") if np.isfinite(found.measures.get(key, np.array([np.nan]))[0])]
     return "yes" if len(there) == 3 else "chi-square" if there == ["chisq"] else "no"
@@ -241,7 +267,8 @@ def ses_right(name: str) -> str:
     equal, unequal = (se_ratios(name, layout) for layout in (EQUAL, UNEQUAL))
     if unequal is None:
         unequal = equal
-    assert equal is not None
+    if equal is None:
+        return "not of slopes"
     assert unequal is not None
     low, high = SE_LIMITS
     good = [
@@ -331,6 +358,7 @@ ABILITIES = dict(
             unequal_sizes,
             missing_values,
             latent_variables,
+            random_slopes,
             fit_indices,
             ses_right,
         ),
