@@ -16,8 +16,8 @@ OPTIONS = {
         {"likelihood": "wishart", "se": ["expected", "observed", "robust"], "measures": True},
         {"means": "equal", "se": ["robust"]},
     ],
-    "em": [{}, {"se": ["expected", "observed", "robust"]}],
-    "fiml_wide": [{}, {"se": ["expected", "observed", "robust"], "missing": "listwise"}],
+    "em": [{"se": ["expected", "observed", "robust"]}],
+    "fiml_wide": [{"se": ["expected", "observed", "robust"]}],
     "msem": [{}, {"se": ["expected", "observed", "robust"]}],
 }
 CASES = [(name, options) for name in registry.names() for options in OPTIONS.get(name, [{}])]
