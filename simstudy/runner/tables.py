@@ -193,7 +193,8 @@ def _pick(table: pa.Table, source: Source) -> pa.Table:
 
 
 def _frame(tables: Sequence[pa.Table], number: int) -> pd.DataFrame:
-    table = pa.concat_tables(tables).unify_dictionaries()
+    # parts of an earlier version lack the fit measures that methods have got since
+    table = pa.concat_tables(tables, promote_options="default").unify_dictionaries()
     cell = table["cell"]
     if len(cell) and (pc.min(cell).as_py(), pc.max(cell).as_py()) != (number, number):
         raise StoreError(f"cell {number}: its parts hold rows of another cell")

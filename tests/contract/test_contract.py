@@ -23,8 +23,8 @@ OPTIONS = {
         {"likelihood": "wishart", "se": ["expected", "observed", "robust"], "measures": True},
         {"means": "equal", "se": ["robust"]},
     ],
-    "em": [{}, {"se": ["expected", "observed", "robust"]}],
-    "fiml_wide": [{}, {"se": ["expected", "observed", "robust"], "missing": "listwise"}],
+    "em": [{"se": ["expected", "observed", "robust"]}],
+    "fiml_wide": [{"se": ["expected", "observed", "robust"]}],
     "msem": [
         {},
         {"se": ["expected", "observed", "robust"]},
