@@ -79,9 +79,15 @@ def own_arguments(name: str, arguments: Mapping[str, Any]) -> tuple[dict[str, An
     """Arguments without the choices that a method has not, and the names of those."""
     own, dropped = dict(arguments), []
     for key, default in PLAIN.items():
-        if own.get(key, default) not in (default, "none") and key not in registry.options(name):
+        value = own.get(key, default)
+        if value in (default, "none"):
+            continue
+        if key not in registry.options(name):
             own.pop(key)
             dropped.append(key)
+        elif not _accepts(name, key, value):  # mlm has a choice of slopes too, but not all of msem's
+            own.pop(key)
+            dropped.append(f"{key} = {value}")
     if own.get("se") is not None and not _has_se(name, own["se"]):
         dropped.append(f"se = {own.pop('se')}")
     return own, dropped
@@ -91,8 +97,12 @@ def _has_se(name: str, kind: str) -> bool:
     """Whether a method has a kind of SE, or can be asked for it."""
     if "se" not in registry.options(name):
         return kind in registry.create(name).se_kinds
+    return _accepts(name, "se", [kind])
+
+
+def _accepts(name: str, option: str, value: object) -> bool:
     try:
-        registry.create(name, {"se": [kind]})
+        registry.create(name, {option: value})
     except EstimatorError:
         return False
     return True

@@ -12,8 +12,10 @@ from simstudy.analysis.result import Fit, SlopeFact
 from simstudy.arrays import FloatArray
 from simstudy.data.products import ClusterProducts
 from simstudy.errors import EstimatorError
-from simstudy.estimators.ignoring import IgnoringSlopes
+from simstudy.estimators.ignoring import PreparedIgnoring
+from simstudy.estimators.mlm_slopes import PreparedCoefficients
 from simstudy.estimators.slopes import PreparedSlopes
+from simstudy.estimators.slopes_as_outcomes import PreparedOutcomes
 from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -26,6 +28,10 @@ _MEANING = {
     "observed": (
         "{s} multiplies {x} as observed. Its mean is the within effect; a path from {x} in the between block is a "
         "contextual effect (what the cluster's level adds beyond the within effect)."
+    ),
+    "centred": (
+        "{s} multiplies the deviation of {x} from its observed cluster mean. Its mean and variance are those of the "
+        "effect within clusters."
     ),
     "latent": (
         "{s} multiplies the deviation of {x} from its cluster's latent mean. Its mean and variance are those of the "
@@ -51,8 +57,14 @@ def slope_facts(model: TwoLevelModel, prepared: Any) -> tuple[SlopeFact, ...]:
 
 def _fact(slope: RandomSlope, model: TwoLevelModel, prepared: Any) -> SlopeFact:
     meaning = ""
-    if isinstance(prepared, IgnoringSlopes):
+    if isinstance(prepared, PreparedIgnoring):
         meaning = "fixed"
+    elif isinstance(prepared, PreparedOutcomes) or (
+        isinstance(prepared, PreparedCoefficients) and prepared.centring in ("cluster", "within")
+    ):
+        meaning = "centred"
+    elif isinstance(prepared, PreparedCoefficients):
+        meaning = "observed"
     elif isinstance(prepared, PreparedSlopes):
         meaning = prepared.treatment if slope.predictor in model.both else "observed"
     key = "within" if meaning == "observed" and slope.predictor not in model.both else meaning

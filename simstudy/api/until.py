@@ -143,13 +143,15 @@ class Rounds:
                 break
             n = self.wanted[number]
             summary = summarise_cell(
-                rows.replicates,
+                rows.parts(),
                 rows.fits,
                 folder.truth[folder.truth["cell"] == number],
                 estimators=folder.methods,
                 params=folder.params,
                 level=folder.manifest.level,
             )
+            if damaged:  # replicate rows are read while they are summarised
+                break
             assessed = assess(summary, self.until.targets, self.until.methods, self.until.parameters)
             self._reached[number] = reached(assessed, n)
             self.wanted[number] = next_look(assessed, n, self.until.maximum)

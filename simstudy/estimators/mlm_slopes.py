@@ -54,6 +54,7 @@ class PreparedCoefficients:
         equations = random_equations(model, centring=centring)
         assert not isinstance(equations, str), equations
         self.model, self.layout, self.equations, self.reml = model, layout, equations, reml
+        self.centring = centring
 
     @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from simstudy.estimators import registry
+from simstudy.design import load_design
 
 ROOT = Path(__file__).resolve().parents[2]
-METHODS = [name for name in registry.names() if registry.find(name).__module__.startswith("simstudy.")]
+METHODS = [entry.name for entry in load_design(ROOT / "designs" / "all_methods.toml").estimators]
 
 
 @pytest.mark.slow

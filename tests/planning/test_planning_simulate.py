@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from planning_cases import CERTAIN, request, simulator
 
-from simstudy.performance.cell import parameter_measures
+from simstudy.performance.blocks import estimate_measures, inference_measures, with_limits
 from simstudy.planning.criterion import MEASURES, Criterion
 from simstudy.planning.simulate import Design, Outcome
 from simstudy.planning.uncertain import Draws
@@ -93,14 +93,16 @@ def test_uncertain_populations_have_replicates_of_their_own(tmp_path):
 
 @pytest.mark.parametrize("name", list(MEASURES))
 def test_measures_are_those_of_the_performance_table(name):
-    """One population: the same numbers as `parameter_measures`, for what it measures."""
+    """One population: the same numbers as those of performance tables, for what it measures."""
     found = simulator(request(parameter="b_b")).run(Design(25), 0, 300)
-    value, mcse, n = (x[0] for x in found.measure(Criterion(MEASURES[name], 0.5)))
+    measured = found.measure(Criterion(MEASURES[name], 0.5))
+    value, mcse, n = (x[0] for x in (measured.value, measured.mcse, measured.n))
     if name == "convergence":
         assert (value, n) == (found.converged.mean(), 300)
         return
     arrays = [x[:, None] for x in (found.estimate, found.estimate * np.nan, found.lower, found.upper)]
-    row = parameter_measures(*arrays, found.truth[:1], 0.95)[MEASURES[name].row]
+    numbers, truth = with_limits(*arrays, 0.95), found.truth[:1]
+    row = {**estimate_measures(numbers.estimate, truth), **inference_measures(numbers, truth)}[MEASURES[name].row]
     assert value == pytest.approx(row.value[0], rel=1e-9, abs=1e-12)  # sums in another order
     assert mcse == pytest.approx(row.mcse[0], rel=1e-9)
     assert n == row.n[0]

@@ -63,7 +63,7 @@ def test_files(tmp_path: Path) -> None:
     assert image.read_bytes().startswith(b"\x89PNG")
     assert table == tmp_path / "new" / "slopes.csv"
     assert list(pd.read_csv(table).columns) == list(caterpillar_data(fitted()).columns)
-    with pytest.raises(SimstudyError, match=r"a figure is written as .png, .pdf, .svg"):
+    with pytest.raises(SimstudyError, match=r"a figure is written as .pdf, .png, .svg"):
         save_caterpillar(fitted(), tmp_path / "slopes.jpeg")
 
 

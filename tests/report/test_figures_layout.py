@@ -44,13 +44,13 @@ def test_long_names_neither_overlap_nor_leave_the_figure(draw) -> None:
 
 
 @pytest.mark.parametrize("draw", [lines_chart, nested_loop_chart, lollipop_chart, heatmap_chart])
-def test_seventeen_methods_fit(draw) -> None:
+def test_all_built_in_methods_fit(draw) -> None:
     figure = draw(performance(list(BUILT_IN), js=(30, 200), sizes=("5",), iccs=(0.1,)), "bb").figure
     assert layout_problems(figure) == []
-    assert set(BUILT_IN) <= set(texts(figure))
+    assert set(BUILT_IN) <= {text.replace("\n", "") for text in texts(figure)}  # long names are broken
 
 
-def test_seventeen_zips_fit() -> None:
+def test_zips_of_all_built_in_methods_fit() -> None:
     figure = zip_chart(replicates(list(BUILT_IN), 40)).figure
     assert layout_problems(figure) == []
     assert len(figure.axes) == len(BUILT_IN)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -287,10 +287,8 @@ def methods(design: Design) -> list[Method]:
 
 
 def _options(entry: EstimatorEntry) -> str:
-    names = [field.name for field in fields(entry.estimator)]  # type: ignore[arg-type]
     texts = []
-    for name in names:
-        value = entry.options[name]
+    for name, value in entry.options.items():
         shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
         texts.append(f"{name} = {shown}")
     return "; ".join(texts)

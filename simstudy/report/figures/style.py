@@ -97,8 +97,10 @@ BUILT_IN: Mapping[str, MethodStyle] = {
     "mlm_centered": MethodStyle(PURPLE, "D", False, DASH_DOT),
     "mlm_rescaled": MethodStyle(PURPLE, "P", True, SOLID),
     "two_step": MethodStyle(ORANGE, "v", True, DASH_DOT_DOT),
+    "slopes_as_outcomes": MethodStyle(ORANGE, "d", True, DOT),
     "croon": MethodStyle(ORANGE, "h", True, SOLID),
     "goldstein": MethodStyle(SKY, "P", False, DASH),
+    "raudenbush_measurement": MethodStyle(SKY, ">", True, DASH_DOT),
     "multigroup": MethodStyle(SKY, "<", True, LONG_DASH),
     "muml": MethodStyle(SKY, "v", False, SOLID),
     "msem": MethodStyle(BLACK, "o", False, SOLID),
@@ -106,7 +108,7 @@ BUILT_IN: Mapping[str, MethodStyle] = {
     "fiml_wide": MethodStyle(BLACK, "*", True, DOT),
 }
 _SPARE: tuple[tuple[str, bool], ...] = (
-    ("d", True), ("s", True), ("*", False), (">", True), ("D", True), ("p", True), ("^", False), ("h", False),
+    ("s", True), ("8", False), ("*", False), ("8", True), ("D", True), ("p", True), ("^", False), ("h", False),
     ("d", False),
 )  # fmt: skip
 """Markers that no built-in method has."""
