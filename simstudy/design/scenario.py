@@ -176,6 +176,9 @@ def read_scenario(
     assert found.recipe is not None
     assert found.model is not None
     assert entry is not None
+    # with random slopes some methods are used otherwise, and then "expected" SEs are observed ones
+    entry = dataclasses.replace(entry, estimator=registry.for_model(entry.estimator, found.model))
+    kinds = entry.estimator.se_kinds
     levels = {factor.name: factor.levels[0] for factor in found.factors}
     free = {"n_clusters", *uncertain, *(("cluster_size",) if open_size else ())}
     relevant = {name: table for name, table in raw.items() if name not in ("study", "estimators")}
@@ -188,7 +191,7 @@ def read_scenario(
         recipe=found.recipe,
         levels={name: value for name, value in levels.items() if name not in free},
         uncertain=tuple(uncertain),
-        se_kind=se or entry.estimator.se_kinds[0],
+        se_kind=se if se in kinds else kinds[0],
         digest=digest_of({"version": 1, "seed": found.file.study.seed, "file": relevant, "method": entry.digest}),
         settings=dict(settings or {}),
         n_clusters=clusters,

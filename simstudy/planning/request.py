@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -126,13 +126,20 @@ def limits_of(request: Request, draws: Draws, n_clusters: int, cluster_size: int
     """Analytic curve in J, and what it leaves out (empty where it leaves out nothing).
 
     Populations that are not normal, or have missing values, are described by the normal, complete ones with the same
-    moments: a start for the simulation, not an answer.
+    moments: a start for the simulation, not an answer. With random slopes large samples take the place of moments.
+
+    Raises
+    ------
+    SimstudyError
+        If many populations with random slopes are asked for: each would need large samples of its own.
     """
     scenario = request.scenario
     populations, note = [], ""
     for values in draws.values:
         population = scenario.cell(n_clusters, cluster_size, values).population
-        if population.has_missing or not population.normal:
+        if population.model.slopes and len(draws.values) > 1:
+            raise SimstudyError("uncertain: values cannot be uncertain in models with random slopes; give numbers")
+        if population.has_missing or not population.distribution.normal:
             note = "missing values" if population.has_missing else "the distribution"
         populations.append(_plain(population))
     found = approximate_all(scenario.entry.estimator, scenario.model, populations)
@@ -154,9 +161,9 @@ def _with_numbers(found: Sequence[Asymptotics], target: Target) -> tuple[Asympto
 
 def _plain(population: Population) -> Population:
     """The same moments, normal and complete."""
-    if not population.has_missing and population.normal:
+    if not population.has_missing and population.distribution.normal:
         return population
-    return Population(population.model, population.values, population.layout, population.key, NORMAL_POPULATION)
+    return replace(population, distribution=NORMAL_POPULATION, missing=())
 
 
 def unusable(limits: Limits, method: str) -> str:

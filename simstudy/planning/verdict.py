@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import ndtr
 
-from simstudy.arrays import FloatArray
+from simstudy.arrays import BoolArray, FloatArray
 from simstudy.asymptotics.normal import quantile
 from simstudy.planning.limits import Limits
 
@@ -47,7 +47,7 @@ def cautions(limits: Limits, method: str) -> list[str]:
         return []
     name, limit, truth = limits.target.parameter, _mean(limits.limit), _mean(limits.truth)
     found = []
-    if _apart(limits.limit, limits.truth).any():
+    if _biased(limits).any():
         tends = f"its estimate of {name} tends to {limit:.4g}, the truth is {truth:.4g}"
         found.append(
             f"{method} is biased: {tends}; significant results will have the wrong sign"
@@ -81,7 +81,7 @@ def _power(limits: Limits, method: str, low: int, high: int) -> str:
 
 def _coverage(limits: Limits, method: str, low: int, high: int) -> str:
     name, goal = limits.target.parameter, limits.criterion.target
-    apart = _apart(limits.limit, limits.truth)
+    apart = _biased(limits)
     if apart.any():
         share = f" (in {int(apart.sum())} of {len(apart)} draws)" if len(apart) > 1 else ""
         first, last = (float(limits.value(np.array([float(j)]))[0]) for j in (low, high))
@@ -112,7 +112,7 @@ def _bias(limits: Limits, method: str, low: int, high: int) -> str:
     if relative and not _apart(limits.truth, np.zeros_like(limits.truth)).all():
         return f"the true value of {name} is 0: relative bias is not defined; ask for --bias"
     end = abs(float(limits.value(np.array([FOREVER]))[0]))
-    if end >= goal and _apart(limits.limit, limits.truth).any():
+    if end >= goal and _biased(limits).any():
         what = "relative bias" if relative else "bias"
         found, truth = _mean(limits.limit), _mean(limits.truth)
         return (
@@ -122,7 +122,13 @@ def _bias(limits: Limits, method: str, low: int, high: int) -> str:
     return ""
 
 
-def _apart(a: FloatArray, b: FloatArray) -> FloatArray:
+def _biased(limits: Limits) -> BoolArray:
+    """Populations whose limit is not the truth; one that was sampled must be off by four Monte Carlo errors."""
+    noise = np.array([one.mcse(lambda a: a.limit)[limits.index] for one in limits.populations])
+    return _apart(limits.limit, limits.truth) & (np.abs(limits.limit - limits.truth) > 4.0 * noise)
+
+
+def _apart(a: FloatArray, b: FloatArray) -> BoolArray:
     """Where numbers differ by more than rounding."""
     return np.asarray(np.abs(a - b) > ZERO * np.maximum(np.maximum(np.abs(a), np.abs(b)), 1.0))
 

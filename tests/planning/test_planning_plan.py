@@ -226,3 +226,45 @@ def test_assurance_is_the_average_of_powers():
 def test_wrong_requests(options, message):
     with pytest.raises(SimstudyError, match=message):
         plan(**options)
+
+
+def test_random_slopes_are_planned_with_large_samples(tmp_path):
+    """Theory by samples and simulation agree, and the error of the samples is not taken for bias."""
+    design = tmp_path / "school.toml"
+    design.write_text(SLOPES, encoding="utf-8")
+    found = simstudy.plan(design, "cross", power=0.8, out=tmp_path / "plan", tolerance=0.03, reps=1500, progress=False)
+    first = found.evaluations[found.evaluations["role"] == "search"]["n_clusters"]
+    assert found.answer is not None
+    assert found.answer.n_clusters == pytest.approx(first.median(), rel=0.25)  # the search starts at theory's answer
+    assert not any("biased" in note for note in found.notes)
+
+
+SLOPES = """
+[study]
+name = "school"
+replications = 1
+seed = 7
+
+[model]
+syntax = '''
+level: within
+  y ~ rv("s")*x
+level: between
+  y ~ w
+  s ~ cross*w
+'''
+
+[population]
+"between: s ~ 1" = 0.3
+cross = 0.2
+"between: s ~~ s" = 0.05
+"between: y ~ w" = 0.2
+"within: y ~~ y" = 0.6
+"between: y ~~ y" = 0.15
+variance = { x = 1.0, w = 1.0 }
+n_clusters = 60
+cluster_size = 10
+
+[estimators]
+use = ["msem"]
+"""
