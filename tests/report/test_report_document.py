@@ -116,7 +116,7 @@ def test_the_selector_has_the_numbers_of_the_performance_table(page: Page, study
             if pair is None:
                 assert np.isnan(value)
             else:
-                assert pair[0] == pytest.approx(value, rel=1e-4)  # five digits are kept
+                assert pair[0] == pytest.approx(value, rel=6e-4)  # four digits are kept
                 checked += 1
     assert checked > 100
 

@@ -1,4 +1,4 @@
-"""The numbers that the report's cell selector shows, as compact JSON: the performance table to five digits."""
+"""The numbers that the report's cell selector shows, as compact JSON: the performance table to four digits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from simstudy.performance import BASES, CATALOG
 from simstudy.report.text import setting
 from simstudy.report.view import in_order
 
-DIGITS = 5
+DIGITS = 4
 BASIS_WORDS = {
     "casewise": "each method's own (case-wise)",
     "common": "those that all methods share",
@@ -42,6 +42,7 @@ def payload(
         mcse] of each measure or null].
     """
     rows = performance[performance["parameter"].isin(list(parameters))]
+    rows = rows[(rows["basis"] != "common") | rows["measure"].isin(MAIN)]  # the CSV file has the others
     names = set(rows["measure"])
     measures = [measure for measure in CATALOG if measure.name in names]
     kinds = in_order(rows["se_kind"]) or [""]
