@@ -32,10 +32,16 @@ OPTIONS = {
         {"slopes": "fixed"},
     ],
 }
-CASES = [(name, options) for name in registry.names() for options in OPTIONS.get(name, [{}])]
+# the last of a method's sets of options, which asks for most, and the first; those between in the slow suite
+CASES = [
+    pytest.param(name, options, id=f"{name}-{k}", marks=[pytest.mark.slow] if 0 < k < len(sets) - 1 else [])
+    for name in registry.names()
+    for sets in [OPTIONS.get(name, [{}])]
+    for k, options in enumerate(sets)
+]
 
 
-@pytest.mark.parametrize(("name", "options"), CASES, ids=[f"{n}-{i}" for i, (n, _) in enumerate(CASES)])
+@pytest.mark.parametrize(("name", "options"), CASES)
 def test_contract(name, options):
     checked = check_estimator(name, **options)
     assert sum("fitted" in line for line in checked) >= 2

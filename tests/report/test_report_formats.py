@@ -109,6 +109,7 @@ def test_latex_text_is_literal() -> None:
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX")
+@pytest.mark.slow
 @pytest.mark.parametrize("style", list(STYLES))
 def test_latex_compiles(style: str, tmp_path: Path) -> None:
     nasty = TextTable((NASTY, "n"), ((NASTY, "-1.5"), ("[1]", "-")), groups=((NASTY, 2),), title=NASTY)

@@ -45,6 +45,7 @@ def test_a_killed_worker_costs_its_block_and_nothing_else(tmp_path, capsys):
     assert tables(root) == tables(fresh)
 
 
+@pytest.mark.slow
 def test_a_block_that_kills_its_worker_again_and_again_is_reported(tmp_path, capsys):
     """Only the fits of the method that does it; and a later run tries again."""
     lives = tmp_path / "lives"

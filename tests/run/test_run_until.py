@@ -45,7 +45,9 @@ def test_cells_stop_when_their_own_targets_are_met(clean):
     assert pd.read_csv(clean.folder / "until.csv")["replicates"].tolist() == clean.until["replicates"].tolist()
 
 
-@pytest.mark.parametrize("options", [{"block_size": 7}, {"jobs": 2, "block_size": 64}])
+@pytest.mark.parametrize(
+    "options", [{"block_size": 7}, pytest.param({"jobs": 2, "block_size": 64}, marks=pytest.mark.slow)]
+)
 def test_bits_do_not_depend_on_jobs_or_blocks(tmp_path, clean, options):
     found = run(design_text(*METHODS, clusters=(20, 60)), tmp_path / "study", **TARGETS, **options)
     assert found.manifest.cell_replications == clean.manifest.cell_replications
