@@ -29,6 +29,14 @@ _MEANING = {
         "{s} multiplies {x} as observed. Its mean is the within effect; a path from {x} in the between block is a "
         "contextual effect (what the cluster's level adds beyond the within effect)."
     ),
+    "uncentred": (
+        "{s} multiplies {x} as observed, cluster means included, and there is no other path from {x}: its mean is a "
+        "mixture of the effects within and between clusters."
+    ),
+    "contextual": (
+        "{s} multiplies {x} as observed, beside the observed cluster means of {x}. Its mean is the effect within "
+        "clusters; the path from {x} in the between block is that mean plus the contextual effect."
+    ),
     "centred": (
         "{s} multiplies the deviation of {x} from its observed cluster mean. Its mean and variance are those of the "
         "effect within clusters."
@@ -48,6 +56,8 @@ _MEANING = {
         "of slopes."
     ),
 }
+_CENTRING = {"none": "uncentred", "contextual": "contextual", "cluster": "centred", "within": "centred"}
+"""What the mixed models' slopes multiply, by their way of centring."""
 
 
 def slope_facts(model: TwoLevelModel, prepared: Any) -> tuple[SlopeFact, ...]:
@@ -59,12 +69,10 @@ def _fact(slope: RandomSlope, model: TwoLevelModel, prepared: Any) -> SlopeFact:
     meaning = ""
     if isinstance(prepared, PreparedIgnoring):
         meaning = "fixed"
-    elif isinstance(prepared, PreparedOutcomes) or (
-        isinstance(prepared, PreparedCoefficients) and prepared.centring in ("cluster", "within")
-    ):
-        meaning = "centred"
+    elif isinstance(prepared, PreparedOutcomes):
+        meaning = "centred" if slope.predictor in model.both else "observed"
     elif isinstance(prepared, PreparedCoefficients):
-        meaning = "observed"
+        meaning = _CENTRING[prepared.centring] if slope.predictor in model.both else "observed"
     elif isinstance(prepared, PreparedSlopes):
         meaning = prepared.treatment if slope.predictor in model.both else "observed"
     key = "within" if meaning == "observed" and slope.predictor not in model.both else meaning

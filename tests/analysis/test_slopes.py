@@ -55,6 +55,25 @@ def test_other_methods_take_slopes_as_fixed() -> None:
     assert [fact.meaning for fact in fit.slopes] == ["fixed"]
 
 
+@pytest.mark.parametrize(
+    ("method", "meaning", "says"),
+    [
+        ("mlm", "uncentred", "a mixture of the effects within and between clusters"),
+        ("mlm_contextual", "contextual", "that mean plus the contextual effect"),
+        ("mlm_centered", "centred", "from its observed cluster mean"),
+        ("slopes_as_outcomes", "centred", "from its observed cluster mean"),
+    ],
+)
+def test_other_methods_with_slopes_of_their_own_say_what_these_are(method: str, meaning: str, says: str) -> None:
+    fit = simstudy.fit(LATENT, school_data(), cluster="school", estimator=method)
+    (fact,) = fit.slopes
+    assert fact.meaning == meaning
+    assert says in fact.estimates
+    path = fit.parameters.query("lhs == 'y' and op == '~' and rhs == 'x' and level == 'between'")["est"].iloc[0]
+    mean = fit.parameters.query("lhs == 's' and op == '~1'")["est"].iloc[0]
+    assert (path == mean) == (method == "mlm")  # one number for both levels
+
+
 def test_json_has_the_slopes() -> None:
     fit = fitted()
     found = json.loads(json.dumps(fit.to_json(), allow_nan=False))
