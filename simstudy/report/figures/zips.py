@@ -158,7 +158,7 @@ def _notes(found: Replicates, ranked: dict[str, pd.DataFrame], step: dict[str, i
         found.kind_note,
         found.silent_note,
         f"Not all intervals are drawn ({', '.join(thinned)}, by rank); coverage is of all." if thinned else "",
-        f"{cut:,} intervals reach beyond the axis." if cut else "",
+        f"{cut:,} interval{'s reach' if cut != 1 else ' reaches'} beyond the axis." if cut else "",
         f"Without intervals: {', '.join(without)}." if without else "",
     )
 
