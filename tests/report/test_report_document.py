@@ -196,3 +196,10 @@ def test_estimands_name_what_they_are() -> None:
     assert ("ind_b", "defined", ":= ab*bb", "0.2") in rows
     assert isinstance(rows, tuple)
     assert pd.DataFrame(rows)[0].is_unique
+
+
+def test_random_slopes_are_said_to_make_data() -> None:
+    said = " ".join(words.generation(load_design(DESIGNS / "random_slopes.toml")))
+    assert "of y on x" in said
+    assert "latent within part" in said
+    assert "vary over clusters" not in " ".join(words.generation(load_design(DESIGNS / "smoke.toml")))

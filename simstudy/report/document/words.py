@@ -81,6 +81,7 @@ def generation(design: Design) -> list[str]:
         f"Measured on individuals: {listing(level1)}"
         + (f"; measured on clusters: {listing(level2)}." if level2 else "; no variable is measured on clusters."),
         *_distribution(design),
+        *_slopes(design),
         *_missingness(design),
         _sizes(design),
     ]
@@ -111,6 +112,19 @@ def _shape(level: LevelDistribution) -> str:
         moments = listing(f"{name}: {skewness:g}, {kurtosis:g}" for name, skewness, kurtosis in level.marginals)
         return f"non-normal by Vale & Maurelli (1983) with skewness and excess kurtosis {moments}"
     return "normal"
+
+
+def _slopes(design: Design) -> list[str]:
+    population = design.cells[0].population
+    slopes = population.model.slopes
+    if not slopes:
+        return []
+    named = listing(f"{slope.name} (of {slope.outcome} on {slope.predictor})" for slope in slopes)
+    what = "the predictor as observed" if population.slopes == "observed" else "the predictor's latent within part"
+    return [
+        f"Slopes that vary over clusters: {named}. They are random elements of the between level and multiply {what}; "
+        "observed variables are then not normal, and the covariances below are averages over clusters."
+    ]
 
 
 def _missingness(design: Design) -> list[str]:
