@@ -174,7 +174,7 @@ def analyse(
 
     wanted = (style, parameter, cell, performance.split(measures))
     check_style(style, wanted[-1])
-    found = api.results(folder, reference)
+    found = api.read_results(folder, reference)
     _refuse_empty(found)
     files = {"csv": csv, "latex": latex, "html": html, "markdown": markdown}
     performance.write_files(found, files, *wanted)
@@ -197,37 +197,7 @@ def status(folder: Folder) -> None:
     """Print what is done, what failed and why."""
     from simstudy import api
 
-    found = api.status(folder)
-    table = found.progress
-    missing, there = int(table["missing"].sum()), int(table["done"].sum())
-    done = "complete" if found.complete else f"{missing:,} fits are missing"
-    asked = table["done"] + table["missing"]
-    low, high = int(asked.min()), int(asked.max())
-    span = f"{low:,} replications" if low == high else f"{low:,} to {high:,} replications a cell"
-    print(f"{found.name}: {there:,} of {there + missing:,} fits ({span}), {done}")
-    if found.until:
-        targets = ", ".join(f"{name} {value:g}" for name, value in found.until["targets"].items())
-        print(f"  replicated until the Monte Carlo SEs are: {targets}; at most {found.until['maximum']:,} a cell")
-    facts = [name for name in table.columns[list(table.columns).index("done") :] if name != "missing"]
-    by_method = table.groupby("estimator", sort=False)[["done", "missing", *facts[1:]]].sum().reset_index()
-    _print_table(by_method, left=1)
-    if not found.complete:
-        unfinished = table[table["missing"] > 0].groupby("cell")["missing"].sum()
-        shown = ", ".join(str(cell) for cell in unfinished.index[:20])
-        print(f"\ncells with missing fits: {shown}{', ...' if len(unfinished) > 20 else ''}")
-    if len(found.problems):
-        print("\nWhat failed and why:")
-    columns = ["estimator", "status", "message"]
-    for (name, state, message), rows in found.problems.groupby(columns, sort=False):
-        first = rows.iloc[0]
-        cells = f"{len(rows)} cells" if len(rows) > 1 else f"cell {first['cell']}"
-        print(f"  {name}, {state}, {int(rows['count'].sum()):,} fits in {cells}: {message}")
-        if state == "EXCEPTION":
-            where = f"--cell {first['cell']} --rep {first['replicate']} --estimator {name}"
-            print(f"    the first: simstudy replay {folder} {where}")
-    for message in found.damaged:
-        print(f"{message}; running the design again replaces it")
-    print("\nbegun with " + ", ".join(f"{name} {version}" for name, version in found.versions.items()))
+    print(api.status(folder).summary())
 
 
 @command
@@ -235,18 +205,7 @@ def validate(design: DesignFile) -> None:
     """Check a design without running it."""
     from simstudy import api
 
-    found = api.open_design(design)
-    table = api.validate(found)
-    methods = [entry.name for entry in found.estimators]
-    cells, reps = len(found.cells), found.replications
-    print(f"{found.name}: the design is valid")
-    print(f"  {cells:,} cells x {reps:,} replications x {len(methods)} methods = {cells * reps * len(methods):,} fits")
-    print(f"  methods: {', '.join(methods)}")
-    print(f"  parameters: {', '.join(found.model.reported)}")
-    unsupported = table[table["reason"] != ""]
-    for (name, reason), rows in unsupported.groupby(["estimator", "reason"], sort=False):
-        where = "all cells" if len(rows) == cells else f"{len(rows)} of {cells} cells"
-        print(f"  {name} cannot be used in {where}: {reason}; its fits will be reported as NOT_SUPPORTED")
+    print(api.validate(design).summary())
 
 
 @command
@@ -277,18 +236,7 @@ def replay(
     from simstudy import api
 
     found = api.replay(folder, cell, rep, estimator)
-    print(f"cell {cell}, replicate {rep}, {estimator}: stored, and again")
-    numbers = ["estimate", "se", "lower", "upper"]
-    shown = [name for name in numbers if found.table[[name, f"{name}_again"]].notna().any(axis=None)]
-    _print_table(found.table[["se_kind", "param", *(c for name in shown for c in (name, f"{name}_again"))]], left=2)
-    _print_table(found.facts.rename_axis("fit").reset_index(), left=1)
-    if found.error:
-        print(found.error)
-    if found.identical:
-        print("identical, bit for bit")
-    else:
-        why = f"versions have changed: {found.changes}" if found.changes else "the versions are the same"
-        print(f"DIFFERENT, by {found.largest:.1g} at most (relative); {why}")
+    print(found.summary())
     if not found.identical:
         raise typer.Exit(FAILED)
 
@@ -316,21 +264,6 @@ command(performance.factors)
 command(performance.export)
 command(init_command)
 command(plan_command)
-
-
-def _print_table(table: Any, left: int) -> None:
-    from simstudy.report.tables.text import TextTable
-
-    rows = tuple(tuple(_shown(value) for value in row) for row in table.itertuples(index=False, name=None))
-    for line in TextTable(tuple(map(str, table.columns)), rows, left=left).lines():
-        print(f"  {line.text}")
-
-
-def _shown(value: object) -> str:
-    """Write numbers with every digit, so that equal numbers look equal."""
-    if isinstance(value, float):
-        return "-" if value != value else repr(float(value))
-    return str(value)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import refuse_slopes
 from simstudy.errors import EstimatorError
 from simstudy.estimation.engine import Engine, complete_engine, incomplete_engine
@@ -25,7 +25,7 @@ from simstudy.model.twolevel import TwoLevelModel
 STEP = 1e-5
 
 
-def require_solution(fit: Fit) -> None:
+def require_solution(fit: FitRecord) -> None:
     """Raise an `EstimatorError` where there is no converged fit of the two-level model."""
     if not fit.converged:
         raise EstimatorError(f"{fit.estimator} did not converge ({fit.status.message}); nothing follows from the fit")
@@ -33,7 +33,7 @@ def require_solution(fit: Fit) -> None:
         raise EstimatorError(f"method '{fit.estimator}' does not estimate the whole two-level model; use msem")
 
 
-def standardized(fit: Fit) -> pd.DataFrame:
+def standardized(fit: FitRecord) -> pd.DataFrame:
     """Standardised solution (lavaan's ``std.all``) with delta-method SEs.
 
     Slopes and loadings are multiplied by sd(predictor) / sd(outcome), with the model-implied standard deviations of
@@ -104,7 +104,7 @@ def _standardize(structure: TwoLevelStructure, params: FloatArray) -> FloatArray
     return np.array(values)
 
 
-def r_squared(fit: Fit) -> pd.DataFrame:
+def r_squared(fit: FitRecord) -> pd.DataFrame:
     """Explained share of every outcome's and indicator's variance at its level: variable, level, r2."""
     refuse_slopes(fit, "R-squares")
     require_solution(fit)
@@ -123,7 +123,7 @@ def r_squared(fit: Fit) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["variable", "level", "r2"])
 
 
-def engine_of(fit: Fit, structure: TwoLevelStructure) -> Engine:
+def engine_of(fit: FitRecord, structure: TwoLevelStructure) -> Engine:
     """Likelihood of a model of the same variables on the data of a fit."""
     sample = fit.context.sample.arrange(fit.model.level1, fit.model.level2)
     if np.isnan(sample.rows).any() or np.isnan(sample.clusters).any():
@@ -131,7 +131,7 @@ def engine_of(fit: Fit, structure: TwoLevelStructure) -> Engine:
     return complete_engine(structure, sample.statistics())
 
 
-def _solve(fit: Fit, model: TwoLevelModel, start: Solved | None = None) -> Solved:
+def _solve(fit: FitRecord, model: TwoLevelModel, start: Solved | None = None) -> Solved:
     structure = TwoLevelStructure(model)
     engine = engine_of(fit, structure)
     more: tuple[FloatArray, ...] = ()
@@ -140,7 +140,7 @@ def _solve(fit: Fit, model: TwoLevelModel, start: Solved | None = None) -> Solve
     return Solved(structure, engine, engine.solve(*more), structure.q)
 
 
-def residuals(fit: Fit) -> pd.DataFrame:
+def residuals(fit: FitRecord) -> pd.DataFrame:
     """Observed (unrestricted maximum-likelihood) minus implied means and covariances of each level.
 
     Returns
@@ -172,7 +172,7 @@ def residuals(fit: Fit) -> pd.DataFrame:
     return table
 
 
-def level_fit(fit: Fit) -> pd.DataFrame:
+def level_fit(fit: FitRecord) -> pd.DataFrame:
     """Fit of each level's structure on its own, the other level unrestricted (Ryu & West 2009).
 
     Returns

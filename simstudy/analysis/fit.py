@@ -12,8 +12,9 @@ import pandas as pd
 from scipy import stats
 
 from simstudy.analysis.choices import check_choices, check_no_slopes, make_method, own_arguments
+from simstudy.analysis.inputs import DataLike, ModelLike, as_frame, as_model
 from simstudy.analysis.read import check_data
-from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
+from simstudy.analysis.result import PARAMETER_COLUMNS, FitRecord, SlopeFact
 from simstudy.analysis.slopes import boundary_notes, slope_facts
 from simstudy.data.sample import Sample, from_frame
 from simstudy.estimation.engine import complete_engine, incomplete_engine
@@ -52,8 +53,8 @@ class Context:
 
 
 def fit(
-    model: str | TwoLevelModel,
-    data: pd.DataFrame,
+    model: ModelLike,
+    data: DataLike,
     *,
     cluster: str,
     estimator: str = "msem",
@@ -70,15 +71,15 @@ def fit(
     slopes: str | None = None,
     nodes: int | None = None,
     progress: Progress | None = None,
-) -> Fit:
+) -> FitRecord:
     """Fit one method to one data set.
 
     Parameters
     ----------
-    model : str or TwoLevelModel
-        lavaan-style text with ``level:`` blocks.
-    data : DataFrame
-        Rows in any order; missing values as NaN.
+    model : str, path or TwoLevelModel
+        lavaan-style text with ``level:`` blocks, or a file of it.
+    data : DataFrame, path or dict
+        Rows in any order, missing values as NaN; a file (CSV, Parquet, Stata, SPSS); or columns by name.
     cluster : str
         Column of cluster identifiers.
     estimator : str
@@ -108,17 +109,31 @@ def fit(
 
     Returns
     -------
-    Fit
+    FitRecord
 
     Raises
     ------
     ModelError, DataError, EstimatorError
         With one clear message a problem.
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> data = simstudy.simulate(simstudy.init("contextual"), cell=0, rep=0)
+    >>> model = '''
+    ... level: within
+    ...   y ~ bw*x
+    ... level: between
+    ...   y ~ bb*x
+    ... contextual := bb - bw
+    ... '''
+    >>> fit = simstudy.fit(model, data, cluster="cluster", se="robust")
+    >>> fit.conf_int().loc["contextual"].round(2).tolist()
+    [-0.06, 0.84]
     """
     began = time.perf_counter()
     check_choices(se=se, ci=ci, missing=missing, bounds=bounds, slopes=slopes, ci_level=ci_level, draws=draws)
-    if isinstance(model, str):
-        model = TwoLevelModel.from_syntax(model, std_lv=std_lv)
+    model, data = as_model(model, std_lv=std_lv), as_frame(data)
     if not model.slopes:
         check_no_slopes(slopes, nodes)
     chosen = {"missing": missing, "fixed_x": fixed_x, "bounds": bounds, "slopes": slopes, "nodes": nodes}
@@ -157,6 +172,7 @@ def fit(
         report,
         estimator=estimator,
         n_dropped=n_dropped,
+        cluster=cluster,
         notes=(*notes, *report.notes),
         slopes=facts,
         seconds=time.perf_counter() - began,
@@ -164,20 +180,41 @@ def fit(
 
 
 def fit_all(
-    model: str | TwoLevelModel,
-    data: pd.DataFrame,
+    model: ModelLike,
+    data: DataLike,
     *,
     cluster: str,
     progress: Progress | None = None,
     **arguments: Any,
-) -> dict[str, Fit]:
-    """Fit every registered method; what a method cannot do is in its notes, with status NOT_SUPPORTED.
+) -> dict[str, FitRecord]:
+    r"""Fit every registered method; what a method cannot do is in its notes, with status NOT_SUPPORTED.
 
-    Takes the arguments of `fit` but ``estimator``; choices that only some methods have (``missing = "fiml"``, a kind of
-    SE) are left at their default for the others, which a note says.
+    Parameters
+    ----------
+    model : str, path or TwoLevelModel
+    data : DataFrame, path or dict
+    cluster : str
+        Column of cluster identifiers.
+    progress : callable, optional
+    **arguments
+        Those of `fit` but ``estimator``; choices that only some methods have (``missing = "fiml"``, a kind of SE) are
+        left at their default for the others, which a note says.
+
+    Returns
+    -------
+    dict[str, FitRecord]
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> data = simstudy.simulate(simstudy.init("contextual"), cell=0, rep=0)
+    >>> fits = simstudy.fit_all("level: 1\n y ~ bw*x\nlevel: 2\n y ~ bb*x", data, cluster="cluster")
+    >>> bool(fits["aggregated"].coef["bb"] == fits["msem"].coef["bb"])
+    False
     """
     names = registry.names()
-    found: dict[str, Fit] = {}
+    model, data = as_model(model, std_lv=bool(arguments.get("std_lv", False))), as_frame(data)
+    found: dict[str, FitRecord] = {}
     for done, name in enumerate(names):
         if progress is not None:
             progress(f"fitting {name}", done, len(names))
@@ -264,7 +301,7 @@ def _report(
     limits: tuple[FloatArray, FloatArray, tuple[str, ...]],
     level: float,
     asked: dict[str, Any],
-) -> Fit:
+) -> FitRecord:
     result, sample = context.result, context.sample
     kind = next(iter(result.se))
     estimate, se = result.estimate[0], result.se[kind][0]
@@ -291,7 +328,7 @@ def _report(
         ci = rmsea_interval(measures["chisq"], int(np.nan_to_num(measures["df"])), n_obs)
         measures["rmsea_ci_lower"], measures["rmsea_ci_upper"] = ci
     patterns = {tuple(row) for row in np.unique(~np.isnan(sample.rows[0]), axis=0).tolist()}
-    return Fit(
+    return FitRecord(
         model=model,
         estimator=context.method.name,
         options=asked,

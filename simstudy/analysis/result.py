@@ -1,8 +1,11 @@
-"""`Fit`: everything known about one method fitted to one data set."""
+"""`FitRecord`: everything known about one method fitted to one data set.
+
+A record: it neither prints nor draws. `simstudy.Fit` is this record with methods.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -50,7 +53,7 @@ class SlopeFact:
 
 
 @dataclass(frozen=True)
-class Fit:
+class FitRecord:
     """One method fitted to one data set.
 
     Attributes
@@ -91,6 +94,12 @@ class Fit:
         What the user should know: warnings, reasons.
     slopes : tuple of SlopeFact
         What the fit did with the model's random slopes.
+    seconds : float
+        Time that the fit took.
+    cluster : str
+        Column of the clusters.
+    context : object
+        What further questions about the fit need; see `analysis.fit.Context`.
     """
 
     model: TwoLevelModel
@@ -113,56 +122,10 @@ class Fit:
     notes: tuple[str, ...] = ()
     slopes: tuple[SlopeFact, ...] = ()
     seconds: float = np.nan
+    cluster: str = "cluster"
     context: Any = field(default=None, repr=False, compare=False)
 
     @property
     def converged(self) -> bool:
         """Whether the method converged."""
         return self.status == Status.OK
-
-    def _moments_of(self, slope: str) -> dict[str, float]:
-        """Mean and (residual) variance of a random slope, with SEs; the mean is the intercept where it is explained."""
-        found: dict[str, float] = {}
-        table = self.parameters
-        for key, op, rhs in (("mean", "~1", ""), ("variance", "~~", slope)):
-            row = table[(table["lhs"] == slope) & (table["op"] == op) & (table["rhs"] == rhs)]
-            found[key], found[f"{key}_se"] = (float(row[c].iloc[0]) if len(row) else np.nan for c in ("est", "se"))
-        return found
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields of INTERFACE.md's ``fit --json``; numbers that do not exist are None."""
-
-        def clean(value: Any) -> Any:
-            if isinstance(value, (float, np.floating)):
-                return None if not np.isfinite(value) else float(value)
-            return value
-
-        found: dict[str, Any] = {
-            "estimator": self.estimator,
-            "converged": self.converged,
-            "admissible": bool(self.admissible),
-            "status": self.status.name,
-            "message": self.status.message,
-            "improper": list(self.improper),
-            "notes": list(self.notes),
-            "options": {key: list(v) if isinstance(v, tuple) else v for key, v in self.options.items()},
-            "n_obs": self.n_obs,
-            "n_clusters": self.n_clusters,
-        }
-        found.update({key: clean(value) for key, value in self.measures.items()})
-        for key in ("npar", "df", "baseline_df"):
-            if found.get(key) is not None:
-                found[key] = int(found[key])
-        if self.slopes:
-            if "boundary" in self.measures:
-                found["boundary"] = bool(self.measures["boundary"])
-            found["slopes"] = [
-                {**asdict(fact), **{key: clean(value) for key, value in self._moments_of(fact.name).items()}}
-                for fact in self.slopes
-            ]
-        found["icc"] = {key: clean(value) for key, value in self.icc.items()}
-        found["parameters"] = [
-            {str(key): clean(value) for key, value in row.items() if key != "free"}
-            for row in self.parameters.to_dict("records")
-        ]
-        return found

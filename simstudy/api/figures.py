@@ -1,8 +1,8 @@
-"""Figures of a results folder: what `simstudy plot` draws, and the replicate rows that some of them need."""
+"""Figures of a study or a table: what `simstudy plot` draws, and the replicate rows that some of them need."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,13 @@ from simstudy.errors import SimstudyError
 from simstudy.performance import FIT_MEASURES
 from simstudy.performance.choose import choose_parameters, key_parameters
 from simstudy.report import figures as drawing
-from simstudy.report.figures import FORMATS, Chart, save_chart, save_figure
+from simstudy.report.figures import Chart, save_chart
 from simstudy.report.figures.bands import check_band, measures_with
-from simstudy.report.figures.chart import check_formats
 from simstudy.report.figures.registry import check_kind
 from simstudy.report.figures.select import chosen_cells, unknown
 from simstudy.runner.pick import pick_replicates
 from simstudy.runner.store import FIGURES
 from simstudy.runner.tables import Folder, read_folder
-
-__all__ = ["charts", "figure_parameters", "plot", "plot_results", "replicates"]
 
 MAX_FIGURE_PARAMETERS = 4
 MAX_CELLS = 12
@@ -33,10 +30,63 @@ DEFAULT_KINDS = ("bias", "coverage")
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """What figures are drawn from.
+
+    Attributes
+    ----------
+    performance : DataFrame
+        Empty where there are only replicates.
+    factors : tuple of str
+    level : float
+    folder : Path or None
+        Where replicates are; None for a table.
+    replicates : DataFrame or None
+        Replicates at hand.
+    """
+
+    performance: pd.DataFrame
+    factors: tuple[str, ...]
+    level: float
+    folder: Path | None = None
+    replicates: pd.DataFrame | None = None
+
+    @classmethod
+    def of(cls, source: Results | pd.DataFrame | str | Path, level: float | None) -> Numbers:
+        """The numbers of a study, its folder, or a table of either kind.
+
+        Raises
+        ------
+        SimstudyError
+            If there is nothing to draw, or the table is neither of performance nor of replicates.
+        """
+        if isinstance(source, pd.DataFrame):
+            return cls._of_table(source, 0.95 if level is None else level)
+        if level is not None:
+            raise SimstudyError("level: it is that of the study; it can be chosen for a table only")
+        found = source if isinstance(source, Results) else up_to_date(source)
+        if found.performance.empty:
+            raise SimstudyError(f"{found.folder}: there are no finished replicates yet")
+        return cls(found.performance, found.factors, found.level, found.folder)
+
+    @classmethod
+    def _of_table(cls, table: pd.DataFrame, level: float) -> Numbers:
+        if {"measure", "value", "estimator"} <= set(table.columns):
+            names = tuple(str(name) for name in table.columns if name not in measuring.COLUMNS)
+            return cls(table, names, level)
+        if {"estimate", "estimator"} <= set(table.columns):
+            return cls(pd.DataFrame(), (), level, replicates=table)
+        raise SimstudyError(
+            "table: it is neither a performance table (estimator, measure, value, ...) nor one of replicates "
+            "(estimator, estimate, se, ...)"
+        )
+
+
+@dataclass(frozen=True)
 class _Wanted:
     """What was asked for; None where nothing was said."""
 
-    found: Results
+    found: Numbers
     parameters: Sequence[str] | None
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -57,54 +107,6 @@ class _Wanted:
         return {"band": name} if name is not None and measure in measures_with(name) else {}
 
 
-def plot(
-    folder: str | Path,
-    parameters: Sequence[str] | None = None,
-    kind: str | None = None,
-    *,
-    out: str | Path | None = None,
-    formats: Sequence[str] | None = None,
-    **options: Any,
-) -> list[Path]:
-    """Draw figures of a results folder and write them with their data.
-
-    Parameters
-    ----------
-    folder : path
-    parameters : sequence of str, optional
-        Names or patterns; by default the study's ``:=`` parameters, or else its labelled ones, at most four.
-    kind : str, optional
-        A key of `simstudy.report.figures.KINDS`; by default bias and coverage are drawn as lines.
-    out : path, optional
-        Folder; ``figures/`` of the results folder by default.  A name that ends in .pdf, .png or .svg is one file.
-    formats : sequence of str, optional
-        ``pdf``, ``png``, ``svg``; by default PDF and PNG.  The data are written as CSV beside them.
-    **options
-        As for `charts`.
-
-    Returns
-    -------
-    list of Path
-        Files written.
-
-    Raises
-    ------
-    SimstudyError
-        One problem for each name that is unknown and each option that has no use.
-    """
-    check_formats(formats or ())
-    drawn = charts(folder, kind, parameters=parameters, **options)
-    target = Path(out) if out is not None else Path(folder) / FIGURES
-    if target.suffix.removeprefix(".") in FORMATS:
-        if formats:
-            raise SimstudyError(f"format: '{target}' is one file and says its format; give a folder, or no format")
-        if len(drawn) != 1:
-            names = ", ".join(chart.stem for chart in drawn)
-            raise SimstudyError(f"out: '{target}' is one file, and there are {len(drawn)} figures ({names})")
-        return save_figure(drawn[0].figure, drawn[0].data, target.with_suffix(""), [target.suffix.removeprefix(".")])
-    return [path for chart in drawn for path in save_chart(chart, target, formats or ("pdf", "png"))]
-
-
 def plot_results(found: Results, parameters: Sequence[str] | None = None) -> list[Path]:
     """Bias and coverage of results at hand, into their folder."""
     return [
@@ -115,7 +117,7 @@ def plot_results(found: Results, parameters: Sequence[str] | None = None) -> lis
 
 
 def charts(
-    source: str | Path | Results,
+    source: str | Path | Results | pd.DataFrame,
     kind: str | None = None,
     *,
     parameters: Sequence[str] | None = None,
@@ -130,12 +132,14 @@ def charts(
     band: str | None = None,
     compare: tuple[str, str] | None = None,
     of: str | None = None,
+    level: float | None = None,
 ) -> list[Chart]:
-    """Figures of a results folder, each with its title, data and a description in words.
+    """Figures of a study or a table, each with its title, data and a description in words.
 
     Parameters
     ----------
-    source : path or Results
+    source : path, Results or DataFrame
+        Results folder; a performance table; or for ``zip``, ``scatter`` and ``bland-altman`` one of `replicates`.
     kind : str, optional
         A key of `simstudy.report.figures.KINDS`; by default bias and coverage as lines.
     parameters : sequence of str, optional
@@ -158,6 +162,8 @@ def charts(
         Two methods of a Bland-Altman plot.
     of : str, optional
         ``estimate`` (default) or ``se``: what a Bland-Altman plot compares.
+    level : float, optional
+        Of the intervals in a table; .95 by default. A study has its own.
 
     Returns
     -------
@@ -175,12 +181,13 @@ def charts(
     }  # fmt: skip
     options = {name: value for name, value in options.items() if value}
     entry = check_kind(kind or "lines", list(options))
-    found = source if isinstance(source, Results) else up_to_date(source)
-    if found.performance.empty:
-        raise SimstudyError(f"{found.folder}: there are no finished replicates yet")
+    found = Numbers.of(source, level)
     wanted = _Wanted(found, parameters, options)
     if entry.source == "replicates":
-        return list(_of_replicates(kind or "", wanted))
+        at_hand = found.replicates is not None
+        return list(_of_table(kind or "", wanted) if at_hand else _of_replicates(kind or "", wanted))
+    if found.performance.empty:
+        raise SimstudyError(f"kind: '{kind or 'lines'}' is drawn from a performance table, not from replicates")
     if kind is None and not measures:
         wanted = _Wanted(found, parameters, {**options, "measures": DEFAULT_KINDS})
     return list(_of_effects(wanted) if entry.source == "effects" else _of_performance(kind or "lines", wanted))
@@ -188,7 +195,7 @@ def charts(
 
 def _of_performance(kind: str, wanted: _Wanted) -> Iterator[Chart]:
     """Figures made from the performance table."""
-    table, level = wanted.found.performance, wanted.found.manifest.level
+    table, level = wanted.found.performance, wanted.found.level
     shared = wanted.given("x", "y", "estimators", "cells", "where")
     if kind == "convergence":
         yield drawing.convergence_chart(table, **shared)
@@ -226,15 +233,37 @@ def _of_effects(wanted: _Wanted) -> Iterator[Chart]:
     names = wanted.names()
     effects = measuring.factor_effects(
         wanted.found.performance,
-        wanted.found.manifest.factors,
+        wanted.found.factors,
         measures=measures,
         parameters=names,
         **wanted.given("estimators", "basis"),
     )
-    shared = wanted.given("se_kind", "estimators", "band") | {"level": wanted.found.manifest.level}
+    shared = wanted.given("se_kind", "estimators", "band") | {"level": wanted.found.level}
     for measure in measures:
         for name in [""] if measure in FIT_MEASURES else names:
             yield drawing.factors_chart(effects, name, measure=measure, **shared)
+
+
+REPLICATE_CHARTS: Mapping[str, Callable[..., Chart]] = {
+    "zip": drawing.zip_chart,
+    "scatter": drawing.scatter_chart,
+    "bland-altman": drawing.bland_altman_chart,
+}
+
+
+def _of_table(kind: str, wanted: _Wanted) -> Iterator[Chart]:
+    """Figures of replicates at hand, a cell at a time."""
+    rows = wanted.found.replicates
+    assert rows is not None
+    options = wanted.given("se_kind", "compare", "of", "estimators") | {"level": wanted.found.level}
+    if "compare" in options:
+        options.pop("estimators", None)
+    cells = wanted.options.get("cells") or (rows["cell"].unique()[:1].tolist() if "cell" in rows.columns else [None])
+    known = [str(name) for name in rows["parameter"].unique()] if "parameter" in rows.columns else []
+    names = choose_parameters(wanted.parameters, known) if wanted.parameters else known
+    for cell in cells:
+        for name in names or (None,):
+            yield REPLICATE_CHARTS[kind](rows, name, cell=cell, **options)
 
 
 def _of_replicates(kind: str, wanted: _Wanted) -> Iterator[Chart]:
@@ -255,13 +284,16 @@ def _of_replicates(kind: str, wanted: _Wanted) -> Iterator[Chart]:
     problems += [unknown("compare", name, methods) for name in compare or () if name not in methods]
     if problems:
         raise SimstudyError(problems)
-    draw: Any = {"zip": drawing.zip_chart, "scatter": drawing.scatter_chart, "bland-altman": drawing.bland_altman_chart}
-    options = wanted.given("se_kind", "compare", "of") | {"level": wanted.found.manifest.level}
+    options = wanted.given("se_kind", "compare", "of") | {"level": wanted.found.level}
+    if wanted.found.folder is None:
+        raise SimstudyError(
+            f"kind: '{kind}' is drawn from replicates; give a results folder, or the table of `simstudy.api.replicates`"
+        )
     names, folder = wanted.names(), read_folder(wanted.found.folder)
     for cell in cells:
         rows = pick_replicates(folder, cell, names, list(compare) if compare else estimators)
         for name in names:
-            yield draw[kind](rows, name, **options)
+            yield REPLICATE_CHARTS[kind](rows, name, **options)
 
 
 def replicates(

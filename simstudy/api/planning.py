@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from simstudy.design import Design
 from simstudy.design.design import digest_of
+from simstudy.design.inputs import DesignLike
 from simstudy.errors import SimstudyError, did_you_mean
 from simstudy.planning.axis import Axis, lowest
 from simstudy.planning.cost import plan_cost
@@ -20,7 +20,7 @@ from simstudy.planning.grid import value_grid
 from simstudy.planning.limits import Target
 from simstudy.planning.plan import Work, plan_axis
 from simstudy.planning.request import Request, find_parameter, read_cost
-from simstudy.planning.result import Plan
+from simstudy.planning.result import PlanRecord
 from simstudy.planning.search import Effort
 from simstudy.planning.simulate import Simulator
 from simstudy.planning.source import Source, default_folder, plan_folder, plan_json, read_source, write_plan
@@ -41,7 +41,7 @@ LOW, HIGH, LOW_SIZE, HIGH_SIZE, HIGH_SIZE_WITH_COST = 10, 10_000, 2, 200, 100
 
 
 def plan(
-    design: Design | str | Path,
+    design: DesignLike,
     parameter: str,
     *,
     power: float | None = None,
@@ -74,13 +74,13 @@ def plan(
     keep: bool = False,
     grid: bool | None = None,
     progress: bool = True,
-) -> Plan:
+) -> PlanRecord:
     """Find the smallest design that reaches a target: analytic answer, simulation search, confirming run.
 
     Parameters
     ----------
-    design : Design, path or str
-        A design, or the name of a template such as ``mediation-2-1-1``.
+    design : Design, path, str or dict
+        A design, its file or text, a dict of its tables, or the name of a template such as ``mediation-2-1-1``.
     parameter : str
         Label (or path) of the parameter that the target is about.
     power, coverage, convergence, width, bias, relative_bias, median_bias : float, optional
@@ -127,13 +127,19 @@ def plan(
 
     Returns
     -------
-    Plan
-        Its tables are DataFrames; ``plan.answer`` is the design.
+    PlanRecord
 
     Raises
     ------
     SimstudyError
         With one message a problem.
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> plan = simstudy.plan("contextual", "contextual", power=0.8, settings={"icc": 0.1}, analytic=True)
+    >>> plan
+    <Plan power 0.8 of contextual: 323 clusters of 10, analytic>
     """
     criterion = read_criterion(
         {
@@ -185,7 +191,7 @@ def plan(
     return result
 
 
-def draw_plan(result: Plan, folder: Path) -> list[Path]:
+def draw_plan(result: PlanRecord, folder: Path) -> list[Path]:
     """Draw a plan's figures into a folder, as PDF, PNG and CSV."""
     written = []
     if len(result.curve):
@@ -197,7 +203,7 @@ def draw_plan(result: Plan, folder: Path) -> list[Path]:
     return written
 
 
-def write_copies(result: Plan, json_file: Path | None, csv: Path | None) -> list[Path]:
+def write_copies(result: PlanRecord, json_file: Path | None, csv: Path | None) -> list[Path]:
     """Write a plan as JSON, and what was simulated as CSV, where the user wants them."""
     if json_file is not None:
         write_bytes(json_file, plan_json(result))
@@ -216,7 +222,7 @@ class _Job:
     draws: Draws
     low: int | None
 
-    def make(self, simulator: Simulator, work: Work, record: dict[str, Any]) -> Plan:
+    def make(self, simulator: Simulator, work: Work, record: dict[str, Any]) -> PlanRecord:
         if self.request.cost is not None:
             result = plan_cost(self.request, self.draws, simulator, work, record, self.low)
         else:
@@ -243,7 +249,7 @@ class _Job:
         facts = {"draws": len(found.values), "tried": found.tried, "left_out": found.left_out}
         return {**facts, "reasons": dict(found.reasons), "known": known}
 
-    def grid(self, result: Plan) -> pd.DataFrame:
+    def grid(self, result: PlanRecord) -> pd.DataFrame:
         """The map around the answer; empty where cluster sizes are unequal."""
         answer, request = result.answer, self.request
         if answer is None or isinstance(answer.cluster_size, str):

@@ -38,11 +38,11 @@ def bias(
     from simstudy import api
     from simstudy.report import joined_lines, print_lines, theory_lines, width_of, write_csv
 
-    found = api.open_design(design)
+    found = api.validate(design)
     start = time.perf_counter()
-    table = api.bias(
+    table = api.theory_of(
         found, cells=cell or None, estimators=estimator or None, large_samples=large_samples, progress=True
-    )
+    ).table
     seconds = time.perf_counter() - start
     console = Console(highlight=False)
     width = width_of(console)

@@ -20,7 +20,7 @@ from simstudy.errors import EstimatorError, SimstudyError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from simstudy.analysis.result import Fit
+    from simstudy.analysis.result import FitRecord
 
 NOT_CONVERGED = 1
 QUIET_SECONDS, LINE_SECONDS = 1.0, 5.0
@@ -146,7 +146,7 @@ def fit(
         print_side_by_side(console, fits, ["*"] if all_parameters else None)
     else:
         extra = _extra(one, standardized=standardized, r_squared=rsquare, residuals=residuals)
-        print_fit(console, one, cluster=cluster, **extra)
+        print_fit(console, one, **extra)
         tests = print_slope_tests(one, lrt_slope or []) if one.converged else []
         _further(one, level_fit=level_fit, wald=wald, scores=scores)
     _write(fits, extra, tests, json_file, csv)
@@ -164,7 +164,7 @@ def fit(
         raise typer.Exit(NOT_CONVERGED)
 
 
-def _further(fit: Fit, *, level_fit: bool, wald: str | None, scores: Path | None) -> None:
+def _further(fit: FitRecord, *, level_fit: bool, wald: str | None, scores: Path | None) -> None:
     """Print or write what was asked for beyond the summary."""
     if level_fit:
         from simstudy.analysis.derived import level_fit as fit_by_level
@@ -188,7 +188,7 @@ def _further(fit: Fit, *, level_fit: bool, wald: str | None, scores: Path | None
             _say(f"written: {target}")
 
 
-def _failed(fits: Mapping[str, Fit]) -> bool:
+def _failed(fits: Mapping[str, FitRecord]) -> bool:
     """Whether a fit did not converge; among all methods, those that cannot fit the model do not count."""
     tried = [one for one in fits.values() if len(fits) == 1 or one.status.name != "NOT_SUPPORTED"]
     return not all(one.converged for one in tried) or not tried
@@ -258,7 +258,7 @@ class _Lines:
 # ---------------------------------------------------------------------- output
 
 
-def _extra(fit: Fit, **wanted: bool) -> dict[str, pd.DataFrame]:
+def _extra(fit: FitRecord, **wanted: bool) -> dict[str, pd.DataFrame]:
     """Tables that were asked for; what does not exist for this fit is said."""
     from simstudy.analysis import derived
 
@@ -273,17 +273,18 @@ def _extra(fit: Fit, **wanted: bool) -> dict[str, pd.DataFrame]:
 
 
 def _write(
-    fits: Mapping[str, Fit],
+    fits: Mapping[str, FitRecord],
     extra: Mapping[str, pd.DataFrame],
     tests: list[dict[str, Any]],
     json_file: Path | None,
     csv: Path | None,
 ) -> None:
     """JSON with everything, CSV with the parameters."""
+    from simstudy.analysis.as_dict import fit_as_dict
     from simstudy.report.tables.performance import write_csv
 
     if json_file is not None:
-        records = [one.to_json() for one in fits.values()]
+        records = [fit_as_dict(one) for one in fits.values()]
         content: dict[str, Any] = records[0] if len(records) == 1 else {"estimator": ALL, "fits": records}
         if tests:
             content["slope_tests"] = tests

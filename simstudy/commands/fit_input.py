@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simstudy.errors import EstimatorError, ModelError, SimstudyError, did_you_mean
+from simstudy.errors import EstimatorError, SimstudyError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,13 +28,14 @@ def read_inputs(
     std_lv: bool,
 ) -> tuple[dict[str, Any], TwoLevelModel, pd.DataFrame]:
     """Options of the method, model and data; everything that is wrong with them is reported together."""
+    from simstudy.analysis.inputs import as_model
     from simstudy.analysis.read import read_data
 
     problems = _check_choices(choices) + _check_estimator(estimator, options) + _check_plot(plot)
     found: list[Any] = []
     steps: tuple[Callable[[], Any], ...] = (
         lambda: _parse_options(options),
-        lambda: _read_model(model, std_lv=std_lv),
+        lambda: as_model(model, std_lv=std_lv),
         lambda: read_data(data),
     )
     for step in steps:
@@ -111,29 +112,3 @@ def _value(text: str) -> Any:
         except ValueError:
             pass
     return text
-
-
-def _read_model(model: str, *, std_lv: bool) -> TwoLevelModel:
-    """The model in a file, or the text itself."""
-    from simstudy.model.twolevel import TwoLevelModel
-
-    path = Path(model)
-    try:
-        is_file, is_folder = path.is_file(), path.is_dir()
-    except OSError:  # too long to be a name
-        is_file = is_folder = False
-    if not is_file and "level:" not in model.replace(" ", "").lower():
-        folder = path.parent
-        near = [other.name for other in folder.iterdir()] if folder.is_dir() else []
-        what = "this is a folder" if is_folder else f"there is no such file{did_you_mean(path.name, near)}"
-        raise ModelError(f"{model}: {what}; give a model file, or the text itself with its 'level:' blocks")
-    if not is_file:
-        return TwoLevelModel.from_syntax(model, std_lv=std_lv)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ModelError(f"{path}: this is not a text file") from None
-    try:
-        return TwoLevelModel.from_syntax(text, std_lv=std_lv)
-    except ModelError as error:
-        raise ModelError([f"{path}: {problem}" for problem in error.problems]) from error

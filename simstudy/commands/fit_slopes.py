@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from simstudy.errors import SimstudyError
 
 if TYPE_CHECKING:
-    from simstudy.analysis.result import Fit
+    from simstudy.analysis.result import FitRecord
     from simstudy.model.twolevel import TwoLevelModel
 
 
@@ -47,7 +47,7 @@ def check_slope_choices(
     return problems
 
 
-def print_slope_tests(fit: Fit, names: Sequence[str]) -> list[dict[str, Any]]:
+def print_slope_tests(fit: FitRecord, names: Sequence[str]) -> list[dict[str, Any]]:
     """Test the variances of slopes; returns what the JSON file holds."""
     from simstudy.analysis.nested import slope_variance_test
 

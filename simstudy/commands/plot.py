@@ -56,13 +56,14 @@ def plot(
     Bias and coverage of each method by default.
     """
     from simstudy import api
+    from simstudy.report.figures.chart import check_formats
+    from simstudy.runner.store import FIGURES
 
-    written = api.plot(
+    check_formats(formats or ())
+    drawn = api.plot(
         folder,
-        parameter,
         kind,
-        out=out,
-        formats=formats,
+        parameters=parameter,
         measures=measure,
         x=x,
         y=y,
@@ -75,7 +76,7 @@ def plot(
         compare=compare,
         of=of,
     )
-    for path in written:
+    for path in drawn.save(out if out is not None else folder / FIGURES, formats):
         print(path)
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from scipy.stats import chi2
 
 from simstudy import __version__
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.estimation.result import Status
 from simstudy.methods import registry
 from simstudy.report.tables.fit_compare import print_side_by_side, side_by_side_lines
@@ -32,9 +32,8 @@ FILE_WIDTH = 120
 
 def print_fit(
     console: Console,
-    fit: Fit,
+    fit: FitRecord,
     *,
-    cluster: str = "cluster",
     standardized: pd.DataFrame | None = None,
     r_squared: pd.DataFrame | None = None,
     residuals: pd.DataFrame | None = None,
@@ -42,16 +41,15 @@ def print_fit(
     """Print a fit; see `fit_summary_lines`."""
     width = console.width if console.is_terminal else FILE_WIDTH
     for line in fit_summary_lines(
-        fit, width=width, cluster=cluster, standardized=standardized, r_squared=r_squared, residuals=residuals
+        fit, width=width, standardized=standardized, r_squared=r_squared, residuals=residuals
     ):
         console.print(Text(line.text, style=line.style), soft_wrap=True)
 
 
 def fit_summary_lines(
-    fit: Fit,
+    fit: FitRecord,
     *,
     width: int = FILE_WIDTH,
-    cluster: str = "cluster",
     standardized: pd.DataFrame | None = None,
     r_squared: pd.DataFrame | None = None,
     residuals: pd.DataFrame | None = None,
@@ -60,17 +58,15 @@ def fit_summary_lines(
 
     Parameters
     ----------
-    fit : Fit
+    fit : FitRecord
     width : int
         Characters a line; interval limits are left out where they do not fit.
-    cluster : str
-        Name of the cluster column.
     standardized, r_squared, residuals : DataFrame, optional
         From the functions of these names; each adds its column or table.
     """
-    lines = [*_head(fit, width), *_facts(fit, cluster), *_slopes(fit, width)]
+    lines = [*_head(fit, width), *_facts(fit), *_slopes(fit, width)]
     if fit.status != Status.NOT_SUPPORTED:
-        lines += _tests(fit) + parameter_lines(fit, width, cluster, standardized, r_squared)
+        lines += _tests(fit) + parameter_lines(fit, width, standardized, r_squared)
         lines += _icc(fit)
     if residuals is not None:
         lines += residual_lines(residuals)
@@ -87,7 +83,7 @@ def _bullets(texts: Sequence[str], width: int) -> list[Line]:
     return [Line(line) for text in texts for line in wrapped(f"  - {text}", width, "    ")]
 
 
-def _head(fit: Fit, width: int) -> list[Line]:
+def _head(fit: FitRecord, width: int) -> list[Line]:
     """How it ended; what is wrong stands first."""
     iterations = f"{fit.n_iter} iteration{'s' * (fit.n_iter != 1)}"
     if fit.status == Status.NOT_SUPPORTED:
@@ -115,7 +111,7 @@ def _head(fit: Fit, width: int) -> list[Line]:
     return lines
 
 
-def _facts(fit: Fit, cluster: str) -> list[Line]:
+def _facts(fit: FitRecord) -> list[Line]:
     """Method, parameters, data."""
     sizes, options = fit.sizes, fit.options
     lines = [Line(""), fact("Estimator", fit.estimator)]
@@ -133,7 +129,7 @@ def _facts(fit: Fit, cluster: str) -> list[Line]:
     lines += [Line(""), fact("Number of observations", str(fit.n_obs))]
     if fit.n_dropped:
         lines.append(fact("Rows left out", str(fit.n_dropped)))
-    lines.append(fact(f"Number of clusters [{cluster}]", str(fit.n_clusters)))
+    lines.append(fact(f"Number of clusters [{fit.cluster}]", str(fit.n_clusters)))
     if sizes:
         span = str(sizes[0]) if sizes[0] == sizes[-1] else f"{sizes[0]} to {sizes[-1]}"
         lines.append(fact("Cluster size", span))
@@ -143,7 +139,7 @@ def _facts(fit: Fit, cluster: str) -> list[Line]:
     return lines
 
 
-def _slopes(fit: Fit, width: int) -> list[Line]:
+def _slopes(fit: FitRecord, width: int) -> list[Line]:
     """Which meaning of its predictor each random slope has, and what that estimates."""
     if not fit.slopes:
         return []
@@ -161,7 +157,7 @@ def _slopes(fit: Fit, width: int) -> list[Line]:
 # ---------------------------------------------------------------------- tests
 
 
-def _tests(fit: Fit) -> list[Line]:
+def _tests(fit: FitRecord) -> list[Line]:
     """Test statistics, fit indices, log-likelihood, information criteria."""
     found = {name: float(value) for name, value in fit.measures.items()}
     lines: list[Line] = []
@@ -225,7 +221,7 @@ def _tests(fit: Fit) -> list[Line]:
     return lines
 
 
-def _icc(fit: Fit) -> list[Line]:
+def _icc(fit: FitRecord) -> list[Line]:
     if not fit.icc:
         return []
     width = max(17, max(len(name) for name in fit.icc) + 7)
