@@ -203,7 +203,8 @@ class Estimator(Protocol):
         Kinds of SE it returns, first the one used for Monte Carlo intervals.
 
     A method that imposes ``==`` constraints says so with ``imposes_constraints = True``; `simstudy.fit` declines them
-    for others.
+    for others. One whose formulas are written down somewhere names the places in ``theory``, a tuple of str: a page and
+    an anchor each, as ``docs/theory/likelihood.md#c1``.
     """
 
     name: ClassVar[str]

@@ -54,6 +54,7 @@ class Em:
     name: ClassVar[str] = "em"
     title: ClassVar[str] = "multilevel SEM, maximum likelihood by the EM algorithm"
     reference: ClassVar[str] = "Raudenbush (1995); Lee & Poon (1998); Henderson & Varadhan (2019) on its acceleration"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/likelihood.md#c6",)
     year: ClassVar[int] = 1995
     idea: ClassVar[str] = (
         "were the clusters' latent parts known, each level would be an ordinary SEM: fill them in, fit, and repeat"

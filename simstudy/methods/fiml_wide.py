@@ -50,6 +50,7 @@ class FimlWide:
     reference: ClassVar[str] = (
         "McDonald & Goldstein (1989); Rovine & Molenaar (2000); Bauer (2003); Curran (2003); Mehta & Neale (2005)"
     )
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/likelihood.md#c9",)
     year: ClassVar[int] = 1989
     idea: ClassVar[str] = (
         "a cluster is one case and its persons are its variables; what they share is a factor with loadings of 1"

@@ -62,6 +62,11 @@ class Msem:
     name: ClassVar[str] = "msem"
     title: ClassVar[str] = "multilevel SEM, full-information maximum likelihood"
     reference: ClassVar[str] = "Muthén & Asparouhov (2008); Preacher, Zyphur & Zhang (2010)"
+    theory: ClassVar[tuple[str, ...]] = (
+        "docs/theory/between-slope.md#b8",
+        "docs/theory/likelihood.md#c1",
+        "docs/theory/random-slopes.md#d1",
+    )
     year: ClassVar[int] = 2008
     idea: ClassVar[str] = "split every level-1 variable into latent within and between parts, with a model for each"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")

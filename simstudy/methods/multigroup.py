@@ -48,6 +48,7 @@ class Multigroup:
     name: ClassVar[str] = "multigroup"
     title: ClassVar[str] = "multiple-group SEM with clusters as groups"
     reference: ClassVar[str] = "McArdle & Hamagami (1996)"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/two-matrices.md#c13",)
     year: ClassVar[int] = 1996
     idea: ClassVar[str] = (
         "treat the clusters as the groups of a multiple-group SEM: means of their own, one structure for all"

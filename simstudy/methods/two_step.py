@@ -47,6 +47,7 @@ class TwoStep:
     name: ClassVar[str] = "two_step"
     title: ClassVar[str] = "MLM for level-1 outcomes, OLS on cluster means for level-2 outcomes"
     reference: ClassVar[str] = "Griffin (1997); Croon & van Veldhoven (2007) on its bias"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/adjusted-means.md#b7", "docs/theory/mediation.md#b6")
     year: ClassVar[int] = 1997
     idea: ClassVar[str] = "one regression an outcome: multilevel for level 1, ordinary on cluster means for level 2"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")

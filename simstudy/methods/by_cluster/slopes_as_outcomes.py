@@ -48,6 +48,10 @@ class SlopesAsOutcomes:
     name: ClassVar[str] = "slopes_as_outcomes"
     title: ClassVar[str] = "regressions in every cluster, then a level-2 model of intercepts and slopes"
     reference: ClassVar[str] = "Burstein, Linn & Capell (1978); Chou, Bentler & Pentz (2000)"
+    theory: ClassVar[tuple[str, ...]] = (
+        "docs/theory/slopes-as-outcomes.md#c8",
+        "docs/theory/slopes-as-outcomes.md#d3-1",
+    )
     year: ClassVar[int] = 1978
     idea: ClassVar[str] = "run the regression in each cluster, and make its coefficients the data of the next level"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")

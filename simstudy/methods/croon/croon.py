@@ -62,6 +62,7 @@ class Croon:
     name: ClassVar[str] = "croon"
     title: ClassVar[str] = "level-2 outcomes regressed on adjusted cluster means"
     reference: ClassVar[str] = "Croon & van Veldhoven (2007)"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/adjusted-means.md#b7", "docs/theory/adjusted-means.md#f4")
     year: ClassVar[int] = 2007
     idea: ClassVar[str] = "replace cluster means by the best predictor of the latent means, then regress at level 2"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")

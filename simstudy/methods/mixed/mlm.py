@@ -93,6 +93,11 @@ class Mlm(RandomIntercepts):
     name: ClassVar[str] = "mlm"
     title: ClassVar[str] = "random-intercept models, predictors uncentred"
     reference: ClassVar[str] = "Raudenbush & Bryk (1986; 2002, ch. 5); Krull & MacKinnon (2001) on mediation"
+    theory: ClassVar[tuple[str, ...]] = (
+        "docs/theory/mixed-models.md#b4",
+        "docs/theory/mixed-models.md#c10",
+        "docs/theory/mediation.md#b6",
+    )
     year: ClassVar[int] = 1986
     idea: ClassVar[str] = "let every cluster have an intercept of its own, and one slope serve for both levels"
     can: ClassVar[str] = "level-1 outcomes, predictors of both levels, slopes that vary; SEs that respect the clusters"
@@ -119,6 +124,7 @@ class MlmRescaled(RandomIntercepts):
     name: ClassVar[str] = "mlm_rescaled"
     title: ClassVar[str] = "random-intercept models, predictors centred, no cluster means"
     reference: ClassVar[str] = "Kreft, de Leeuw & Aiken (1995); Enders & Tofighi (2007)"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/mixed-models.md#b3", "docs/theory/mixed-models.md#c10")
     year: ClassVar[int] = 1995
     idea: ClassVar[str] = (
         "subtract cluster means from the predictors and leave the means out: what is left varies within"
@@ -149,6 +155,11 @@ class MlmCentered(RandomIntercepts):
     name: ClassVar[str] = "mlm_centered"
     title: ClassVar[str] = "random-intercept models, predictors centred, cluster means added"
     reference: ClassVar[str] = "Zhang, Zyphur & Preacher (2009); Lüdtke et al. (2008) on its bias"
+    theory: ClassVar[tuple[str, ...]] = (
+        "docs/theory/mixed-models.md#b3",
+        "docs/theory/mixed-models.md#c10",
+        "docs/theory/mediation.md#b6",
+    )
     year: ClassVar[int] = 2009
     idea: ClassVar[str] = "split each predictor into its cluster mean and the deviation from it, and use both"
     can: ClassVar[str] = "separate within and between effects of level-1 outcomes; let slopes vary"
@@ -177,6 +188,7 @@ class MlmContextual(RandomIntercepts):
     name: ClassVar[str] = "mlm_contextual"
     title: ClassVar[str] = "random-intercept models, predictors uncentred, cluster means added"
     reference: ClassVar[str] = "Boyd & Iversen (1979); Kreft, de Leeuw & Aiken (1995); Lüdtke et al. (2008) on its bias"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/mixed-models.md#b3", "docs/theory/mixed-models.md#c10")
     year: ClassVar[int] = 1979
     idea: ClassVar[str] = "add cluster means beside the predictors: their coefficient is between minus within slope"
     can: ClassVar[str] = "separate within and contextual effects of level-1 outcomes; test a contextual effect directly"

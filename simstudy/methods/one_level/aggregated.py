@@ -34,6 +34,7 @@ class Aggregated:
     name: ClassVar[str] = "aggregated"
     title: ClassVar[str] = "SEM on cluster means"
     reference: ClassVar[str] = "the ecological regression of Robinson (1950); Lüdtke et al. (2008) on its bias"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/single-level.md#b2", "docs/theory/mediation.md#b6")
     year: ClassVar[int] = 1950
     idea: ClassVar[str] = "average within clusters and take the J means as the cases"
     levels: ClassVar[tuple[str, ...]] = ("between",)

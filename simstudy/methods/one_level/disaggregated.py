@@ -36,6 +36,11 @@ class Disaggregated:
     name: ClassVar[str] = "disaggregated"
     title: ClassVar[str] = "single-level SEM on rows, clusters ignored"
     reference: ClassVar[str] = "the habit criticised since Robinson (1950); Moulton (1986) on its SEs"
+    theory: ClassVar[tuple[str, ...]] = (
+        "docs/theory/single-level.md#b1",
+        "docs/theory/single-level.md#b5",
+        "docs/theory/mediation.md#b6",
+    )
     year: ClassVar[int] = 1950
     idea: ClassVar[str] = "take the rows as a sample of independent cases"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
@@ -81,6 +86,7 @@ class DisaggregatedRobust(Disaggregated):
     name: ClassVar[str] = "disaggregated_robust"
     title: ClassVar[str] = "single-level SEM on rows, cluster-robust SEs"
     reference: ClassVar[str] = "Muthén & Satorra (1995); Liang & Zeger (1986)"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/single-level.md#b1", "docs/theory/inference.md#c11")
     year: ClassVar[int] = 1995
     idea: ClassVar[str] = "keep the one model of the rows, and let the scores of whole clusters tell its SEs"
     can: ClassVar[str] = "any path model; honest SEs of the conflated effect, with enough clusters"

@@ -44,6 +44,7 @@ class RaudenbushMeasurement:
     name: ClassVar[str] = "raudenbush_measurement"
     title: ClassVar[str] = "multilevel model of items with equal loadings and uniquenesses, maximum likelihood"
     reference: ClassVar[str] = "Raudenbush, Rowan & Kang (1991)"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/measurement.md#c7", "docs/theory/measurement.md#d3-2")
     year: ClassVar[int] = 1991
     idea: ClassVar[str] = "take items for repeated measures of a person: one more level of a multilevel model"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")

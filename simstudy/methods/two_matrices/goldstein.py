@@ -51,6 +51,7 @@ class Goldstein:
     name: ClassVar[str] = "goldstein"
     title: ClassVar[str] = "multivariate multilevel model, then a two-group SEM on its two covariance matrices"
     reference: ClassVar[str] = "Goldstein (1987, 1995); Goldstein & McDonald (1988); criticised by Hox & Maas (2004)"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/two-matrices.md#c5",)
     year: ClassVar[int] = 1987
     idea: ClassVar[str] = (
         "responses are a level below persons: a multilevel model of the stacked responses estimates both covariance "

@@ -49,6 +49,7 @@ class Haernqvist:
     name: ClassVar[str] = "haernqvist"
     title: ClassVar[str] = "separate SEMs on the between and within parts of the total matrix"
     reference: ClassVar[str] = "Cronbach (1976); Härnqvist (1978)"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/two-matrices.md#c4",)
     year: ClassVar[int] = 1978
     idea: ClassVar[str] = (
         "split every score into its group's mean and a deviation; the two parts are orthogonal, their matrices add up "

@@ -45,6 +45,7 @@ class Muml:
     name: ClassVar[str] = "muml"
     title: ClassVar[str] = "multilevel SEM by Muthén's limited-information maximum likelihood"
     reference: ClassVar[str] = "Muthén (1989, 1994); Muthén & Satorra (1995); Hox & Maas (2001) on its chi-square"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/two-matrices.md#c3",)
     year: ClassVar[int] = 1989
     idea: ClassVar[str] = (
         "pretend that all clusters have one size: the two-level model is then a two-group model of the pooled within "

@@ -44,6 +44,7 @@ class Schmidt:
     name: ClassVar[str] = "schmidt"
     title: ClassVar[str] = "separate SEMs on the pooled within and the adjusted between covariance matrix"
     reference: ClassVar[str] = "Schmidt (1969)"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/two-matrices.md#c3", "docs/theory/likelihood.md#c2")
     year: ClassVar[int] = 1969
     idea: ClassVar[str] = (
         "subtract the within noise from the covariance matrix of cluster means; analyse what is left like any other "
