@@ -2,14 +2,14 @@
 
 Balanced clusters, complete normal data, and estimates that are least squares, equation by equation:
 
-- `aggregated`: recursive path models of cluster means (B2);
+- `aggregated`: recursive path models of cluster means (theory B2);
 - the centred MLMs, `two_step`, and `mlm` for level-2 predictors: within and between parts of a regression decouple, so
-  that the between slopes are least squares on cluster means whatever the variance components (B3);
-- `disaggregated`: level-2 predictors (B5a).
+  that the between slopes are least squares on cluster means whatever the variance components (theory B3);
+- `disaggregated`: level-2 predictors (theory B5a).
 
-With any sizes: mean and variance of within slopes (B3); the mean of the only slope of an equation of `disaggregated`
-(B1) and `aggregated` (B2). For `msem` and the two-matrix methods that correct for Sigma_W, saturated and balanced:
-P(negative between variance) of exogenous variables (F6).
+With any sizes: mean and variance of within slopes (theory B3); the mean of the only slope of an equation of
+`disaggregated` (theory B1) and `aggregated` (theory B2). For `msem` and the two-matrix methods that correct for
+Sigma_W, saturated and balanced: P(negative between variance) of exogenous variables (theory F6).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`em`: maximum likelihood by expectation-maximisation (Raudenbush 1995; Lee & Poon 1998; THEORY C6)."""
+"""`em`: maximum likelihood by expectation-maximisation (Raudenbush 1995; Lee & Poon 1998; theory C6)."""
 
 from __future__ import annotations
 

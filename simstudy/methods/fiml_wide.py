@@ -1,4 +1,4 @@
-"""`fiml_wide`: full-information maximum likelihood, the cluster as the case (McDonald & Goldstein 1989; THEORY C9)."""
+"""`fiml_wide`: full-information maximum likelihood, the cluster as the case (McDonald & Goldstein 1989; theory C9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`msem`: full-information maximum likelihood of the two-level model (Muthen & Asparouhov 2008; THEORY C1)."""
+"""`msem`: full-information maximum likelihood of the two-level model (Muthen & Asparouhov 2008; theory C1)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Msem:
         ``expected`` means the information given the pattern of missing values).
     fixed_x : bool
         Take the moments of exogenous observed variables as known, as lavaan's default does. SEs of between slopes are
-        then too small where within and between slopes differ (THEORY F1).
+        then too small where within and between slopes differ (theory F1).
     bounds : str
         ``none``, or ``variances``: no variance may be negative.
     measures : bool

@@ -30,7 +30,7 @@ from simstudy.model.twolevel import TwoLevelModel
 @register
 @dataclass(frozen=True)
 class TwoStep:
-    """MLM for level-1 outcomes and OLS on cluster means for level-2 outcomes, glued together (THEORY B7).
+    """MLM for level-1 outcomes and OLS on cluster means for level-2 outcomes, glued together (theory B7).
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""`slopes_as_outcomes`: regressions in every cluster, then a model of their coefficients (THEORY B7, C8, D3.1)."""
+"""`slopes_as_outcomes`: regressions in every cluster, then a model of their coefficients (theory B7, C8, D3.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`croon`: regressions on adjusted cluster means (Croon & van Veldhoven 2007; THEORY B7, F4).
+"""`croon`: regressions on adjusted cluster means (Croon & van Veldhoven 2007; theory B7, F4).
 
 Ordinary least squares of a level-2 outcome on adjusted means and level-2 predictors is consistent: E(y | xbar, z) is
 linear in E(xi | xbar, z) and z. A level-1 outcome is another matter. Its cluster mean shares the sampling error of

@@ -1,8 +1,8 @@
-"""One random-intercept model for every level-1 outcome, by four ways of centring (THEORY B3, B4, B6, C10).
+"""One random-intercept model for every level-1 outcome, by four ways of centring (theory B3, B4, B6, C10).
 
 | method | enters | within slope | between slope |
 |---|---|---|---|
-| `mlm` | x | conflated (B4) | the same number |
+| `mlm` | x | conflated (theory B4) | the same number |
 | `mlm_rescaled` | x - xbar_j | beta_W | silent |
 | `mlm_centered` | x - xbar_j, xbar_j | beta_W | lambda beta_B + (1 - lambda) beta_W |
 | `mlm_contextual` | x, xbar_j | beta_W | the same, as within slope plus contextual coefficient |

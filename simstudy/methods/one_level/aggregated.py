@@ -1,4 +1,4 @@
-"""`aggregated`: the between model as a SEM on unweighted cluster means (THEORY B2, B6)."""
+"""`aggregated`: the between model as a SEM on unweighted cluster means (theory B2, B6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`disaggregated`: one single-level SEM on the rows, clusters ignored (THEORY B1, B5, B6), and its robust twin."""
+"""`disaggregated`: one single-level SEM on the rows, clusters ignored (theory B1, B5, B6), and its robust twin."""
 
 from __future__ import annotations
 

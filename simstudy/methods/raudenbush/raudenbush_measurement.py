@@ -1,4 +1,4 @@
-"""`raudenbush_measurement`: factors as latent means of items with equal loadings and uniquenesses (THEORY C7, D3.2)."""
+"""`raudenbush_measurement`: factors as latent means of items with equal loadings and uniquenesses (theory C7, D3.2)."""
 
 from __future__ import annotations
 

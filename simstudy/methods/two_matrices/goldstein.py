@@ -1,4 +1,4 @@
-"""`goldstein`: a multivariate multilevel model for both covariance matrices, then SEM on each (THEORY C5)."""
+"""`goldstein`: a multivariate multilevel model for both covariance matrices, then SEM on each (theory C5)."""
 
 from __future__ import annotations
 

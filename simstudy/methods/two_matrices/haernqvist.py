@@ -1,4 +1,4 @@
-"""`haernqvist`: the total covariance matrix split into a between and a within part, each analysed (THEORY C4)."""
+"""`haernqvist`: the total covariance matrix split into a between and a within part, each analysed (theory C4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`muml`: Muthén's limited-information estimator, unequal clusters taken for equal ones (THEORY C3)."""
+"""`muml`: Muthén's limited-information estimator, unequal clusters taken for equal ones (theory C3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`schmidt`: pooled within and adjusted between covariance matrices, each analysed on its own (THEORY C2, C3)."""
+"""`schmidt`: pooled within and adjusted between covariance matrices, each analysed on its own (theory C2, C3)."""
 
 from __future__ import annotations
 
