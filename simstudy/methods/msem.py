@@ -1,4 +1,4 @@
-"""`msem`: full-information maximum likelihood of the two-level model (Muthen & Asparouhov 2008; THEORY C1)."""
+"""`msem`: full-information maximum likelihood of the two-level model (Muthen & Asparouhov 2008; theory C1)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Msem(Estimator):
         ``expected`` means the information given the pattern of missing values).
     fixed_x : bool
         Take the moments of exogenous observed variables as known, as lavaan's default does. SEs of between slopes are
-        then too small where within and between slopes differ (THEORY F1).
+        then too small where within and between slopes differ (theory F1).
     bounds : str
         ``none``, or ``variances``: no variance may be negative.
     measures : bool
@@ -67,6 +67,11 @@ class Msem(Estimator):
     name: ClassVar[str] = "msem"
     title: ClassVar[str] = "multilevel SEM, full-information maximum likelihood"
     reference: ClassVar[str] = "Muthén & Asparouhov (2008); Preacher, Zyphur & Zhang (2010)"
+    theory: ClassVar[tuple[str, ...]] = (
+        "docs/theory/between-slope.md#b8",
+        "docs/theory/likelihood.md#c1",
+        "docs/theory/random-slopes.md#d1",
+    )
     year: ClassVar[int] = 2008
     look: ClassVar[Look] = Look(BLACK, "o", False, SOLID)
     idea: ClassVar[str] = "split every level-1 variable into latent within and between parts, with a model for each"

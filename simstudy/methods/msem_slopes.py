@@ -1,4 +1,4 @@
-"""`msem` for models with random slopes: maximum likelihood by Newton's method (Muthen & Asparouhov 2008; THEORY D1)."""
+"""`msem` for models with random slopes: maximum likelihood by Newton's method (Muthen & Asparouhov 2008; theory D1)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class SlopeMsem(Estimator):
         cluster's latent mean; ``hybrid``, as Mplus does with maximum likelihood; ``auto``, latent where a predictor
         stands in both blocks, else observed.
     nodes : int
-        Quadrature nodes a latent predictor; below 5 they may fail (THEORY D1.4).
+        Quadrature nodes a latent predictor; below 5 they may fail (theory D1.4).
     measures : bool
         Compute number of parameters, AIC and BIC.
     refused : tuple of str

@@ -90,7 +90,7 @@ def test_a_class_that_says_the_least_has_the_defaults() -> None:
 
 
 def test_an_unknown_kind_of_data_is_named() -> None:
-    with pytest.raises(EstimatorError, match="unknown kind of data 'sampel' .did you mean 'sample'"):
+    with pytest.raises(EstimatorError, match=r"unknown kind of data 'sampel' .did you mean 'sample'"):
         data_kinds.data_kind("sampel")
 
 

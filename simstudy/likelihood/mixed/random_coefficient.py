@@ -1,4 +1,4 @@
-"""Regression with random coefficients by profile likelihood on cross-products of clusters (THEORY C10, D1.1).
+"""Regression with random coefficients by profile likelihood on cross-products of clusters (theory C10, D1.1).
 
 y_j = X_j beta + Z_j u_j + e_j with Var(u) = T = sigma^2 D and D = L L'. Given L, with W_j = I + Z_j D Z_j', beta and
 sigma^2 have closed forms, and -2 log L is, but for constants,

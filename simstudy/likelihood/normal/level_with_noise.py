@@ -2,7 +2,7 @@
 
 Units come in groups g of n_g with the covariance matrix V_g = Sigma(theta) + N_g, where N_g is known: with one group
 and the mean sampling covariance for N it subtracts that from the covariance matrix of the estimates, with a group a
-cluster it weights clusters by their precision (Raudenbush & Bryk 2002, ch. 3; THEORY D3.1). Sigma itself may be
+cluster it weights clusters by their precision (Raudenbush & Bryk 2002, ch. 3; theory D3.1). Sigma itself may be
 indefinite: V must not.
 """
 

@@ -1,4 +1,4 @@
-"""`slopes_as_outcomes`: regressions in every cluster, then a model of their coefficients (THEORY B7, C8, D3.1)."""
+"""`slopes_as_outcomes`: regressions in every cluster, then a model of their coefficients (theory B7, C8, D3.1)."""
 
 from __future__ import annotations
 
@@ -51,6 +51,10 @@ class SlopesAsOutcomes(Estimator):
     name: ClassVar[str] = "slopes_as_outcomes"
     title: ClassVar[str] = "regressions in every cluster, then a level-2 model of intercepts and slopes"
     reference: ClassVar[str] = "Burstein, Linn & Capell (1978); Chou, Bentler & Pentz (2000)"
+    theory: ClassVar[tuple[str, ...]] = (
+        "docs/theory/slopes-as-outcomes.md#c8",
+        "docs/theory/slopes-as-outcomes.md#d3-1",
+    )
     year: ClassVar[int] = 1978
     look: ClassVar[Look] = Look(ORANGE, "d", True, DOT)
     idea: ClassVar[str] = "run the regression in each cluster, and make its coefficients the data of the next level"
