@@ -12,7 +12,7 @@ import pandas as pd
 from simstudy import performance as measuring
 from simstudy.api.study import Results, up_to_date
 from simstudy.errors import SimstudyError
-from simstudy.performance import FIT_MEASURES
+from simstudy.performance import measure_names
 from simstudy.performance.choose import choose_parameters, key_parameters
 from simstudy.report import figures as drawing
 from simstudy.report.figures import FORMATS, Chart, save_chart, save_figure
@@ -202,7 +202,7 @@ def _of_performance(kind: str, wanted: _Wanted) -> Iterator[Chart]:
             "lollipop": drawing.lollipop_chart,
         }[kind]
         several = wanted.given("measures", "band")
-        fits = bool(several.get("measures")) and set(several["measures"]) <= set(FIT_MEASURES)
+        fits = bool(several.get("measures")) and set(several["measures"]) <= set(measure_names("fit"))
         for name in [""] if fits else wanted.names():
             yield chart(table, name, **shared, **several)
         return
@@ -210,7 +210,7 @@ def _of_performance(kind: str, wanted: _Wanted) -> Iterator[Chart]:
     draw = drawing.lines_chart if kind == "lines" else drawing.heatmap_chart
     names = wanted.names()
     for measure in measures:
-        for name in [""] if measure in FIT_MEASURES else names:
+        for name in [""] if measure in measure_names("fit") else names:
             yield draw(table, name, measure=measure, **shared, **wanted.band(measure))
 
 
@@ -233,7 +233,7 @@ def _of_effects(wanted: _Wanted) -> Iterator[Chart]:
     )
     shared = wanted.given("se_kind", "estimators", "band") | {"level": wanted.found.manifest.level}
     for measure in measures:
-        for name in [""] if measure in FIT_MEASURES else names:
+        for name in [""] if measure in measure_names("fit") else names:
             yield drawing.factors_chart(effects, name, measure=measure, **shared)
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from simstudy.asymptotics import normal
 from simstudy.estimation.result import Estimator, Status
 from simstudy.linalg.stacked import FloatArray
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.performance import normal
 from simstudy.population.population import Population
 
 STEP = 0.01

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from simstudy.errors import SimstudyError, did_you_mean
-from simstudy.performance import BASES, COLUMNS, PAIR_MEASURES, PAIRED
+from simstudy.performance import BASES, COLUMNS, PAIRED, measure_names
 from simstudy.report.tables.text import setting
 
 
@@ -135,7 +135,7 @@ def select(performance: pd.DataFrame, measures: Sequence[str], parameter: str, w
         check_name("se_kind", wanted.se_kind, names_in(performance, "se_kind"))
     rows = own[own["measure"].isin(list(measures))]
     basis = wanted.basis if parameter else BASES[0]
-    rows = rows[rows["basis"] == np.where(rows["measure"].isin(PAIR_MEASURES), PAIRED, basis)]
+    rows = rows[rows["basis"] == np.where(rows["measure"].isin(measure_names("pair")), PAIRED, basis)]
     without = [name for name in measures if name not in set(rows["measure"])]
     if without:
         raise SimstudyError(f"basis: there is no '{wanted.basis}' of {', '.join(without)}")
