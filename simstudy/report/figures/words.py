@@ -19,8 +19,6 @@ FACTOR_LABELS: Mapping[str, str] = {
 }
 SHORT_LABELS: Mapping[str, str] = {"n_clusters": "J", "cluster_size": "n", "n_obs": "N", "icc": "ICC"}
 STRIP_LABELS: Mapping[str, str] = {**SHORT_LABELS, "cluster_size": "Cluster size"}
-MAX_NAMED = 3
-"""Methods that are named in a file name."""
 _BOUNDS = {"lower_bound": "every failed one counted as a miss", "upper_bound": "every failed one counted as a hit"}
 
 
@@ -163,30 +161,21 @@ def measure_subject(data: pd.DataFrame, measure: str, level: float) -> str:
 def joined_titles(data: pd.DataFrame, measures: Sequence[str], level: float) -> str:
     """Names of several measures in one title."""
     first, *others = (measure_subject(data, name, level) for name in measures)
-    return series_words([first, *(text if text[:2].isupper() else text[0].lower() + text[1:] for text in others)])
+    return series_words([first, *map(inside, others)])
+
+
+def inside(text: str) -> str:
+    """A measure inside a sentence."""
+    return text if text[:2].isupper() else text[0].lower() + text[1:]
+
+
+def figure_title(data: pd.DataFrame, measures: Sequence[str], parameter: str | None, level: float) -> str:
+    """Title of a figure of some measures of one parameter, or of the fits."""
+    names = joined_titles(data, measures, level)
+    return f"{names}: {parameter_name(parameter, str(data['level'].iloc[0]))}" if parameter else names
 
 
 def about_words(data: pd.DataFrame, settings: Mapping[str, object]) -> str:
     """Truth, and the factors that are the same in all rows."""
     truth = truth_words(data["truth"]) if data["parameter"].iloc[0] else ""
     return "; ".join(text for text in (truth, condition_words(settings)) if text)
-
-
-def chosen_words(
-    x: str | None = None,
-    basis: str = "casewise",
-    se_kind: str | None = None,
-    estimators: Sequence[str] | None = None,
-    cells: Sequence[int] | None = None,
-    where: Mapping[str, object] | None = None,
-) -> list[str]:
-    """Parts of a file name that say what was chosen, so that one figure does not overwrite another."""
-    methods = list(estimators or ())
-    return [
-        f"by-{x}" if x else "",
-        "" if basis == "casewise" else basis,
-        se_kind or "",
-        "-".join(methods) if len(methods) <= MAX_NAMED else f"{len(methods)}-methods",
-        *(f"{name}-{setting(level)}" for name, level in (where or {}).items()),
-        f"cell-{'-'.join(str(cell) for cell in cells)}" if cells else "",
-    ]
