@@ -455,7 +455,7 @@ def test_other_bad_input_is_refused() -> None:
         factors_chart(effects(), "bb", measure="bais")
     with pytest.raises(SimstudyError, match="kind: there is no 'line'"):
         make_chart("line", table)
-    with pytest.raises(SimstudyError, match="mesure: 'lines' has no such option .did you mean 'measure'"):
+    with pytest.raises(SimstudyError, match="mesure: 'lines' has no such option"):
         lines_chart(table, "bb", mesure="rmse")
     with pytest.raises(SimstudyError, match="use the measure relative_bias"):
         plot_bias(table.assign(truth=table["n_clusters"] / 100), "bb", band="muthen2002")
