@@ -51,10 +51,9 @@ class _Wanted:
             return choose_parameters(self.parameters, [name for name in table["parameter"].unique() if name])
         return figure_parameters(table)
 
-    @property
-    def measures(self) -> list[str]:
+    def measures(self, kind: FigureKind) -> list[str]:
         """Measures to draw one by one."""
-        return list(map(own_name, self.options.get("measures") or ("bias",)))
+        return list(map(own_name, self.options.get("measures") or (kind.defaults.get("measure", "bias"),)))
 
     def own(self, kind: FigureKind) -> dict[str, Any]:
         """Level of the intervals, and options that only this kind has."""
@@ -209,7 +208,7 @@ def _of_performance(kind: FigureKind, wanted: _Wanted) -> Iterator[Chart]:
         for name in [""] if fits else wanted.names():
             yield drawing.make_chart(kind.name, table, name, **shared, **several)
         return
-    measures = wanted.measures
+    measures = wanted.measures(kind)
     check_band(wanted.options.get("band"), measures)
     names = wanted.names()
     for measure in measures:
@@ -219,7 +218,7 @@ def _of_performance(kind: FigureKind, wanted: _Wanted) -> Iterator[Chart]:
 
 def _of_effects(kind: FigureKind, wanted: _Wanted) -> Iterator[Chart]:
     """Figures made from the analysis of variance of the design factors."""
-    measures = wanted.measures
+    measures = wanted.measures(kind)
     methods = list(wanted.found.performance["estimator"].unique())
     problems = [
         unknown("estimator", name, methods) for name in wanted.options.get("estimators") or () if name not in methods
