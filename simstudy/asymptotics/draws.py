@@ -16,8 +16,8 @@ from scipy.stats import qmc
 from simstudy.asymptotics.result import Asymptotics
 from simstudy.linalg.psd import psd_factor
 from simstudy.linalg.stacked import FloatArray, IntArray, matvec
+from simstudy.linalg.wald_intervals import quantile
 from simstudy.model.estimands import Estimands
-from simstudy.performance.normal import quantile
 
 OUTER, INNER = 1024, 1024
 WIDTHS = 64

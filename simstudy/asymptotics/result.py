@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from simstudy.estimation.result import Estimator, Status
+from simstudy.estimation.result import Status
+from simstudy.linalg import wald_intervals as normal
 from simstudy.linalg.stacked import FloatArray
+from simstudy.methods.protocol import Estimator
 from simstudy.model.twolevel import TwoLevelModel
-from simstudy.performance import normal
 from simstudy.population.population import Population
 
 STEP = 0.01

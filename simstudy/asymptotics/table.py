@@ -11,11 +11,11 @@ import pandas as pd
 
 from simstudy.asymptotics import Asymptotics
 from simstudy.asymptotics.draws import montecarlo_by_draws, wald_by_draws
-from simstudy.asymptotics.exact_methods import NEGATIVE, exact_numbers
 from simstudy.design import Cell, Design, EstimatorEntry
+from simstudy.estimation.exact_laws import NEGATIVE
 from simstudy.linalg.stacked import FloatArray
+from simstudy.linalg.wald_intervals import negative, width
 from simstudy.performance import COLUMNS, MEASURES, Law, Measure
-from simstudy.performance.normal import negative, width
 from simstudy.runner.rows import MONTECARLO
 
 LARGE_SAMPLES = "large_samples"
@@ -129,7 +129,7 @@ def _blocks(design: Design, place: Place) -> Iterator[_Block]:
     everything = tuple(range(len(model.reported)))
     notes = _notes(found)
     variances = np.isin(np.arange(len(everything)), model.table.variance_indices)
-    exact = exact_numbers(place.entry.estimator, model, place.cell.population, level) if place.exact else ()
+    exact = place.entry.estimator.exact_numbers(model, place.cell.population, level) if place.exact else ()
     second = _second_order(found, j, level)
     kinds = list(place.entry.estimator.se_kinds)
     with_montecarlo = MONTECARLO in design.intervals.kinds and bool(model.estimands.definitions)

@@ -13,11 +13,13 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.data.wide import wide_data
 from simstudy.errors import EstimatorError
 from simstudy.estimation.engine import Engine, available_moments
-from simstudy.estimation.result import FitResult, Needs, Status, failed, stack_results
+from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.estimation.starts import starts_from_moments, two_level_starts
 from simstudy.likelihood.normal.wide import WideLikelihood
 from simstudy.linalg.stacked import FloatArray, transpose
 from simstudy.methods.checks import check_kinds, judge_data
+from simstudy.methods.look import BLACK, DOT, Look
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
@@ -25,7 +27,7 @@ from simstudy.model.twolevel import TwoLevelModel
 
 @register
 @dataclass(frozen=True)
-class FimlWide:
+class FimlWide(Estimator):
     """Every cluster is one case, its persons are the variables, and its covariance matrix is written out.
 
     The maximum is that of `msem`, reached without its reductions: likelihood, score and information share nothing with
@@ -51,6 +53,7 @@ class FimlWide:
         "McDonald & Goldstein (1989); Rovine & Molenaar (2000); Bauer (2003); Curran (2003); Mehta & Neale (2005)"
     )
     year: ClassVar[int] = 1989
+    look: ClassVar[Look] = Look(BLACK, "*", True, DOT)
     idea: ClassVar[str] = (
         "a cluster is one case and its persons are its variables; what they share is a factor with loadings of 1"
     )
@@ -75,7 +78,7 @@ class FimlWide:
             raise EstimatorError(f"method '{self.name}': option 'max_length' must be positive; found {self.max_length}")
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """The rows themselves."""
         return "sample"
 
@@ -101,6 +104,11 @@ class FimlWide:
         """Build index maps and constants."""
         return PreparedFimlWide(self, model, layout)
 
+    @property
+    def takes_missing(self) -> bool:
+        """With full information."""
+        return self.missing == "fiml"
+
 
 class PreparedFimlWide:
     """`FimlWide` for one model and layout."""
@@ -120,7 +128,7 @@ class PreparedFimlWide:
         sample = data.arrange(self.model.level1, self.model.level2)
         index = np.arange(sample.n_replicates)
         if not _is_complete(sample) and len(index) > 1:
-            return stack_results([self.fit(sample.select(index[r : r + 1])) for r in index])
+            return FitResult.concat([self.fit(sample.select(index[r : r + 1])) for r in index])
         if _is_complete(sample):
             result = self.complete.fit_with(lambda structure: wide_engine(structure, sample), sample.layout.n_obs)
             return judge_data(result, sample.statistics(cluster_wise=False), within=True)

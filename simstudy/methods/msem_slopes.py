@@ -12,16 +12,18 @@ from simstudy.data.products import ClusterProducts
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.cholesky import Working
-from simstudy.estimation.result import FitResult, Needs, stack_results
+from simstudy.estimation.result import FitResult
 from simstudy.estimation.scoring import Optimum, with_fallback
 from simstudy.estimation.slope_starts import slope_starts
-from simstudy.likelihood.evaluation import Evaluation
+from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.likelihood.slopes.chain import Treatment
 from simstudy.likelihood.slopes.latent import LatentSlopes
 from simstudy.likelihood.slopes.observed import ObservedSlopes
 from simstudy.linalg.stacked import BoolArray, FloatArray, matvec, transpose
 from simstudy.methods.checks import check_kinds, judge_data
+from simstudy.methods.protocol import Estimator
 from simstudy.model.slope_structure import SlopeStructure
+from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
 
 SeKind = Literal["observed", "robust"]
@@ -40,7 +42,7 @@ ZERO = 1e-7
 
 
 @dataclass(frozen=True)
-class SlopeMsem:
+class SlopeMsem(Estimator):
     """Multilevel SEM with random slopes; what `Msem.for_model` gives for a model that has any.
 
     Attributes
@@ -77,7 +79,7 @@ class SlopeMsem:
         check_kinds(self.name, self.se)
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """Cross-products of every cluster."""
         return "clusters"
 
@@ -113,6 +115,10 @@ class SlopeMsem:
         """Build index maps and constants."""
         return PreparedSlopes(self, model, layout)
 
+    def slope_meaning(self, model: TwoLevelModel, slope: RandomSlope) -> str:
+        """As chosen, where there is a choice."""
+        return treatment(model, self.slopes) if slope.predictor in model.both else "observed"
+
 
 def treatment(model: TwoLevelModel, choice: Choice) -> Treatment:
     """What becomes of the predictors of slopes; it makes no difference to those that live within clusters only."""
@@ -121,10 +127,10 @@ def treatment(model: TwoLevelModel, choice: Choice) -> Treatment:
     return "latent" if choice == "auto" else choice
 
 
-class WorkingLikelihood:
+class WorkingLikelihood(Likelihood[ClusterProducts]):
     """A log-likelihood of random slopes in working parameters, as the optimiser takes it."""
 
-    exact_second_derivatives = False  # evaluations return the observed information: what they accept is a maximum
+    verify_maximum: ClassVar[bool] = False  # evaluations return the observed information: what they accept is a maximum
 
     def __init__(self, likelihood: ObservedSlopes | LatentSlopes, working: Working) -> None:
         self.likelihood, self.working = likelihood, working
@@ -176,7 +182,7 @@ class PreparedSlopes:
         size = max(1, AT_ONCE // self.points)
         n = statistics.n_replicates
         parts = [self._fit(statistics.select(slice(first, first + size))) for first in range(0, n, size)]
-        return judge_data(stack_results(parts), statistics, within=True)
+        return judge_data(FitResult.concat(parts), statistics, within=True)
 
     def _fit(self, statistics: TwoLevelStatistics) -> FitResult:
         """Fit some data sets together."""

@@ -24,8 +24,8 @@ from scipy.special import ndtri
 
 from simstudy.asymptotics import Asymptotics
 from simstudy.linalg.stacked import FloatArray, cholesky, eigh, submatrix
+from simstudy.linalg.wald_intervals import coverage, quantile, rejection, width
 from simstudy.model.estimands import Estimands
-from simstudy.performance.normal import coverage, quantile, rejection, width
 from simstudy.planning.criterion import Basis, Criterion, basis, link
 
 OUTER, OUTER_MONTECARLO, INNER, LEAST = 8192, 1024, 2048, 4

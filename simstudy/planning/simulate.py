@@ -21,9 +21,9 @@ from simstudy.design import Cell
 from simstudy.design.scenario import Scenario
 from simstudy.estimation.result import FitResult, Status
 from simstudy.linalg.stacked import BoolArray, FloatArray
+from simstudy.linalg.wald_intervals import quantile
 from simstudy.performance import measures, rates, robust
 from simstudy.performance.moments import Measured
-from simstudy.performance.normal import quantile
 from simstudy.planning.criterion import Criterion
 from simstudy.planning.curve import Observed
 from simstudy.planning.limits import Target

@@ -10,15 +10,18 @@ import numpy as np
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
-from simstudy.estimation.result import FitResult, Needs, Status, stack_results
+from simstudy.estimation.result import FitResult, Status
 from simstudy.estimation.scoring import Optimum, with_fallback
 from simstudy.estimation.starts import add_level_starts
 from simstudy.likelihood.normal.level_with_noise import NoisyLevel, NoisyUnits
 from simstudy.linalg.stacked import BoolArray, FloatArray, eigh, inverse_spd, matvec, outer, transpose
 from simstudy.methods.by_cluster.per_cluster import FirstStage, cluster_equations, first_stage, usable
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints, refuse_ties_of_levels
+from simstudy.methods.look import DOT, ORANGE, Look
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.model.slope_structure import SlopeStructure
+from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
 
 AT_ONCE = 5_000
@@ -27,7 +30,7 @@ AT_ONCE = 5_000
 
 @register
 @dataclass(frozen=True)
-class SlopesAsOutcomes:
+class SlopesAsOutcomes(Estimator):
     """Intercepts and slopes of every cluster by least squares, analysed like observed level-2 variables.
 
     Predictors that stand in both blocks are centred at cluster means, whose own between part is then a level-2 variable
@@ -49,6 +52,7 @@ class SlopesAsOutcomes:
     title: ClassVar[str] = "regressions in every cluster, then a level-2 model of intercepts and slopes"
     reference: ClassVar[str] = "Burstein, Linn & Capell (1978); Chou, Bentler & Pentz (2000)"
     year: ClassVar[int] = 1978
+    look: ClassVar[Look] = Look(ORANGE, "d", True, DOT)
     idea: ClassVar[str] = "run the regression in each cluster, and make its coefficients the data of the next level"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     can: ClassVar[str] = "random slopes with predictors and outcomes of their own, with single-level software"
@@ -65,7 +69,7 @@ class SlopesAsOutcomes:
         check_kinds(self.name, self.se)
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """Every cluster's scatter and means."""
         return "clusters"
 
@@ -87,6 +91,10 @@ class SlopesAsOutcomes:
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedOutcomes:
         """Build the equations of both steps."""
         return PreparedOutcomes(self, model, layout)
+
+    def slope_meaning(self, model: TwoLevelModel, slope: RandomSlope) -> str:
+        """Regressions in a cluster centre its rows."""
+        return "centred" if slope.predictor in model.both else "observed"
 
 
 class PreparedOutcomes:
@@ -111,7 +119,7 @@ class PreparedOutcomes:
         statistics = statistics.arrange(self.model.level1, self.model.level2)
         size, n = max(1, AT_ONCE // self.layout.n_clusters), statistics.n_replicates
         parts = [self._fit(statistics.select(slice(first, first + size))) for first in range(0, n, size)]
-        return judge_data(stack_results(parts), statistics, within=True)
+        return judge_data(FitResult.concat(parts), statistics, within=True)
 
     def _fit(self, statistics: TwoLevelStatistics) -> FitResult:
         stage = first_stage(self.equations, self.p, statistics)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from simstudy.performance import measures, normal, robust
+from simstudy.linalg import wald_intervals as normal
+from simstudy.performance import measures, robust
 from simstudy.performance.measure import Law, Measure, Theory, register_measure
 from simstudy.performance.moments import FloatArray
 

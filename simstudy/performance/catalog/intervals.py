@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from simstudy.performance import normal, rates
+from simstudy.linalg import wald_intervals as normal
+from simstudy.performance import rates
 from simstudy.performance.measure import Law, Measure, Theory, register_measure
 from simstudy.performance.moments import FloatArray
 

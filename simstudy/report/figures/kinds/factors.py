@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from simstudy.errors import SimstudyError
+from simstudy.methods.look import Look
 from simstudy.performance.effects import RESIDUAL, WITHIN
 from simstudy.report.figures.bands import BANDS, ETA, check_band
 from simstudy.report.figures.describe import MAX_METHODS, spoken
@@ -22,7 +23,7 @@ from simstudy.report.figures.registry import (
     register_figure,
 )
 from simstudy.report.figures.select import Selection, check_name, names_in
-from simstudy.report.figures.style import GRID_GREY, INK, SMALLEST, MethodStyle, method_styles
+from simstudy.report.figures.style import GRID_GREY, INK, SMALLEST, method_looks
 from simstudy.report.figures.ticks import LevelTicks, label_ticks, ticks_width
 from simstudy.report.figures.words import inside, measure_title, parameter_name, sentences, strip_label
 
@@ -118,7 +119,7 @@ def _draw(data: pd.DataFrame, title: str, band: str | None) -> Page:
     page = make_page(words, panels, _keys(data, band))
     largest = [data["eta_squared"].max(), data["noise_share"].max() if "noise_share" in data.columns else 0.0]
     top = max(0.25, 1.2 * float(np.clip(np.nan_to_num(largest), 0.0, 1.0).max()))
-    styles = method_styles(methods)
+    styles = method_looks(methods)
     for axes, name in zip(page.axes, methods, strict=True):
         mine = data[data["estimator"] == name].set_index("term").reindex(list(terms))
         axes.set_xlim(0.0, top)
@@ -173,7 +174,7 @@ def _reasons(data: pd.DataFrame) -> list[tuple[str, str]]:
     return [(str(name), str(note)) for name, note in zip(first["estimator"], first["note"], strict=True)]
 
 
-def _bars(axes: Axes, mine: pd.DataFrame, style: MethodStyle, top: float) -> None:
+def _bars(axes: Axes, mine: pd.DataFrame, style: Look, top: float) -> None:
     """Bars of a method with their numbers."""
     noise = mine["noise_share"].astype(float) if "noise_share" in mine.columns else pd.Series(np.nan, mine.index)
     for y, (term, eta, share) in enumerate(zip(mine.index, mine["eta_squared"].astype(float), noise, strict=True)):

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from simstudy.errors import SimstudyError
+from simstudy.methods.look import BLUE, VERMILLION
 from simstudy.report.figures.axis import Scale, measure_scale
 from simstudy.report.figures.bands import check_band
 from simstudy.report.figures.describe import by_cell
@@ -37,7 +38,6 @@ from simstudy.report.figures.registry import (
 )
 from simstudy.report.figures.select import check_name, factor_columns, names_in
 from simstudy.report.figures.style import (
-    BLUE,
     INK,
     KEY,
     LANDSCAPE,
@@ -45,7 +45,6 @@ from simstudy.report.figures.style import (
     SMALLEST,
     STRIP,
     TICK,
-    VERMILLION,
     line_height,
     text_width,
 )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from simstudy.errors import SimstudyError
+from simstudy.methods.look import Look
 from simstudy.report.figures.axis import Scale, measure_scale
 from simstudy.report.figures.bands import check_band
 from simstudy.report.figures.describe import by_cell
@@ -32,9 +33,8 @@ from simstudy.report.figures.style import (
     GRID_GREY,
     PAGE,
     REFERENCE_GREY,
-    MethodStyle,
     band_alpha,
-    method_styles,
+    method_looks,
 )
 from simstudy.report.figures.theory import curves, theory_rows
 from simstudy.report.figures.ticks import LevelTicks, fit_ticks, label_ticks, ticks_width
@@ -128,7 +128,7 @@ def plot_coverage(performance: pd.DataFrame, parameter: str, **options: Any) -> 
 def _draw(data: pd.DataFrame, grid: Grid, scale: Scale, title: str, about: str, theory: pd.DataFrame) -> Figure:
     """Draw every panel of the grid and everything around them."""
     methods = names_in(data, "estimator")
-    styles = method_styles(methods)
+    styles = method_looks(methods)
     panels, across = _measured(grid, scale)
     clipped = Clipped(scale)
     words = Words(
@@ -207,7 +207,7 @@ def offsets(x: Axis, count: int, width: float) -> FloatArray:
 def _draw_panel(
     axes: Axes,
     series: Mapping[str, Series],
-    styles: Mapping[str, MethodStyle],
+    styles: Mapping[str, Look],
     scale: Scale,
     x: Axis,
     clipped: Clipped,

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from simstudy.methods.look import Look
 from simstudy.report.figures.axis import Scale, measure_scale
 from simstudy.report.figures.bands import check_band
 from simstudy.report.figures.describe import by_cell
@@ -37,9 +38,8 @@ from simstudy.report.figures.style import (
     GRID_GREY,
     INK,
     NOTE,
-    MethodStyle,
     band_alpha,
-    method_styles,
+    method_looks,
     text_width,
 )
 from simstudy.report.figures.ticks import clean, ticks_width
@@ -142,7 +142,7 @@ def make_loop(data: pd.DataFrame, factors: Sequence[str], x: str | None = None) 
 
 def _draw(data: pd.DataFrame, loop: Loop, scales: Mapping[str, Scale], title: str, about: str) -> Page:
     methods = names_in(data, "estimator")
-    styles = method_styles(methods)
+    styles = method_looks(methods)
     clipped = {name: Clipped(scale) for name, scale in scales.items()}
     measures = list(scales)
     notes = [basis_note(data), kind_note(data), missing_note(data)]
@@ -183,7 +183,7 @@ def _draw_measure(
     data: pd.DataFrame,
     loop: Loop,
     scale: Scale,
-    styles: Mapping[str, MethodStyle],
+    styles: Mapping[str, Look],
     clipped: Clipped,
     width: float,
 ) -> None:

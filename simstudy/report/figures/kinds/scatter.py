@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from simstudy.errors import SimstudyError
+from simstudy.methods.look import Look
 from simstudy.report.figures.describe import number
 from simstudy.report.figures.facets import make_facets
 from simstudy.report.figures.keys import line_key
@@ -22,7 +23,7 @@ from simstudy.report.figures.registry import (
     register_figure,
 )
 from simstudy.report.figures.replicates import FloatArray, Replicates, central_limits, one_cell
-from simstudy.report.figures.style import INK, REFERENCE_GREY, MethodStyle, method_styles
+from simstudy.report.figures.style import INK, REFERENCE_GREY, method_looks
 from simstudy.report.figures.words import sentences, truth_words
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _draw(found: Replicates, drawn: dict[str, pd.DataFrame], counts: dict[str, i
         notes=_notes(found, drawn, counts, outside),
     )
     page = make_facets(words, _keys(known=bool(np.isfinite(found.truth))), xlim, ylim, heights=HEIGHTS)
-    styles = method_styles(list(drawn))
+    styles = method_looks(list(drawn))
     for axes, (name, rows) in zip(page.axes, drawn.items(), strict=True):
         _draw_points(axes, rows, found.truth, styles[name])
     return page
@@ -144,7 +145,7 @@ def draw_outside(axes: Axes, x: FloatArray, y: FloatArray, colour: str) -> None:
     )
 
 
-def _draw_points(axes: Axes, rows: pd.DataFrame, truth: float, style: MethodStyle) -> None:
+def _draw_points(axes: Axes, rows: pd.DataFrame, truth: float, style: Look) -> None:
     here = inside(rows, axes.get_xlim(), axes.get_ylim())
     covers = rows["covers"].to_numpy(dtype=np.bool_) if np.isfinite(truth) else np.ones(len(rows), dtype=np.bool_)
     x, y = (rows[name].to_numpy(dtype=np.float64) for name in ("estimate", "se"))

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from simstudy.errors import SimstudyError
+from simstudy.methods.look import BLUE, VERMILLION
 from simstudy.performance.rates import coverage
 from simstudy.report.figures.axis import Z_BAND
 from simstudy.report.figures.facets import make_facets
@@ -27,7 +28,7 @@ from simstudy.report.figures.registry import (
     register_figure,
 )
 from simstudy.report.figures.replicates import Replicates, central_limits, one_cell
-from simstudy.report.figures.style import BLUE, INK, REFERENCE_GREY, VERMILLION
+from simstudy.report.figures.style import INK, REFERENCE_GREY
 from simstudy.report.figures.words import percent_level, sentences, truth_words
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from scipy.special import gammaln, ndtr
 from scipy.stats import f as f_distribution
 
 from simstudy.linalg.stacked import FloatArray, eigh, inverse
-from simstudy.performance.normal import quantile
+from simstudy.linalg.wald_intervals import quantile
 
 NEGLIGIBLE = 1e-9
 """Probability of a boundary estimate below which it is left out."""
@@ -277,3 +277,17 @@ def negative_variance(
     kappa = 1.0 if unbiased else n_clusters / df_between
     at = kappa / (1.0 + n * variance_between / variance_within)
     return float(f_distribution.cdf(at, df_between, df_within))
+
+
+NEGATIVE = "negative_variance"
+"""Measure: P(estimate of a variance <= 0)."""
+
+
+@dataclass(frozen=True)
+class ExactNumber:
+    """One exact number; ``se_kind`` is empty where it holds for all kinds."""
+
+    parameter: str
+    se_kind: str
+    measure: str
+    value: float
