@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from simstudy.errors import EstimatorError
-from simstudy.estimation.result import Estimator
 from simstudy.methods import registry
+from simstudy.methods.protocol import Estimator
 from simstudy.requests.fit import FitRequest
 
 PLAIN = {
