@@ -48,11 +48,11 @@ def _read(request: type[R], taken: Sequence[Declared], given: dict[str, Any]) ->
     problems: list[str] = []
     for one in taken:
         value = given[one.name]
-        if isinstance(value, list) and not value:
+        if value is None or value == []:  # not given
             continue
         assert isinstance(one.kind, Option)
         try:
-            values[one.name] = value if one.kind.read is None or value is None else one.kind.read(value)
+            values[one.name] = value if one.kind.read is None else one.kind.read(value)
         except SimstudyError as error:
             problems += error.problems
     if problems:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Annotated, TypedDict, Unpack
 
-from simstudy.requests.option import Argument, Option, check_names
+from simstudy.requests.option import Argument, Option, check_names, placeholder
 from simstudy.requests.values import read_levels
 
 if TYPE_CHECKING:
     from simstudy.api.study import Results
 else:
-    Results = Any
+    Results = placeholder("Results")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,14 +7,15 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from simstudy.requests.option import Argument, Keyword, Option
+from simstudy.requests.option import Argument, Keyword, Option, placeholder
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from simstudy.model.twolevel import TwoLevelModel
 else:
-    DataFrame = TwoLevelModel = Any
+    DataFrame = placeholder("DataFrame")
+    TwoLevelModel = placeholder("TwoLevelModel")
 
 Progress = Callable[[str, int, int], None]
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-from simstudy.requests.option import Argument, Option
+from simstudy.requests.option import Argument, Option, placeholder
 from simstudy.requests.values import split
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 else:
-    DataFrame = Any
+    DataFrame = placeholder("DataFrame")
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,11 @@ class Declared:
         return given or f"--{self.name.replace('_', '-')}"
 
 
+def placeholder(name: str) -> Any:
+    """Stands for a type that is slow to import, where annotations are read when the program runs."""
+    return type(name, (), {"__module__": "simstudy"})
+
+
 def declared(request: type[Any]) -> tuple[Declared, ...]:
     """Fields of a request: those that may be given by their place, then the others."""
     hints = typing.get_type_hints(request, include_extras=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-from simstudy.requests.option import Argument, Keyword, Option
+from simstudy.requests.option import Argument, Keyword, Option, placeholder
 
 if TYPE_CHECKING:
     from simstudy.design import Design
 else:
-    Design = Any
+    Design = placeholder("Design")
 
 
 @dataclass(frozen=True)
