@@ -21,7 +21,7 @@ from simstudy.estimators import registry
 from simstudy.estimators.base import Estimator, FitResult, Status, failed
 from simstudy.estimators.checks import refuse_constraints
 from simstudy.estimators.engine import complete_engine, incomplete_engine
-from simstudy.estimators.fit_measures import rmsea_interval
+from simstudy.estimators.fit_indices import rmsea_interval
 from simstudy.estimators.inference import montecarlo, with_defined
 from simstudy.estimators.unrestricted import unrestricted_model
 from simstudy.model.implied import TwoLevelStructure

@@ -22,10 +22,12 @@ from simstudy.estimators.ignoring import IgnoringSlopes, PreparedIgnoring
 from simstudy.estimators.inference import covariance
 from simstudy.estimators.registry import register
 from simstudy.estimators.scoring import Optimum
+from simstudy.estimators.semidefinite import semidefinite
 from simstudy.estimators.slopes import NODES, PreparedSlopes, SlopeMsem
-from simstudy.estimators.solve import Expander, Holding, exogenous_moments, exogenous_variables, hold, solve_model
+from simstudy.estimators.solve import Expander, Holding, exogenous_moments, hold, solve_model
 from simstudy.estimators.starts import starts_from_moments
 from simstudy.estimators.unrestricted import unrestricted_model
+from simstudy.model.exogenous import exogenous_variables
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -57,6 +59,11 @@ class Msem:
         ``fixed``: slopes do not vary in the model that is fitted, and the path stands for the mean.
     nodes : int
         Quadrature nodes a latent predictor of random slopes.
+    h1 : str
+        What chi-square, CFI and RMSEA compare with: ``unrestricted``, the maximum over all moments, or ``psd``, that
+        over positive semidefinite between covariance matrices, as software that fits the unrestricted model by EM
+        does (lavaan, Mplus). Where the former is indefinite, the latter chi-square is smaller, and too small for its
+        degrees of freedom (docs/fit.md).
     """
 
     name: ClassVar[str] = "msem"
@@ -76,6 +83,7 @@ class Msem:
     measures: bool = False
     slopes: Literal["auto", "observed", "latent", "hybrid", "fixed"] = field(default="auto", metadata=LATER)
     nodes: int = field(default=NODES, metadata=LATER)
+    h1: Literal["unrestricted", "psd"] = field(default="unrestricted", metadata=LATER)
 
     def __post_init__(self) -> None:
         check_kinds(self.name, self.se)
@@ -110,6 +118,7 @@ class Msem:
         asked = {
             "missing": self.missing == "fiml",
             "fixed_x": self.fixed_x,
+            "h1": self.h1 != "unrestricted",
             "bounds": self.bounds != "none" and bool(model.factors("within")),  # elsewhere no variance can be negative
         }
         refused = [name for name, on in asked.items() if on]
@@ -137,7 +146,7 @@ class PreparedMsem:
         self.structure = TwoLevelStructure(model)
         self.unrestricted = TwoLevelStructure(unrestricted_model(model))
         self.fixed = exogenous_variables(model) if options.fixed_x else {}
-        self.baseline = TwoLevelStructure(baseline_model(model, self.fixed)) if options.measures else None
+        self.baseline = TwoLevelStructure(baseline_model(model)) if options.measures else None
         self.holding = Holding.of(model, self.fixed)
         if closed_form is None:
             closed_form = layout.balanced and options.missing == "listwise"
@@ -172,13 +181,16 @@ class PreparedMsem:
             unrestricted = build(self.unrestricted)
             saturated = Solved(self.unrestricted, unrestricted, unrestricted.solve(), self.unrestricted.q)
             starts = (self._better_start(saturated, engine),)
+            n_iter = saturated.best.n_iter
+            if self.options.h1 == "psd":
+                saturated = semidefinite(saturated)
         anchor = exogenous_moments(self.holding, self.structure, saturated) if self.options.fixed_x else None
         solved, expand = solve_model(
             self.structure, engine, self.holding, anchor, starts, bounds=self.options.bounds == "variances"
         )
         best = solved.best
         if saturated is not None and not self.closed_form:
-            best = replace(best, n_iter=best.n_iter + saturated.best.n_iter)
+            best = replace(best, n_iter=best.n_iter + n_iter)
         result = FitResult(
             labels=self.model.names,
             estimate=solved.params,

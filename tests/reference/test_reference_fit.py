@@ -22,7 +22,7 @@ from simstudy.analysis.derived import level_fit, standardized
 from simstudy.analysis.fit import fit
 from simstudy.analysis.result import Fit
 from simstudy.data.sample import Sample
-from simstudy.estimators.fit_measures import rmsea_interval
+from simstudy.estimators.fit_indices import rmsea_interval
 from simstudy.estimators.inference import covariance
 from simstudy.estimators.starts import starts_from_moments
 from simstudy.estimators.unrestricted import unrestricted_model

@@ -1,0 +1,240 @@
+"""The unrestricted model of a data set: its maximum with and without a semidefinite Sigma_between, and what follows.
+
+Chi-square, CFI and RMSEA compare a model with it. Which of its two maxima they compare with (`Msem.h1`) makes a
+difference where the unrestricted Sigma_between is indefinite: a note then tells both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from simstudy.arrays import FloatArray
+from simstudy.data.sample import Sample
+from simstudy.estimators import registry
+from simstudy.estimators.base import Estimator, FitResult, Status
+from simstudy.estimators.engine import Engine, complete_engine, incomplete_engine
+from simstudy.estimators.fit_indices import rmsea_interval
+from simstudy.estimators.fit_measures import Solved
+from simstudy.estimators.semidefinite import between_eigenvalues, is_semidefinite, semidefinite
+from simstudy.estimators.unrestricted import unrestricted_model
+from simstudy.model.implied import TwoLevelStructure
+from simstudy.model.twolevel import TwoLevelModel
+
+SHOWN = 3
+"""Eigenvalues that a note tells, the smallest first."""
+
+
+@dataclass(frozen=True)
+class Unrestricted:
+    """The maximum of one data set over all moments (R = 1).
+
+    Attributes
+    ----------
+    solved : Solved
+    """
+
+    solved: Solved
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is one."""
+        return bool(self.solved.best.status[0] == int(Status.OK))
+
+    @property
+    def eigenvalues(self) -> FloatArray:
+        """Eigenvalues (p_b,) of its Sigma_between, ascending."""
+        values: FloatArray = between_eigenvalues(self.solved.structure, self.solved.best.params)[0]
+        return values
+
+    @property
+    def semidefinite(self) -> bool:
+        """Whether its Sigma_between is positive semidefinite."""
+        return self.ok and bool(is_semidefinite(self.solved.structure, self.solved.best.params)[0])
+
+
+def engine_for(sample: Sample, structure: TwoLevelStructure, *, cluster_wise: bool = True) -> Engine:
+    """Likelihood of a model on one data set, complete or not, whose variables stand in the model's order."""
+    if np.isnan(sample.rows).any() or np.isnan(sample.clusters).any():
+        return incomplete_engine(structure, sample.incomplete())
+    return complete_engine(structure, sample.statistics(cluster_wise=cluster_wise))
+
+
+def unrestricted_of(model: TwoLevelModel, sample: Sample) -> Unrestricted:
+    """Fit the unrestricted model of a model's variables."""
+    structure = TwoLevelStructure(unrestricted_model(model))
+    engine = engine_for(sample.arrange(model.level1, model.level2), structure, cluster_wise=False)
+    with np.errstate(all="ignore"):
+        return Unrestricted(Solved(structure, engine, engine.solve(), structure.q))
+
+
+def intraclass_correlations(model: TwoLevelModel, found: Unrestricted) -> dict[str, float]:
+    """Between share of the variance of every variable on both levels.
+
+    From the unrestricted maximum; where there is none, from that with a positive semidefinite Sigma_between.
+    """
+    solved = found.solved if found.ok else semidefinite(found.solved)
+    if solved.best.status[0] != int(Status.OK):
+        return dict.fromkeys(model.both, np.nan)
+    _, within, between = solved.structure.moments(solved.best.params)
+    shares: dict[str, float] = {}
+    for name in model.both:
+        k = model.level1.index(name)
+        shares[name] = float(between[0, k, k] / (between[0, k, k] + within[0, k, k]))
+    return shares
+
+
+# ---------------------------------------------------------------------- which of the two a fit compares with
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A fit and what its chi-square is against.
+
+    Attributes
+    ----------
+    result : FitResult
+    h1 : str
+        ``unrestricted``, ``psd``, or empty where there is no chi-square.
+    notes : tuple of str
+    """
+
+    result: FitResult
+    h1: str
+    notes: tuple[str, ...] = ()
+
+
+def compare(
+    method: Estimator, model: TwoLevelModel, sample: Sample, result: FitResult, found: Unrestricted, chosen: str | None
+) -> Comparison:
+    """Settle which unrestricted model a fit's chi-square is against, and say what a user must know of it.
+
+    Where nothing was chosen and the unrestricted model has no maximum, the fit compares with the positive semidefinite
+    one, and a note says so. Where the two differ, a note tells the eigenvalues and the other chi-square.
+
+    Parameters
+    ----------
+    chosen : str or None
+        The user's choice of ``h1``.
+    """
+    if not result.converged[0] or "chisq" not in result.measures:
+        return Comparison(result, "")
+    if "h1" not in registry.options(method.name):
+        return Comparison(result, _present(result, "unrestricted"), tuple(_missing(result, found, None)))
+    h1 = chosen or "unrestricted"
+    if h1 == "unrestricted" and chosen is None and not found.ok:
+        other = _refit(method, model, sample, "psd")
+        if other.converged[0] and np.isfinite(other.measures["chisq"][0]):
+            note = (
+                "the likelihood of the unrestricted model has no maximum for these data: it rises without bound where "
+                "the between covariance matrix is far from positive semidefinite. Chi-square, CFI and RMSEA compare "
+                "with the maximum over positive semidefinite ones instead (h1 = 'psd'), and are too favourable"
+            )
+            return Comparison(other, "psd", (note, *_missing(other, found, "psd")))
+    notes = tuple(_missing(result, found, h1))
+    if found.ok and not found.semidefinite and result.measures["df"][0] > 0:
+        notes = (_differ(method, model, sample, result, found, h1), *notes)
+    return Comparison(result, _present(result, h1), notes)
+
+
+def _present(result: FitResult, h1: str) -> str:
+    return h1 if np.isfinite(result.measures["chisq"][0]) else ""
+
+
+def _refit(method: Estimator, model: TwoLevelModel, sample: Sample, h1: str) -> FitResult:
+    """The same fit, compared with the other unrestricted model."""
+    data = sample if method.needs == "sample" else sample.statistics(cluster_wise=method.needs == "clusters")
+    chosen: Estimator = replace(method, h1=h1)  # type: ignore[type-var]
+    return chosen.prepare(model, sample.layout).fit(data)
+
+
+def _differ(
+    method: Estimator, model: TwoLevelModel, sample: Sample, result: FitResult, found: Unrestricted, h1: str
+) -> str:
+    """Both chi-squares, and why they differ."""
+    negative = [value for value in found.eigenvalues if value < 0][:SHOWN]
+    values = ", ".join(f"{value:.4g}" for value in negative)
+    many = f"{len(negative)} negative eigenvalue{'s' * (len(negative) != 1)} ({values})"
+    other = _refit(method, model, sample, "psd" if h1 == "unrestricted" else "unrestricted")
+    theirs = _statistic(other)
+    head = f"the between covariance matrix of the unrestricted model has {many}"
+    if h1 == "unrestricted":
+        return (
+            f"{head}. Chi-square is against that maximum; against the one that is positive semidefinite, as lavaan and "
+            f"Mplus fit it by EM, it is {theirs} (h1 = 'psd'), which is too small on average for its degrees of "
+            "freedom where the model's between residuals are near 0 (docs/fit.md)"
+        )
+    return (
+        f"{head}. Chi-square is against the maximum over positive semidefinite ones (h1 = 'psd'), and too small on "
+        f"average for its degrees of freedom where the model's between residuals are near 0; against the unrestricted "
+        f"maximum it is {theirs} (docs/fit.md)"
+    )
+
+
+def _statistic(result: FitResult) -> str:
+    found = {name: float(result.measures[name][0]) for name in ("chisq", "df", "pvalue", "chisq_scaled")}
+    if np.isnan(found["chisq"]):
+        return "not to be had"
+    scaled = "" if np.isnan(found["chisq_scaled"]) else f", scaled {found['chisq_scaled']:.3f}"
+    return f"{found['chisq']:.3f}{scaled}, df {found['df']:.0f}, p {found['pvalue']:.3f}"
+
+
+def _missing(result: FitResult, found: Unrestricted, h1: str | None) -> list[str]:
+    """Why a fit measure is missing."""
+    one = {name: float(value[0]) for name, value in result.measures.items()}
+    notes: list[str] = []
+    if np.isnan(one["chisq"]):
+        if h1 == "psd":
+            notes.append("no maximum of the positive semidefinite unrestricted model was found: no chi-square")
+        elif found.ok:
+            why = "with a positive definite between covariance matrix, " if not found.semidefinite else ""
+            notes.append(
+                f"the unrestricted model has no maximum {why}that this method can reach: no chi-square, CFI, RMSEA"
+            )
+        else:
+            notes.append(
+                "the likelihood of the unrestricted model has no maximum for these data: no chi-square, CFI, RMSEA"
+                + (" (h1 = 'psd' compares with the positive semidefinite one)" if h1 else "")
+            )
+        return notes
+    if np.isnan(one.get("baseline_chisq", 0.0)):
+        notes.append("the baseline model has no maximum for these data: no CFI, no TLI")
+    scaling, asked = one.get("scaling", np.nan), not np.isnan(one.get("scaling_h0", np.nan))
+    if asked and one["df"] > 0:
+        if np.isnan(scaling):
+            notes.append(
+                "the scaling factor cannot be computed (an information matrix is not positive definite): no scaled "
+                "chi-square, and no scaled or robust CFI, TLI, RMSEA"
+            )
+        elif scaling <= 0:
+            notes.append(
+                f"the scaling factor is {scaling:.4f}; it must be positive: no scaled chi-square, and no scaled or "
+                "robust CFI, TLI, RMSEA. It is a difference of two estimates, which can do this in small samples"
+            )
+        elif not one.get("baseline_scaling", np.nan) > 0:
+            notes.append("the baseline model's scaling factor is not positive: no scaled or robust CFI, TLI")
+    if h1 == "psd" and not result.admissible[0]:
+        notes.append(
+            "the model's own solution is not admissible: it may lie above the positive semidefinite unrestricted model "
+            "(h1 = 'psd'), in which it is then not nested; chi-square is 0 there"
+        )
+    return notes
+
+
+def with_intervals(measures: dict[str, float], n_units: int) -> dict[str, float]:
+    """Fit measures with the 90 % limits of every RMSEA that they hold."""
+    found = dict(measures)
+    if "chisq" not in found:
+        return found
+    df = int(np.nan_to_num(found["df"]))
+    scaling = found.get("scaling", np.nan) if df > 0 else 1.0
+    for name, chisq, factor in (
+        ("rmsea", found["chisq"], 1.0),
+        ("rmsea_scaled", found.get("chisq_scaled", np.nan), 1.0),
+        ("rmsea_robust", found["chisq"] if "chisq_scaled" in found else np.nan, scaling),
+    ):
+        if name == "rmsea" or np.isfinite(found.get(name, np.nan)):
+            limits = rmsea_interval(chisq, df, n_units, scaling=factor)
+            found[f"{name}_ci_lower"], found[f"{name}_ci_upper"] = limits
+    return found
