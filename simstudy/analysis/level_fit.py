@@ -22,9 +22,9 @@ from simstudy.analysis.result import Fit
 from simstudy.analysis.slopes import refuse_slopes
 from simstudy.analysis.unrestricted import with_intervals
 from simstudy.errors import EstimatorError
-from simstudy.estimators.fit_measures import Solved, baseline_model, fit_measures
-from simstudy.estimators.semidefinite import semidefinite
-from simstudy.estimators.unrestricted import unrestricted_model
+from simstudy.estimation.fit_measures import Solved, baseline_model, fit_measures
+from simstudy.estimation.semidefinite import semidefinite
+from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.model.parameters import LEVEL_NAMES, number_rows
 from simstudy.model.twolevel import TwoLevelModel
 

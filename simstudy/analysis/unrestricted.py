@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simstudy.arrays import FloatArray
 from simstudy.data.sample import Sample
-from simstudy.estimators import registry
-from simstudy.estimators.base import Estimator, FitResult, Status
-from simstudy.estimators.engine import Engine, complete_engine, incomplete_engine
-from simstudy.estimators.fit_indices import rmsea_interval
-from simstudy.estimators.fit_measures import Solved
-from simstudy.estimators.semidefinite import between_eigenvalues, is_semidefinite, semidefinite
-from simstudy.estimators.unrestricted import unrestricted_model
+from simstudy.estimation.engine import Engine, complete_engine, incomplete_engine
+from simstudy.estimation.fit_indices import rmsea_interval
+from simstudy.estimation.fit_measures import Solved
+from simstudy.estimation.result import Estimator, FitResult, Status
+from simstudy.estimation.semidefinite import between_eigenvalues, is_semidefinite, semidefinite
+from simstudy.estimation.unrestricted import unrestricted_model
+from simstudy.linalg.stacked import FloatArray
+from simstudy.methods import registry
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 
