@@ -14,9 +14,10 @@ CI = ("wald", "montecarlo", "bootstrap", "cluster_bootstrap")
 MISSING = ("listwise", "fiml")
 BOUNDS = ("none", "variances")
 SLOPES = ("auto", "observed", "latent", "hybrid", "fixed")
-ALLOWED = {"se": SE, "ci": CI, "missing": MISSING, "bounds": BOUNDS, "slopes": SLOPES}
+H1 = ("unrestricted", "psd")
+ALLOWED = {"se": SE, "ci": CI, "missing": MISSING, "bounds": BOUNDS, "slopes": SLOPES, "h1": H1}
 PLAIN = {
-    "missing": "listwise", "fixed_x": False, "bounds": None, "slopes": None, "nodes": None,
+    "missing": "listwise", "fixed_x": False, "bounds": None, "slopes": None, "nodes": None, "h1": None,
 }  # fmt: skip
 """Choices that only some methods have, and what they are where nothing was chosen."""
 

@@ -15,16 +15,13 @@ from simstudy.analysis.choices import check_choices, check_no_slopes, make_metho
 from simstudy.analysis.read import check_data
 from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
 from simstudy.analysis.slopes import boundary_notes, slope_facts
+from simstudy.analysis.unrestricted import Comparison, compare, intraclass_correlations, unrestricted_of, with_intervals
 from simstudy.data.sample import Sample, from_frame
-from simstudy.linalg.stacked import FloatArray
-from simstudy.estimation.engine import complete_engine, incomplete_engine
-from simstudy.estimation.fit_indices import rmsea_interval
 from simstudy.estimation.inference import montecarlo, with_defined
 from simstudy.estimation.result import Estimator, FitResult, Status, failed
-from simstudy.estimation.unrestricted import unrestricted_model
+from simstudy.linalg.stacked import FloatArray
 from simstudy.methods import registry
 from simstudy.methods.checks import refuse_constraints
-from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 
 Progress = Callable[[str, int, int], None]
@@ -69,6 +66,7 @@ def fit(
     options: Mapping[str, Any] | None = None,
     slopes: str | None = None,
     nodes: int | None = None,
+    h1: str | None = None,
     progress: Progress | None = None,
 ) -> Fit:
     """Fit one method to one data set.
@@ -103,6 +101,9 @@ def fit(
         in both blocks); or ``fixed``, they do not vary. See `SlopeMsem`.
     nodes : int, optional
         Quadrature nodes a latent predictor of random slopes.
+    h1 : str, optional
+        What chi-square is against: ``unrestricted`` or ``psd`` (see `Msem`). By default the former, and the latter
+        where the unrestricted model has no maximum; a note says so.
     progress : callable, optional
         Called with (what, done, total) by whatever takes long.
 
@@ -116,12 +117,12 @@ def fit(
         With one clear message a problem.
     """
     began = time.perf_counter()
-    check_choices(se=se, ci=ci, missing=missing, bounds=bounds, slopes=slopes, ci_level=ci_level, draws=draws)
+    check_choices(se=se, ci=ci, missing=missing, bounds=bounds, slopes=slopes, h1=h1, ci_level=ci_level, draws=draws)
     if isinstance(model, str):
         model = TwoLevelModel.from_syntax(model, std_lv=std_lv)
     if not model.slopes:
         check_no_slopes(slopes, nodes)
-    chosen = {"missing": missing, "fixed_x": fixed_x, "bounds": bounds, "slopes": slopes, "nodes": nodes}
+    chosen = {"missing": missing, "fixed_x": fixed_x, "bounds": bounds, "slopes": slopes, "nodes": nodes, "h1": h1}
     method = registry.for_model(make_method(estimator, se, chosen, options), model)
     checked, notes = check_data(data, model, cluster, missing)
     n_dropped = len(data) - len(checked)
@@ -133,6 +134,8 @@ def fit(
     if model.slopes:
         asked |= {key: getattr(method, key) for key in ("slopes", "nodes") if hasattr(method, key)}
     facts: tuple[SlopeFact, ...] = ()
+    free = unrestricted_of(model, sample)
+    compared: Comparison | None = None
     reason = _unsupported(method, model, sample)
     if reason is not None:
         result = failed(model.names, (method.se_kinds[0],), 1, Status.NOT_SUPPORTED)
@@ -140,6 +143,8 @@ def fit(
     else:
         prepared = method.prepare(model, sample.layout)
         result = prepared.fit(_data_for(method, sample))
+        compared = compare(method, model, sample, result, free, h1)
+        result = compared.result
         facts = slope_facts(model, prepared)
         notes = (*notes, *_caveats(method, model))
         if result.measures.get("boundary", np.zeros(1))[0] == 1.0:
@@ -152,13 +157,14 @@ def fit(
         ]
         notes = (*notes, *(f"{path} is at its bound, 0" for path in at_zero))
     limits = _limits(context, model, ci, ci_level, draws, seed, progress)
-    report = _report(model, context, limits, ci_level, asked)
+    report = _report(model, context, limits, asked, intraclass_correlations(model, free))
     return replace(
         report,
         estimator=estimator,
         n_dropped=n_dropped,
-        notes=(*notes, *report.notes),
+        notes=(*notes, *report.notes, *(compared.notes if compared else ())),
         slopes=facts,
+        h1=compared.h1 if compared else "",
         seconds=time.perf_counter() - began,
     )
 
@@ -262,8 +268,8 @@ def _report(
     model: TwoLevelModel,
     context: Context,
     limits: tuple[FloatArray, FloatArray, tuple[str, ...]],
-    level: float,
     asked: dict[str, Any],
+    icc: dict[str, float],
 ) -> Fit:
     result, sample = context.result, context.sample
     kind = next(iter(result.se))
@@ -287,9 +293,6 @@ def _report(
     measures.setdefault("loglik", float(result.loglik[0]))
     measures.setdefault("npar", float(np.sum(~np.isnan(estimate[:q]) & free)))
     n_obs = int((~np.isnan(sample.rows[0])).any(axis=1).sum())  # rows with any level-1 value count
-    if "chisq" in measures:
-        ci = rmsea_interval(measures["chisq"], int(np.nan_to_num(measures["df"])), n_obs)
-        measures["rmsea_ci_lower"], measures["rmsea_ci_upper"] = ci
     patterns = {tuple(row) for row in np.unique(~np.isnan(sample.rows[0]), axis=0).tolist()}
     return Fit(
         model=model,
@@ -305,8 +308,8 @@ def _report(
         improper=_improper(model, estimate[:q], bool(result.admissible[0]), bool(result.converged[0])),
         n_iter=int(result.n_iter[0]),
         parameters=pd.DataFrame(rows, columns=list(PARAMETER_COLUMNS)),
-        measures=measures,
-        icc=_icc(model, context),
+        measures=with_intervals(measures, n_obs),
+        icc=icc,
         params=estimate[:q],
         covariance=result.covariance[kind][0, :q, :q],
         notes=notes,
@@ -333,25 +336,3 @@ def _improper(model: TwoLevelModel, params: FloatArray, admissible: bool, conver
         if row.op == "~~" and row.lhs == row.rhs and row.free >= 0 and params[row.free] < -1e-10
     ]
     return tuple(found) or ("the between covariance matrix is not positive semidefinite",)
-
-
-def _icc(model: TwoLevelModel, context: Context) -> dict[str, float]:
-    """ICCs of the unrestricted model, for variables that live on both levels."""
-    sample = context.sample
-    structure = TwoLevelStructure(unrestricted_model(model))
-    try:
-        if np.isnan(sample.rows).any() or np.isnan(sample.clusters).any():
-            engine = incomplete_engine(structure, sample.incomplete())
-        else:
-            engine = complete_engine(structure, sample.statistics(cluster_wise=False))
-        best = engine.solve()
-    except (np.linalg.LinAlgError, FloatingPointError):
-        return {}
-    if best.status[0] != int(Status.OK):
-        return dict.fromkeys(model.both, np.nan)
-    _, within, between = structure.moments(best.params)
-    found: dict[str, float] = {}
-    for name in model.both:
-        k = model.level1.index(name)
-        found[name] = float(between[0, k, k] / (between[0, k, k] + within[0, k, k]))
-    return found

@@ -30,8 +30,8 @@ from simstudy.model.twolevel import TwoLevelModel
 
 PLAIN = ("chisq", "df", "pvalue", "cfi", "tli", "rmsea", "rmsea_ci_lower", "rmsea_ci_upper", "srmr")
 ROBUST = (
-    "chisq_scaled", "scaling", "pvalue_scaled", "cfi_robust", "tli_robust", "rmsea_robust", "rmsea_robust_ci_lower",
-    "rmsea_robust_ci_upper",
+    "chisq_scaled", "scaling", "pvalue_scaled", "cfi_robust", "tli_robust", "rmsea_robust", "rmsea_ci_lower_robust",
+    "rmsea_ci_upper_robust",
 )  # fmt: skip
 
 

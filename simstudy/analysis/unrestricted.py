@@ -6,7 +6,7 @@ difference where the unrestricted Sigma_between is indefinite: a note then tells
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from simstudy.estimation.result import Estimator, FitResult, Status
 from simstudy.estimation.semidefinite import between_eigenvalues, is_semidefinite, semidefinite
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray
-from simstudy.methods import registry
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -120,9 +119,9 @@ def compare(
     """
     if not result.converged[0] or "chisq" not in result.measures:
         return Comparison(result, "")
-    if "h1" not in registry.options(method.name):
-        return Comparison(result, _present(result, "unrestricted"), tuple(_missing(result, found, None)))
     h1 = chosen or "unrestricted"
+    if "h1" not in (own.name for own in fields(method)):  # type: ignore[arg-type]
+        return Comparison(result, _present(result, h1), tuple(_missing(result, found, None)))
     if h1 == "unrestricted" and chosen is None and not found.ok:
         other = _refit(method, model, sample, "psd")
         if other.converged[0] and np.isfinite(other.measures["chisq"][0]):
@@ -214,10 +213,10 @@ def _missing(result: FitResult, found: Unrestricted, h1: str | None) -> list[str
             )
         elif not one.get("baseline_scaling", np.nan) > 0:
             notes.append("the baseline model's scaling factor is not positive: no scaled or robust CFI, TLI")
-    if h1 == "psd" and not result.admissible[0]:
+    if h1 == "psd" and one["df"] > 0 and one["loglik"] > one["unrestricted_loglik"]:
         notes.append(
-            "the model's own solution is not admissible: it may lie above the positive semidefinite unrestricted model "
-            "(h1 = 'psd'), in which it is then not nested; chi-square is 0 there"
+            "the model's own between covariance matrix is not positive semidefinite, and the model fits better than "
+            "the unrestricted one that is (h1 = 'psd'), in which it is not nested: chi-square is 0"
         )
     return notes
 
@@ -229,12 +228,12 @@ def with_intervals(measures: dict[str, float], n_units: int) -> dict[str, float]
         return found
     df = int(np.nan_to_num(found["df"]))
     scaling = found.get("scaling", np.nan) if df > 0 else 1.0
-    for name, chisq, factor in (
-        ("rmsea", found["chisq"], 1.0),
-        ("rmsea_scaled", found.get("chisq_scaled", np.nan), 1.0),
-        ("rmsea_robust", found["chisq"] if "chisq_scaled" in found else np.nan, scaling),
+    for suffix, chisq, factor in (
+        ("", found["chisq"], 1.0),
+        ("_scaled", found.get("chisq_scaled", np.nan), 1.0),
+        ("_robust", found["chisq"] if "chisq_scaled" in found else np.nan, scaling),
     ):
-        if name == "rmsea" or np.isfinite(found.get(name, np.nan)):
+        if not suffix or np.isfinite(found.get(f"rmsea{suffix}", np.nan)):
             limits = rmsea_interval(chisq, df, n_units, scaling=factor)
-            found[f"{name}_ci_lower"], found[f"{name}_ci_upper"] = limits
+            found[f"rmsea_ci_lower{suffix}"], found[f"rmsea_ci_upper{suffix}"] = limits
     return found

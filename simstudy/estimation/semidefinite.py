@@ -54,7 +54,7 @@ ZERO = 1e-10
 
 
 def between_eigenvalues(structure: TwoLevelStructure, params: FloatArray) -> FloatArray:
-    """Eigenvalues (R, p_b), ascending, of Sigma_between at parameters (R, q)."""
+    """Eigenvalues (R, p_b), ascending, of the between variables' Sigma_between at parameters (R, q)."""
     _, _, between = structure.moments(params)
     values, _, _ = eigh(submatrix(between, structure.between.positions, structure.between.positions))
     return values
@@ -63,7 +63,7 @@ def between_eigenvalues(structure: TwoLevelStructure, params: FloatArray) -> Flo
 def is_semidefinite(structure: TwoLevelStructure, params: FloatArray) -> BoolArray:
     """Where Sigma_between is positive semidefinite, but for rounding (R,)."""
     values = between_eigenvalues(structure, params)
-    return np.asarray(values[:, 0] >= -ZERO * np.abs(values).max(axis=-1))
+    return np.asarray(values.min(axis=-1, initial=0.0) >= -ZERO * np.abs(values).max(axis=-1, initial=0.0))
 
 
 def solve_semidefinite(structure: TwoLevelStructure, engine: Engine, best: Optimum) -> Optimum:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.data.wide import wide_data
 from simstudy.errors import EstimatorError
 from simstudy.estimation.engine import Engine, available_moments
-from simstudy.estimation.result import FitResult, Needs, Status, failed, stack_results
+from simstudy.estimation.result import LATER, FitResult, Needs, Status, failed, stack_results
 from simstudy.estimation.starts import starts_from_moments, two_level_starts
 from simstudy.likelihood.normal.wide import WideLikelihood
 from simstudy.linalg.stacked import FloatArray, transpose
@@ -40,6 +40,8 @@ class FimlWide:
         ``fiml`` (a missing value makes the vector shorter, as a smaller cluster does) or ``listwise``.
     measures : bool
         Compute fit measures too (chi-square, CFI, ...).
+    h1 : str
+        What chi-square is against: ``unrestricted`` or ``psd``, as with `msem`.
     max_length : int
         Longest vector taken: rows of the largest cluster times level-1 variables, plus level-2 variables. The work
         grows with its cube: 50 clusters of 20 sizes took .6 s at 100, 5 s at 200, 24 s at 400, 66 s at 600.
@@ -68,6 +70,7 @@ class FimlWide:
     missing: Literal["fiml", "listwise"] = "fiml"
     measures: bool = False
     max_length: int = 400
+    h1: Literal["unrestricted", "psd"] = field(default="unrestricted", metadata=LATER)
 
     def __post_init__(self) -> None:
         check_kinds(self.name, self.se)
@@ -109,7 +112,7 @@ class PreparedFimlWide:
         from simstudy.methods.msem import Msem, PreparedMsem
 
         self.options, self.model = options, model
-        likewise = Msem(se=options.se, measures=options.measures)
+        likewise = Msem(se=options.se, measures=options.measures, h1=options.h1)
         self.complete = PreparedMsem(likewise, model, layout)
         self.incomplete = PreparedMsem(likewise, model, layout, closed_form=False)
 

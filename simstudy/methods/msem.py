@@ -22,11 +22,11 @@ from simstudy.estimation.scoring import Optimum
 from simstudy.estimation.semidefinite import semidefinite
 from simstudy.estimation.starts import starts_from_moments
 from simstudy.estimation.unrestricted import unrestricted_model
+from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.checks import admissible, check_kinds, judge_data, refuse_few
 from simstudy.methods.fixed_slopes import IgnoringSlopes, PreparedIgnoring
 from simstudy.methods.msem_slopes import NODES, PreparedSlopes, SlopeMsem
 from simstudy.methods.registry import register
-from simstudy.linalg.stacked import FloatArray
 from simstudy.model.exogenous import exogenous_variables
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from simstudy.analysis.derived import level_fit, r_squared, residuals, standardized
+from simstudy.analysis.derived import r_squared, residuals, standardized
 from simstudy.analysis.fit import fit
+from simstudy.analysis.level_fit import level_fit
 from simstudy.analysis.result import Fit
 from simstudy.errors import EstimatorError
 from simstudy.model.implied import TwoLevelStructure
