@@ -18,10 +18,11 @@ from simstudy.analysis.slopes import boundary_notes, slope_facts
 from simstudy.analysis.unrestricted import Comparison, compare, intraclass_correlations, unrestricted_of, with_intervals
 from simstudy.data.sample import Sample, from_frame
 from simstudy.estimation.inference import montecarlo, with_defined
-from simstudy.estimation.result import Estimator, FitResult, Status, failed
+from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods import registry
 from simstudy.methods.checks import refuse_constraints
+from simstudy.methods.protocol import Estimator
 from simstudy.model.twolevel import TwoLevelModel
 
 Progress = Callable[[str, int, int], None]

@@ -14,10 +14,11 @@ from simstudy.data.sample import Sample
 from simstudy.estimation.engine import Engine, complete_engine, incomplete_engine
 from simstudy.estimation.fit_indices import rmsea_interval
 from simstudy.estimation.fit_measures import Solved
-from simstudy.estimation.result import Estimator, FitResult, Status
+from simstudy.estimation.result import FitResult, Status
 from simstudy.estimation.semidefinite import between_eigenvalues, is_semidefinite, semidefinite
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray
+from simstudy.methods.protocol import Estimator
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 

@@ -19,7 +19,7 @@ REPLICATES = 1000
 
 def model(residual: float) -> TwoLevelModel:
     """Linear growth at both levels; between residuals fixed at what they are."""
-    text = f"""
+    text = """
     level: within
       iw =~ 1*y1 + 1*y2 + 1*y3 + 1*y4
       sw =~ 0*y1 + 1*y2 + 2*y3 + 3*y4
