@@ -111,9 +111,7 @@ def reliability(
         raise EstimatorError(f"ci_level: found {ci_level}; it must lie between 0 and 1")
     found = composites(fit.model)
     if not found:
-        raise EstimatorError(
-            "reliability: the model has no factor with two observed indicators or more ('f =~ y1 + y2')"
-        )
+        raise EstimatorError("the model has no factor with two observed indicators or more ('f =~ y1 + y2')")
     coefficients = _Coefficients(fit.model, found, float(len(fit.sizes) / np.sum(1.0 / np.array(fit.sizes))))
     estimate = coefficients(fit.params[None])[0]
     covariance = np.nan_to_num(fit.covariance)

@@ -106,25 +106,46 @@ def test_coefficients_are_squared_correlations_of_composites_with_what_they_meas
 
 
 def test_delta_and_monte_carlo_intervals_agree(fitted) -> None:
-    delta, drawn = reliability(fitted), reliability(fitted, ci="montecarlo", draws=4000)
+    """To first order: with a hundred times the data."""
+    more = replace(fitted, covariance=fitted.covariance / 100.0)
+    delta, drawn = reliability(more), reliability(more, ci="montecarlo", draws=4000)
     np.testing.assert_array_equal(delta["est"], drawn["est"])
     np.testing.assert_array_equal(delta["se"], drawn["se"])
     for name in ("ci_lower", "ci_upper"):
-        # the coefficients' distribution is a little skewed: a fifth of an SE
+        # second order is a tenth of that of the fit itself; a limit of 4,000 draws has an SE of .05 SE
         assert (np.abs(delta[name] - drawn[name]) < 0.2 * delta["se"]).all()
-    pd.testing.assert_frame_equal(drawn, reliability(fitted, ci="montecarlo", draws=4000))  # seeded
+    pd.testing.assert_frame_equal(drawn, reliability(more, ci="montecarlo", draws=4000))  # seeded
     wide, narrow = reliability(fitted, ci_level=0.99), reliability(fitted, ci_level=0.5)
     assert (wide["ci_lower"] < narrow["ci_lower"]).all()
     assert (wide["ci_upper"] > narrow["ci_upper"]).all()
 
 
+TRUE_WITHIN, TRUE_BETWEEN = 3.0**2, 3.0**2 * (0.4**2 + 0.5**2)
+ALL_WITHIN, ALL_BETWEEN = TRUE_WITHIN + 3 * 0.6, TRUE_BETWEEN + 3 * 0.1
+MEAN = ALL_BETWEEN + ALL_WITHIN * (1 / 4 + 1 / 10) / 2
+TRUTH = np.array(
+    [
+        TRUE_WITHIN / ALL_WITHIN, TRUE_BETWEEN / ALL_BETWEEN, TRUE_BETWEEN / MEAN, ALL_BETWEEN / MEAN,
+        (TRUE_WITHIN + TRUE_BETWEEN) / (ALL_WITHIN + ALL_BETWEEN),
+    ]
+)  # fmt: skip
+
+
 @pytest.mark.slow
-def test_delta_method_ses_are_the_spread_over_data_sets() -> None:
-    tables = [reliability(fit(CONFIGURAL, draw(SIZES, 100 + k), cluster="g")) for k in range(200)]
+def test_ses_and_intervals_over_data_sets() -> None:
+    fits = [fit(CONFIGURAL, draw(SIZES, 100 + k), cluster="g") for k in range(200)]
+    tables = [reliability(one) for one in fits]
     estimates, ses = (np.stack([table[name] for table in tables]) for name in ("est", "se"))
     ratio = np.sqrt((ses**2).mean(axis=0)) / estimates.std(axis=0, ddof=1)
     # 5 % is the SE of an SD of 200; 80 clusters add some 5 % of bias
     assert (np.abs(ratio - 1.0) < 0.25).all(), ratio
+    for ci in ("delta", "montecarlo"):
+        found = tables if ci == "delta" else [reliability(one, ci="montecarlo", draws=1000) for one in fits]
+        lower, upper = (np.stack([table[name] for table in found]) for name in ("ci_lower", "ci_upper"))
+        coverage = ((lower <= TRUTH) & (upper >= TRUTH)).mean(axis=0)
+        print(ci, coverage)
+        # 4 Monte Carlo SEs of 200; intervals are of large samples, and there are 80 clusters
+        assert (coverage > 0.95 - 4 * np.sqrt(0.95 * 0.05 / 200)).all(), (ci, coverage)
 
 
 def test_which_factors_have_composites() -> None:
