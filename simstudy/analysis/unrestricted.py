@@ -6,7 +6,7 @@ difference where the unrestricted Sigma_between is indefinite: a note then tells
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.protocol import Estimator
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.data_kinds import data_kind
 
 SHOWN = 3
 """Eigenvalues that a note tells, the smallest first."""
@@ -121,7 +122,7 @@ def compare(
     if not result.converged[0] or "chisq" not in result.measures:
         return Comparison(result, "")
     h1 = chosen or "unrestricted"
-    if "h1" not in (own.name for own in fields(method)):  # type: ignore[arg-type]
+    if "h1" not in vars(method):
         return Comparison(result, _present(result, h1), tuple(_missing(result, found, None)))
     if h1 == "unrestricted" and chosen is None and not found.ok:
         other = _refit(method, model, sample, "psd")
@@ -144,9 +145,8 @@ def _present(result: FitResult, h1: str) -> str:
 
 def _refit(method: Estimator, model: TwoLevelModel, sample: Sample, h1: str) -> FitResult:
     """The same fit, compared with the other unrestricted model."""
-    data = sample if method.needs == "sample" else sample.statistics(cluster_wise=method.needs == "clusters")
     chosen: Estimator = replace(method, h1=h1)  # type: ignore[type-var]
-    return chosen.prepare(model, sample.layout).fit(data)
+    return chosen.prepare(model, sample.layout).fit(data_kind(method.needs).of_sample(sample))
 
 
 def _differ(

@@ -1,4 +1,4 @@
-"""Working parameters of models with random slopes: covariance matrices that may touch their boundary (THEORY S4, D1.3).
+"""Working parameters of models with random slopes: covariance matrices that may touch their boundary (theory S4, D1.3).
 
 The likelihood of random slopes has poles where covariance matrices of random elements are indefinite, and its maximum
 is often on the boundary, where they are singular. So (residual) covariances of the between level are Psi = L L' with L

@@ -103,7 +103,7 @@ def fit_measures(
     RMSEA and BIC use ``n_obs``, the number of rows, as lavaan and Mplus do. SRMR is the root mean squared difference
     between unrestricted and implied correlations of a level, the zero diagonal counted (Bollen 1989; lavaan's in
     two-level models; Mplus standardises covariances instead); NaN where a between variance is not positive. Scaled
-    versions divide the chi-squares by the MLR factor c = (q1 c1 - q0 c0) / (q1 - q0) (Yuan & Bentler 2000; THEORY C11),
+    versions divide the chi-squares by the MLR factor c = (q1 c1 - q0 c0) / (q1 - q0) (Yuan & Bentler 2000; theory C11),
     robust ones use it as `fit_indices` says; there is none where c is not positive.
 
     Where the unrestricted model is one over positive semidefinite Sigma_between, a model without that restriction may

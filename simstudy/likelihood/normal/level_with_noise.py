@@ -2,7 +2,7 @@
 
 Units come in groups g of n_g with the covariance matrix V_g = Sigma(theta) + N_g, where N_g is known: with one group
 and the mean sampling covariance for N it subtracts that from the covariance matrix of the estimates, with a group a
-cluster it weights clusters by their precision (Raudenbush & Bryk 2002, ch. 3; THEORY D3.1). Sigma itself may be
+cluster it weights clusters by their precision (Raudenbush & Bryk 2002, ch. 3; theory D3.1). Sigma itself may be
 indefinite: V must not.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simstudy.likelihood.evaluation import Evaluation
+from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.linalg import entrywise as stacks
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, cholesky, inverse_spd, matvec, outer, transpose
 from simstudy.model.implied import LevelImplied, LevelStructure
@@ -43,7 +43,7 @@ class NoisyUnits:
         return NoisyUnits(*(part[replicates] for part in (self.n, self.mean, self.scatter, self.noise)))
 
 
-class NoisyLevel:
+class NoisyLevel(Likelihood[NoisyUnits]):
     """The likelihood, in those free parameters that the level has.
 
     Parameters
