@@ -26,10 +26,10 @@ from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.checks import admissible, check_kinds, judge_data, refuse_few
 from simstudy.methods.closed_forms import negative_variances
-from simstudy.methods.fixed_slopes import IgnoringSlopes, PreparedIgnoring
+from simstudy.methods.fixed_slopes import WithFixedSlopes
 from simstudy.methods.look import BLACK, SOLID, Look
-from simstudy.methods.msem_slopes import NODES, PreparedSlopes, SlopeMsem
-from simstudy.methods.protocol import LATER, Estimator
+from simstudy.methods.msem_slopes import NODES, SlopeMsem
+from simstudy.methods.protocol import LATER, Estimator, PreparedEstimator
 from simstudy.methods.registry import register
 from simstudy.model.exogenous import exogenous_variables
 from simstudy.model.implied import TwoLevelStructure
@@ -119,12 +119,12 @@ class Msem(Estimator):
         """The model's unrestricted moments must be estimable."""
         return self.for_model(model).supports(model, layout) if model.slopes else refuse_few(model, layout)
 
-    def for_model(self, model: TwoLevelModel) -> Msem | SlopeMsem | IgnoringSlopes:
+    def for_model(self, model: TwoLevelModel) -> Estimator:
         """The method itself, or the one for models with random slopes: it takes observed for expected information."""
         if not model.slopes:
             return self
         if self.slopes == "fixed":
-            return IgnoringSlopes(self)
+            return WithFixedSlopes(self)
         kinds = dict.fromkeys("observed" if kind == "expected" else kind for kind in self.se)
         asked = {
             "missing": self.missing == "fiml",
@@ -135,7 +135,7 @@ class Msem(Estimator):
         refused = [name for name, on in asked.items() if on]
         return SlopeMsem(tuple(kinds), self.slopes, self.nodes, self.measures, tuple(refused))
 
-    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedMsem | PreparedSlopes | PreparedIgnoring:
+    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedEstimator:
         """Build index maps and constants."""
         chosen = self.for_model(model)
         return PreparedMsem(self, model, layout) if isinstance(chosen, Msem) else chosen.prepare(model, layout)

@@ -16,7 +16,7 @@ from simstudy.errors import EstimatorError
 from simstudy.estimation.inference import with_defined
 from simstudy.estimation.result import FitResult, Status
 from simstudy.methods import registry
-from simstudy.methods.fixed_slopes import IgnoringSlopes
+from simstudy.methods.fixed_slopes import WithFixedSlopes
 from simstudy.methods.msem_slopes import SlopeMsem, treatment
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.calibrate import calibrate
@@ -73,8 +73,8 @@ def test_the_method_of_a_model_with_slopes() -> None:
     plain = TwoLevelModel.from_syntax("level: 1\n y ~ x\nlevel: 2\n y ~ x")
     assert registry.for_model(method, plain) is method
     schmidt = registry.create("schmidt")
-    assert registry.for_model(schmidt, LATENT) == IgnoringSlopes(schmidt)
-    assert registry.for_model(IgnoringSlopes(schmidt), plain) is schmidt
+    assert registry.for_model(schmidt, LATENT) == WithFixedSlopes(schmidt)
+    assert registry.for_model(WithFixedSlopes(schmidt), plain) is schmidt
     with pytest.raises(EstimatorError, match="slopes"):
         registry.create("msem", {"slopes": "raw"})
 
@@ -120,7 +120,7 @@ def test_estimates_are_maxima(name, layout) -> None:
     found = fit(name, layout, 4)
     assert found.converged.all()
     data = ClusterProducts.of(drawn(name, layout, 4).arrange(model.level1, model.level2))
-    xi = prepared.working.working(found.estimate)
+    xi = prepared.cholesky.of_natural(found.estimate)
     assert np.abs(prepared.problem.evaluate(xi, data).score).max() < 1e-4  # of some 1e2 a unit
     one = data.select(np.array([1]))
     away = xi[1] + 0.2 * np.random.default_rng(1).normal(size=xi.shape[1])

@@ -24,7 +24,7 @@ from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult
 from simstudy.methods.checks import judge_data, refuse_constraints
 from simstudy.methods.closed_forms import Laws, World, exact_slopes
-from simstudy.methods.fixed_slopes import IgnoringSlopes
+from simstudy.methods.fixed_slopes import WithFixedSlopes
 from simstudy.methods.look import DASH_DOT, DASH_DOT_DOT, DOT, GREEN, PURPLE, SOLID, Look
 from simstudy.methods.mixed.equations import Centring, combine, fit_level1, level1_equations
 from simstudy.methods.mixed.mlm_slopes import RandomSlopes
@@ -73,7 +73,7 @@ class RandomIntercepts(Estimator):
         if not model.slopes:
             return self
         if self.slopes == "fixed":
-            return IgnoringSlopes(self)
+            return WithFixedSlopes(self)
         return RandomSlopes(self, self.centring, self.likelihood == "reml")
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
