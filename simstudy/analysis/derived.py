@@ -15,7 +15,7 @@ from simstudy.errors import EstimatorError
 from simstudy.estimation.engine import Engine
 from simstudy.estimation.fit_measures import Solved
 from simstudy.estimation.result import Status
-from simstudy.estimation.semidefinite import semidefinite
+from simstudy.estimation.semidefinite import scored_once, semidefinite
 from simstudy.estimation.starts import starts_from_moments
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray
@@ -141,8 +141,10 @@ def solve_on(fit: Fit, model: TwoLevelModel, start: Solved | None = None) -> Sol
 
 def saturated_of(fit: Fit) -> Solved:
     """The unrestricted model on the data of a fit: the one that the fit compares with."""
-    found = solve_on(fit, unrestricted_model(fit.model))
-    return semidefinite(found) if fit.h1 == "psd" else found
+    if fit.h1 == "psd":
+        structure = TwoLevelStructure(unrestricted_model(fit.model))
+        return semidefinite(scored_once(structure, engine_of(fit, structure)))
+    return solve_on(fit, unrestricted_model(fit.model))
 
 
 def residuals(fit: Fit) -> pd.DataFrame:

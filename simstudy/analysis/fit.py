@@ -15,7 +15,14 @@ from simstudy.analysis.choices import check_choices, check_no_slopes, make_metho
 from simstudy.analysis.read import check_data
 from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
 from simstudy.analysis.slopes import boundary_notes, slope_facts
-from simstudy.analysis.unrestricted import Comparison, compare, intraclass_correlations, unrestricted_of, with_intervals
+from simstudy.analysis.unrestricted import (
+    Comparison,
+    compare,
+    intraclass_correlations,
+    is_hopeless,
+    unrestricted_of,
+    with_intervals,
+)
 from simstudy.data.sample import Sample, from_frame
 from simstudy.estimation.inference import montecarlo, with_defined
 from simstudy.estimation.result import FitResult, Status, failed
@@ -137,14 +144,15 @@ def fit(
         values = vars(method.asked_for) | vars(method)
         asked |= {key: values[key] for key in ("slopes", "nodes") if key in values}
     facts: tuple[SlopeFact, ...] = ()
-    free = unrestricted_of(model, sample)
     compared: Comparison | None = None
     reason = _unsupported(method, model, sample)
     if reason is not None:
         result = failed(model.names, (method.se_kinds[0],), 1, Status.NOT_SUPPORTED)
+        free = unrestricted_of(model, sample)
         notes = (*notes, f"{estimator} cannot fit this model: {reason}")
     else:
         result = method.prepare(model, sample.layout).fit(data_kind(method.needs).of_sample(sample))
+        free = unrestricted_of(model, sample, hopeless=is_hopeless(method, result))
         compared = compare(method, model, sample, result, free, h1)
         result = compared.result
         facts = slope_facts(model, method)

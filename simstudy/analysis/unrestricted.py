@@ -15,7 +15,7 @@ from simstudy.estimation.engine import Engine, complete_engine, incomplete_engin
 from simstudy.estimation.fit_indices import rmsea_interval
 from simstudy.estimation.fit_measures import Solved
 from simstudy.estimation.result import FitResult, Status
-from simstudy.estimation.semidefinite import between_eigenvalues, is_semidefinite, semidefinite
+from simstudy.estimation.semidefinite import between_eigenvalues, is_semidefinite, scored_once, semidefinite
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.protocol import Estimator
@@ -34,14 +34,12 @@ class Unrestricted:
     Attributes
     ----------
     solved : Solved
+    ok : bool
+        Whether there is a maximum.
     """
 
     solved: Solved
-
-    @property
-    def ok(self) -> bool:
-        """Whether there is one."""
-        return bool(self.solved.best.status[0] == int(Status.OK))
+    ok: bool
 
     @property
     def eigenvalues(self) -> FloatArray:
@@ -62,12 +60,22 @@ def engine_for(sample: Sample, structure: TwoLevelStructure, *, cluster_wise: bo
     return complete_engine(structure, sample.statistics(cluster_wise=cluster_wise))
 
 
-def unrestricted_of(model: TwoLevelModel, sample: Sample) -> Unrestricted:
-    """Fit the unrestricted model of a model's variables."""
+def unrestricted_of(model: TwoLevelModel, sample: Sample, *, hopeless: bool = False) -> Unrestricted:
+    """Fit the unrestricted model of a model's variables; ``hopeless`` if it is known to have no maximum."""
     structure = TwoLevelStructure(unrestricted_model(model))
     engine = engine_for(sample.arrange(model.level1, model.level2), structure, cluster_wise=False)
     with np.errstate(all="ignore"):
-        return Unrestricted(Solved(structure, engine, engine.solve(), structure.q))
+        if hopeless:
+            return Unrestricted(scored_once(structure, engine), ok=False)
+        best = engine.solve()
+    return Unrestricted(Solved(structure, engine, best, structure.q), bool(best.status[0] == int(Status.OK)))
+
+
+def is_hopeless(method: Estimator, result: FitResult) -> bool:
+    """Whether a fit has found out that the unrestricted likelihood has no maximum."""
+    if not result.converged[0] or vars(method).get("h1") != "unrestricted":
+        return False
+    return bool(np.isnan(result.measures.get("unrestricted_loglik", np.zeros(1))[0]))
 
 
 def intraclass_correlations(model: TwoLevelModel, found: Unrestricted) -> dict[str, float]:

@@ -25,7 +25,7 @@ import numpy as np
 from simstudy.estimation.engine import Engine
 from simstudy.estimation.fit_measures import Solved
 from simstudy.estimation.result import Status
-from simstudy.estimation.scoring import Optimum, maximise
+from simstudy.estimation.scoring import Optimum, first_try, maximise
 from simstudy.likelihood.evaluation import Evaluation
 from simstudy.linalg.stacked import (
     BoolArray,
@@ -95,6 +95,14 @@ def solve_semidefinite(structure: TwoLevelStructure, engine: Engine, best: Optim
 def semidefinite(solved: Solved) -> Solved:
     """A fit of a model whose between covariances are all free, with Sigma_between positive semidefinite instead."""
     return replace(solved, best=solve_semidefinite(solved.structure, solved.engine, solved.best))
+
+
+def scored_once(structure: TwoLevelStructure, engine: Engine) -> Solved:
+    """What plain scoring makes of a model, without the slower tries that follow where it fails.
+
+    It is enough to start `semidefinite` from, whose maximum always exists.
+    """
+    return Solved(structure, engine, first_try(engine.likelihood, engine.data, engine.starts[0]), structure.q)
 
 
 class _Cone:

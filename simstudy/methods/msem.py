@@ -20,7 +20,7 @@ from simstudy.estimation.fit_measures import Solved, baseline_model, fit_measure
 from simstudy.estimation.inference import covariance
 from simstudy.estimation.result import FitResult, Status
 from simstudy.estimation.scoring import Optimum
-from simstudy.estimation.semidefinite import semidefinite
+from simstudy.estimation.semidefinite import scored_once, semidefinite
 from simstudy.estimation.starts import starts_from_moments
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray
@@ -199,11 +199,12 @@ class PreparedMsem:
         starts: tuple[FloatArray, ...] = ()
         if not self.closed_form or self.options.measures or self.options.fixed_x:
             unrestricted = build(self.unrestricted)
-            saturated = Solved(self.unrestricted, unrestricted, unrestricted.solve(), self.unrestricted.q)
-            starts = (self._better_start(saturated, engine),)
-            n_iter = saturated.best.n_iter
             if self.options.h1 == "psd":
-                saturated = semidefinite(saturated)
+                first = scored_once(self.unrestricted, unrestricted)
+                saturated = semidefinite(first)
+            else:
+                first = saturated = Solved(self.unrestricted, unrestricted, unrestricted.solve(), self.unrestricted.q)
+            starts, n_iter = (self._better_start(first, engine),), first.best.n_iter
         anchor = exogenous_moments(self.holding, self.structure, saturated) if self.options.fixed_x else None
         solved, expand = solve_model(
             self.structure, engine, self.holding, anchor, starts, bounds=self.options.bounds == "variances"

@@ -298,7 +298,9 @@ def test_baseline_model_leaves_moments_of_exogenous_variables_as_free_as_the_mod
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("options", [{}, {"fixed_x": True}, {"missing": "fiml"}], ids=["plain", "fixed x", "fiml"])
+@pytest.mark.parametrize(
+    "options", [{}, {"fixed_x": True}, {"missing": "fiml"}, {"h1": "psd"}], ids=["plain", "fixed x", "fiml", "psd"]
+)
 def test_measures_of_a_batch_are_those_one_by_one_to_the_bit(name, options, samples) -> None:
     model, sample = MODELS[name], samples[name]
     if "missing" in options:
