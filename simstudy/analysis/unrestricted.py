@@ -12,7 +12,7 @@ import numpy as np
 
 from simstudy.data.sample import Sample
 from simstudy.estimation.engine import Engine, complete_engine, incomplete_engine
-from simstudy.estimation.fit_indices import rmsea_interval
+from simstudy.estimation.fit_indices import rmsea_interval, upper_tail
 from simstudy.estimation.fit_measures import Solved
 from simstudy.estimation.result import FitResult, Status
 from simstudy.estimation.semidefinite import between_eigenvalues, is_semidefinite, scored_once, semidefinite
@@ -164,8 +164,7 @@ def _differ(
     negative = [value for value in found.eigenvalues if value < 0][:SHOWN]
     values = ", ".join(f"{value:.4g}" for value in negative)
     many = f"{len(negative)} negative eigenvalue{'s' * (len(negative) != 1)} ({values})"
-    other = _refit(method, model, sample, "psd" if h1 == "unrestricted" else "unrestricted")
-    theirs = _statistic(other)
+    theirs = _statistic(_against_the_other(method, model, sample, result, found, h1))
     head = f"the between covariance matrix of the unrestricted model has {many}"
     if h1 == "unrestricted":
         return (
@@ -180,8 +179,30 @@ def _differ(
     )
 
 
-def _statistic(result: FitResult) -> str:
-    found = {name: float(result.measures[name][0]) for name in ("chisq", "df", "pvalue", "chisq_scaled")}
+def _against_the_other(
+    method: Estimator, model: TwoLevelModel, sample: Sample, result: FitResult, found: Unrestricted, h1: str
+) -> dict[str, float]:
+    """Chi-square, scaled where there is a scaling factor, df and p-value against the other unrestricted model.
+
+    Fixed x takes its moments from the unrestricted model: the model itself is then another one, and is fitted again.
+    """
+    if vars(method).get("fixed_x"):
+        again = _refit(method, model, sample, "psd" if h1 == "unrestricted" else "unrestricted")
+        return {name: float(again.measures[name][0]) for name in ("chisq", "df", "pvalue", "chisq_scaled")}
+    other = semidefinite(found.solved) if h1 == "unrestricted" else found.solved
+    one = {name: float(value[0]) for name, value in result.measures.items()}
+    chisq = max(2.0 * (float(other.loglik[0]) - one["loglik"]), 0.0)
+    scaled = np.nan
+    if not np.isnan(one["scaling_h0"]):
+        engine = engine_for(sample.arrange(model.level1, model.level2), other.structure)
+        _, scaling = engine.robust(other.best.params)
+        factor = (other.npar * float(scaling[0]) - one["npar"] * one["scaling_h0"]) / one["df"]
+        scaled = chisq / factor if factor > 0 else np.nan
+    pvalue = float(upper_tail(np.array([chisq]), int(one["df"]))[0])
+    return {"chisq": chisq, "df": one["df"], "pvalue": pvalue, "chisq_scaled": scaled}
+
+
+def _statistic(found: dict[str, float]) -> str:
     if np.isnan(found["chisq"]):
         return "not to be had"
     scaled = "" if np.isnan(found["chisq_scaled"]) else f", scaled {found['chisq_scaled']:.3f}"
@@ -195,15 +216,14 @@ def _missing(result: FitResult, found: Unrestricted, h1: str | None) -> list[str
     if np.isnan(one["chisq"]):
         if h1 == "psd":
             notes.append("no maximum of the positive semidefinite unrestricted model was found: no chi-square")
-        elif found.ok:
-            why = "with a positive definite between covariance matrix, " if not found.semidefinite else ""
-            notes.append(
-                f"the unrestricted model has no maximum {why}that this method can reach: no chi-square, CFI, RMSEA"
-            )
+        elif h1 is None or found.ok:
+            outside = found.ok and not found.semidefinite
+            why = " (its maximum has an indefinite between covariance matrix)" if outside else ""
+            notes.append(f"this method could not fit the unrestricted model{why}: no chi-square, CFI, RMSEA")
         else:
             notes.append(
                 "the likelihood of the unrestricted model has no maximum for these data: no chi-square, CFI, RMSEA"
-                + (" (h1 = 'psd' compares with the positive semidefinite one)" if h1 else "")
+                " (h1 = 'psd' compares with the positive semidefinite one)"
             )
         return notes
     if np.isnan(one.get("baseline_chisq", 0.0)):
