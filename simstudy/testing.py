@@ -11,10 +11,11 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.inference import with_defined
-from simstudy.estimation.result import NEEDS, Estimator, FitResult, PreparedEstimator, Status
+from simstudy.estimation.result import FitResult, Status
 from simstudy.methods import registry
+from simstudy.methods.protocol import Estimator, PreparedEstimator
 from simstudy.model.twolevel import TwoLevelModel
-from simstudy.population.draw import draw_cluster_statistics, draw_sample, draw_statistics
+from simstudy.population.data_kinds import data_kind
 from simstudy.population.population import Population
 
 MODELS = {
@@ -143,6 +144,7 @@ def _instance(estimator: str | type[Any] | Estimator, options: dict[str, Any]) -
     if isinstance(estimator, type):
         registry.check_class(estimator, estimator.__qualname__)
         return estimator(**options)  # type: ignore[no-any-return]
+    registry.check_class(type(estimator), type(estimator).__qualname__)
     assert not options, "options go with a name or a class, not with a method ready made"
     return estimator
 
@@ -153,7 +155,7 @@ def _check_declaration(method: Estimator) -> None:
         text = getattr(method, part)
         assert isinstance(text, str), f"{method.name}: '{part}' must be text"
         assert text.strip(), f"{method.name}: '{part}' is empty"
-    assert method.needs in NEEDS, f"{method.name}: 'needs' is {method.needs!r}; allowed: {', '.join(NEEDS)}"
+    data_kind(method.needs)
     assert set(method.levels) <= {"within", "between"}, f"{method.name}: 'levels' names unknown levels"
     assert method.levels, f"{method.name}: 'levels' is empty"
     assert method.se_kinds, f"{method.name}: 'se_kinds' is empty"
@@ -207,7 +209,7 @@ def _check_batches(
         for part in parts:
             index = np.array(part, dtype=np.int64)
             found = prepared.fit(data.select(index))
-            _same(_take(whole, index), found, where, "results depend on the batch")
+            _same(whole.select(index), found, where, "results depend on the batch")
 
 
 def _check_bad_data(
@@ -224,7 +226,7 @@ def _check_bad_data(
         result = prepared.fit(spoiled)
         _check_shapes(method, model, result, 2, f"{where}, {what}")
         assert result.status[0] != int(Status.OK), f"{where}: a data set with {what} was reported as converged"
-        _same(_take(result, np.array([1])), good, where, f"a data set with {what} changed its neighbour")
+        _same(result.select(np.array([1])), good, where, f"a data set with {what} changed its neighbour")
 
 
 def _spoil(data: TwoLevelStatistics | Sample, value: float) -> TwoLevelStatistics | Sample:
@@ -241,18 +243,6 @@ def _arrays(data: TwoLevelStatistics | Sample) -> dict[str, Any]:
     return {name: value.copy() for name, value in found.items() if isinstance(value, np.ndarray)}
 
 
-def _take(result: FitResult, index: Any) -> FitResult:
-    return FitResult(
-        labels=result.labels,
-        estimate=result.estimate[index],
-        covariance={kind: cov[index] for kind, cov in result.covariance.items()},
-        status=result.status[index],
-        admissible=result.admissible[index],
-        n_iter=result.n_iter[index],
-        loglik=result.loglik[index],
-    )
-
-
 def _same(a: FitResult, b: FitResult, where: str, what: str) -> None:
     pairs = [(name, getattr(a, name), getattr(b, name)) for name in ("estimate", "status", "admissible", "n_iter")]
     pairs += [("loglik", a.loglik, b.loglik)]
@@ -262,11 +252,8 @@ def _same(a: FitResult, b: FitResult, where: str, what: str) -> None:
         assert equal, f"{where}: {what} ({name})"
 
 
-def _data(method: Estimator, population: Population, replicates: range) -> TwoLevelStatistics | Sample:
-    if method.needs == "sample":
-        return draw_sample(population, 20090306, replicates)
-    draw = draw_cluster_statistics if method.needs == "clusters" else draw_statistics
-    return draw(population, 20090306, replicates)
+def _data(method: Estimator, population: Population, replicates: range) -> Any:
+    return data_kind(method.needs).draw(population, 20090306, replicates)
 
 
 def _population(model: TwoLevelModel, layout: ClusterLayout) -> Population:

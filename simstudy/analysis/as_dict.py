@@ -27,6 +27,9 @@ def fit_as_dict(fit: FitRecord) -> dict[str, Any]:
         "n_clusters": fit.n_clusters,
     }
     found.update({key: _clean(value) for key, value in fit.measures.items()})
+    found["h1"] = fit.h1 or None
+    if "scaling_h0" in found:
+        found["scaling_factor_h0"] = found["scaling_h0"]
     for key in COUNTS:
         if found.get(key) is not None:
             found[key] = int(found[key])

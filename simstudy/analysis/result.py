@@ -82,8 +82,9 @@ class FitRecord:
         not speak about is NaN.
     measures : dict
         Fit measures, NaN where there are none: loglik, unrestricted_loglik, npar, chisq, df, pvalue, chisq_scaled,
-        scaling, pvalue_scaled, baseline_chisq, baseline_df, cfi, tli, cfi_scaled, tli_scaled, rmsea, rmsea_ci_lower,
-        rmsea_ci_upper, rmsea_scaled, srmr_within, srmr_between, aic, bic.
+        scaling, scaling_h0, pvalue_scaled, baseline_chisq, baseline_df, baseline_scaling, cfi, tli, rmsea, the last
+        three also with ``_scaled`` and ``_robust``, as have the 90 % limits rmsea_ci_lower, rmsea_ci_upper,
+        srmr_within, srmr_between, aic, bic.
     icc : dict
         Between share of each level-1 variable's variance in the unrestricted model.
     params : (q,)
@@ -94,6 +95,8 @@ class FitRecord:
         What the user should know: warnings, reasons.
     slopes : tuple of SlopeFact
         What the fit did with the model's random slopes.
+    h1 : str
+        What chi-square, CFI and RMSEA compare with: ``unrestricted``, ``psd`` (see `Msem`); empty without chi-square.
     seconds : float
         Time that the fit took.
     cluster : str
@@ -121,6 +124,7 @@ class FitRecord:
     covariance: FloatArray
     notes: tuple[str, ...] = ()
     slopes: tuple[SlopeFact, ...] = ()
+    h1: str = ""
     seconds: float = np.nan
     cluster: str = "cluster"
     context: Any = field(default=None, repr=False, compare=False)

@@ -6,7 +6,7 @@ package (`simstudy/__init__.pyi`) are taken from here; what is used less often s
 
 from simstudy.api.export import export_siman
 from simstudy.api.factors import factor_effects
-from simstudy.api.figures import charts, figure_parameters, plot_results, replicates
+from simstudy.api.figures import charts, figure_parameters, plot_results, replicates, write_figures
 from simstudy.api.imported import Imported, import_results, performance_of
 from simstudy.api.methods import describe_estimator, estimators
 from simstudy.api.planning import draw_plan, write_copies
@@ -78,5 +78,6 @@ __all__ = [
     "up_to_date",
     "validate",
     "write_copies",
+    "write_figures",
     "write_report",
 ]

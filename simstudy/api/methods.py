@@ -12,7 +12,7 @@ import pandas as pd
 
 from simstudy.methods import registry
 
-STORY = ("estimator", "year", "title", "idea", "levels", "options", "can", "cannot", "same_as", "reference")
+STORY = ("estimator", "year", "title", "idea", "levels", "options", "can", "cannot", "same_as", "reference", "theory")
 
 
 def estimators() -> pd.DataFrame:
@@ -22,7 +22,7 @@ def estimators() -> pd.DataFrame:
     -------
     DataFrame
         Columns estimator, year (missing where a method gives none), title, idea, levels, options, can, cannot, same_as
-        (another method with the same numbers), reference.
+        (another method with the same numbers), reference, theory (sections of the documentation with its formulas).
 
     Examples
     --------
@@ -51,15 +51,16 @@ def _told(name: str) -> dict[str, Any]:
     cls = registry.find(name)
     return {
         "estimator": name,
-        "year": getattr(cls, "year", None),
+        "year": cls.year,
         "title": cls.title,
-        "idea": getattr(cls, "idea", ""),
+        "idea": cls.idea,
         "levels": ", ".join(cls.levels),
         "options": "; ".join(_options(cls)),
         "can": cls.can,
         "cannot": cls.cannot,
-        "same_as": getattr(cls, "same_as", ""),
+        "same_as": cls.same_as,
         "reference": cls.reference,
+        "theory": "; ".join(cls.theory),
     }
 
 

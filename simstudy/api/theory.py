@@ -14,12 +14,14 @@ import pandas as pd
 from simstudy.api.study import read_results
 from simstudy.asymptotics import approximate_all
 from simstudy.asymptotics.approximate import needs_samples
-from simstudy.asymptotics.large_samples import SAMPLES, Tick, address
+from simstudy.asymptotics.large_samples import Tick, address
 from simstudy.asymptotics.layouts import grown
 from simstudy.asymptotics.table import CALCULATIONS, Place, theory_table
 from simstudy.design import Cell, Design, EstimatorEntry
 from simstudy.design.inputs import DesignLike, as_design
 from simstudy.errors import SimstudyError, StoreError, did_you_mean
+from simstudy.requests.option import check, takes
+from simstudy.requests.theory import BiasRequest
 from simstudy.runner.progress import Reporter, State, reporter
 
 KEYS = ("cell", "estimator", "se_kind", "parameter", "measure")
@@ -46,28 +48,9 @@ class TheoryRecord:
     design: Design
 
 
-def theory_of(
-    design: DesignLike,
-    *,
-    cells: Sequence[int] | None = None,
-    estimators: Sequence[str] | None = None,
-    large_samples: int = SAMPLES,
-    progress: bool = False,
-) -> TheoryRecord:
+@takes(BiasRequest)
+def theory_of(request: BiasRequest) -> TheoryRecord:
     """Pseudo-true values, bias, true and reported SEs, coverage and power of every method: theory, no simulation.
-
-    Parameters
-    ----------
-    design : Design, path, str or dict
-    cells : sequence of int, optional
-        Numbers of cells; all by default.
-    estimators : sequence of str, optional
-        Names of methods, as the design has them; all by default.
-    large_samples : int
-        Samples of very many clusters, where moments are not enough: random slopes, data that are not normal or missing.
-        0: none, and numbers that need them are NaN.
-    progress : bool
-        Show on standard error how far it is, once it takes longer than a few seconds.
 
     Returns
     -------
@@ -85,10 +68,10 @@ def theory_of(
     >>> print(theory.summary(parameters=["contextual"], cells=[0]).splitlines()[0])
     contextual: theory, no simulation; 1 cell, 6 methods, 95% intervals
     """
-    design = as_design(design)
-    chosen, entries = _chosen_cells(design, cells), _chosen_entries(design, estimators)
-    if large_samples < 0:
-        raise SimstudyError(f"large_samples: found {large_samples}; allowed: 0 (none) or more")
+    check(request)
+    large_samples, progress = request.large_samples, request.progress
+    design = as_design(request.design)
+    chosen, entries = _chosen_cells(design, request.cells), _chosen_entries(design, request.estimators)
     start, places = time.perf_counter(), []
     sampled = {address(cell.population) for cell in chosen if needs_samples(cell.population)}
     with reporter(progress and large_samples > 0 and bool(sampled)) as shown:

@@ -1,8 +1,8 @@
-"""`fiml_wide`: full-information maximum likelihood, the cluster as the case (McDonald & Goldstein 1989; THEORY C9)."""
+"""`fiml_wide`: full-information maximum likelihood, the cluster as the case (McDonald & Goldstein 1989; theory C9)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -13,11 +13,13 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.data.wide import wide_data
 from simstudy.errors import EstimatorError
 from simstudy.estimation.engine import Engine, available_moments
-from simstudy.estimation.result import FitResult, Needs, Status, failed, stack_results
+from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.estimation.starts import starts_from_moments, two_level_starts
 from simstudy.likelihood.normal.wide import WideLikelihood
 from simstudy.linalg.stacked import FloatArray, transpose
 from simstudy.methods.checks import check_kinds, judge_data
+from simstudy.methods.look import BLACK, DOT, Look
+from simstudy.methods.protocol import LATER, Estimator
 from simstudy.methods.registry import register
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
@@ -25,7 +27,7 @@ from simstudy.model.twolevel import TwoLevelModel
 
 @register
 @dataclass(frozen=True)
-class FimlWide:
+class FimlWide(Estimator):
     """Every cluster is one case, its persons are the variables, and its covariance matrix is written out.
 
     The maximum is that of `msem`, reached without its reductions: likelihood, score and information share nothing with
@@ -40,6 +42,8 @@ class FimlWide:
         ``fiml`` (a missing value makes the vector shorter, as a smaller cluster does) or ``listwise``.
     measures : bool
         Compute fit measures too (chi-square, CFI, ...).
+    h1 : str
+        What chi-square is against: ``unrestricted`` or ``psd``, as with `msem`.
     max_length : int
         Longest vector taken: rows of the largest cluster times level-1 variables, plus level-2 variables. The work
         grows with its cube: 50 clusters of 20 sizes took .6 s at 100, 5 s at 200, 24 s at 400, 66 s at 600.
@@ -50,7 +54,9 @@ class FimlWide:
     reference: ClassVar[str] = (
         "McDonald & Goldstein (1989); Rovine & Molenaar (2000); Bauer (2003); Curran (2003); Mehta & Neale (2005)"
     )
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/likelihood.md#c9",)
     year: ClassVar[int] = 1989
+    look: ClassVar[Look] = Look(BLACK, "*", True, DOT)
     idea: ClassVar[str] = (
         "a cluster is one case and its persons are its variables; what they share is a factor with loadings of 1"
     )
@@ -68,6 +74,7 @@ class FimlWide:
     missing: Literal["fiml", "listwise"] = "fiml"
     measures: bool = False
     max_length: int = 400
+    h1: Literal["unrestricted", "psd"] = field(default="unrestricted", metadata=LATER)
 
     def __post_init__(self) -> None:
         check_kinds(self.name, self.se)
@@ -75,7 +82,7 @@ class FimlWide:
             raise EstimatorError(f"method '{self.name}': option 'max_length' must be positive; found {self.max_length}")
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """The rows themselves."""
         return "sample"
 
@@ -101,6 +108,11 @@ class FimlWide:
         """Build index maps and constants."""
         return PreparedFimlWide(self, model, layout)
 
+    @property
+    def takes_missing(self) -> bool:
+        """With full information."""
+        return self.missing == "fiml"
+
 
 class PreparedFimlWide:
     """`FimlWide` for one model and layout."""
@@ -109,7 +121,7 @@ class PreparedFimlWide:
         from simstudy.methods.msem import Msem, PreparedMsem
 
         self.options, self.model = options, model
-        likewise = Msem(se=options.se, measures=options.measures)
+        likewise = Msem(se=options.se, measures=options.measures, h1=options.h1)
         self.complete = PreparedMsem(likewise, model, layout)
         self.incomplete = PreparedMsem(likewise, model, layout, closed_form=False)
 
@@ -120,7 +132,7 @@ class PreparedFimlWide:
         sample = data.arrange(self.model.level1, self.model.level2)
         index = np.arange(sample.n_replicates)
         if not _is_complete(sample) and len(index) > 1:
-            return stack_results([self.fit(sample.select(index[r : r + 1])) for r in index])
+            return FitResult.concat([self.fit(sample.select(index[r : r + 1])) for r in index])
         if _is_complete(sample):
             result = self.complete.fit_with(lambda structure: wide_engine(structure, sample), sample.layout.n_obs)
             return judge_data(result, sample.statistics(cluster_wise=False), within=True)

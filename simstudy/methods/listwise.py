@@ -6,14 +6,11 @@ import numpy as np
 
 from simstudy.data.sample import Sample
 from simstudy.errors import DataError
-from simstudy.estimation.result import Estimator, FitResult, Status, failed, stack_results
+from simstudy.estimation.result import FitResult, Status, failed
+from simstudy.methods.protocol import Estimator
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.data_kinds import data_kind
 from simstudy.population.missing import listwise
-
-
-def takes_missing(estimator: Estimator) -> bool:
-    """Whether a method uses incomplete rows: it has an option ``missing``, and that is ``fiml``."""
-    return getattr(estimator, "missing", "listwise") == "fiml"
 
 
 def fit_listwise(estimator: Estimator, model: TwoLevelModel, sample: Sample) -> FitResult:
@@ -27,10 +24,9 @@ def fit_listwise(estimator: Estimator, model: TwoLevelModel, sample: Sample) -> 
         result = failed(model.names, estimator.se_kinds, 1, Status.NOT_SUPPORTED)
         left = _complete_part(sample, replicate)
         if left is not None and estimator.supports(model, left.layout) is None:
-            data = left if estimator.needs == "sample" else left.statistics(cluster_wise=estimator.needs == "clusters")
-            result = estimator.prepare(model, left.layout).fit(data)
+            result = estimator.prepare(model, left.layout).fit(data_kind(estimator.needs).of_sample(left))
         results.append(result)
-    return stack_results(results)
+    return FitResult.concat(results)
 
 
 def _complete_part(sample: Sample, replicate: int) -> Sample | None:

@@ -1,4 +1,4 @@
-"""Every method fed the population's moments returns THEORY's limits, without simulation (B1-B4, B6-B8). Fast.
+"""Every method fed the population's moments returns the limits of docs/theory, without simulation (B1-B4, B6-B8). Fast.
 
 `from_moments` has maximum-likelihood divisors, so methods with ML divisors must hit the limit itself; REML comes within
 O(1 / J). The tests' own second implementations (`expansions`) are held to the same limits.
@@ -17,11 +17,12 @@ from closed_forms import Contextual
 
 from simstudy.data.statistics import from_moments
 from simstudy.estimation.inference import with_defined
-from simstudy.estimation.result import Estimator, FitResult
+from simstudy.estimation.result import FitResult
 from simstudy.methods.mixed.mlm import Mlm, MlmCentered
 from simstudy.methods.msem import Msem
 from simstudy.methods.one_level.aggregated import Aggregated
 from simstudy.methods.one_level.disaggregated import Disaggregated
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.two_step import TwoStep
 from simstudy.population.population import Population
 

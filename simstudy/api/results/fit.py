@@ -10,6 +10,8 @@ import pandas as pd
 from simstudy.analysis import derived, nested, scores
 from simstudy.analysis.as_dict import fit_as_dict
 from simstudy.analysis.estimates import covariance, estimates, wald_limits
+from simstudy.analysis.level_fit import level_fit
+from simstudy.analysis.reliability import reliability
 from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import random_effects
 from simstudy.api.results.charts import Charts
@@ -68,22 +70,29 @@ class Fit(FitRecord):
         standardized: bool = False,
         r_squared: bool = False,
         residuals: bool = False,
+        level_fit: bool = False,
+        reliability: bool = False,
         width: int = FILE_WIDTH,
     ) -> str:
-        """What ``simstudy fit`` prints; the first three add a column or a table.
+        """What ``simstudy fit`` prints.
 
         Parameters
         ----------
-        standardized, r_squared, residuals : bool
+        standardized, r_squared, residuals, level_fit, reliability : bool
+            Add the column or the table that the methods of these names give.
         width : int
             Characters a line.
         """
-        more = {
-            "standardized": self.standardized() if standardized else None,
-            "r_squared": self.r_squared() if r_squared else None,
-            "residuals": self.residuals() if residuals else None,
-        }
-        return text_of(fit_summary_lines(self, width=width, **more))
+        lines = fit_summary_lines(
+            self,
+            width=width,
+            standardized=self.standardized() if standardized else None,
+            r_squared=self.r_squared() if r_squared else None,
+            residuals=self.residuals() if residuals else None,
+            level_fit=self.level_fit(target=True) if level_fit else None,
+            reliability=self.reliability() if reliability else None,
+        )
+        return text_of(lines)
 
     def to_frame(self) -> pd.DataFrame:
         """Every parameter in lavaan's terms: lhs, op, rhs, level, label, est, se, z, pvalue, ci_lower, ci_upper."""
@@ -161,9 +170,13 @@ class Fit(FitRecord):
         """Observed minus implied means and covariances: level, lhs, rhs, observed, implied, residual."""
         return derived.residuals(self)
 
-    def level_fit(self) -> pd.DataFrame:
-        """Fit of each level's structure on its own, the other level unrestricted."""
-        return derived.level_fit(self)
+    def level_fit(self, *, target: bool = False) -> pd.DataFrame:
+        """Fit of each level's structure on its own, the other unrestricted; ``target`` adds the whole model's."""
+        return level_fit(self, target=target)
+
+    def reliability(self, *, ci: Literal["delta", "montecarlo"] = "delta", ci_level: float = 0.95) -> pd.DataFrame:
+        """Reliability (omega) of the composites of the factors, by level, with intervals."""
+        return reliability(self, ci=ci, ci_level=ci_level)
 
     def scores(self, level: str = "between") -> pd.DataFrame:
         """Factor scores with their SEs: a row a cluster (``between``) or an individual (``within``)."""

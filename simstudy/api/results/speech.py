@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from functools import wraps
-from inspect import signature
+from inspect import cleandoc, signature
 from typing import Any, ParamSpec, TypeVar
 
 from simstudy.report.tables.text import Line
@@ -39,5 +40,6 @@ def returning(make: Callable[[R], T], function: Callable[P, R], name: str) -> Ca
     call.__name__ = call.__qualname__ = name
     call.__module__ = "simstudy"
     call.__signature__ = signature(function).replace(return_annotation=public)  # type: ignore[attr-defined]
-    call.__doc__ = (function.__doc__ or "").replace(f"    {record}\n", f"    {public}\n")
+    named = rf"^( *){re.escape(record)}$"
+    call.__doc__ = re.sub(named, rf"\1{public}", cleandoc(function.__doc__ or ""), flags=re.MULTILINE)
     return call

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from simstudy.api.methods import describe_estimator
 from simstudy.api.results.speech import content, text_of
 from simstudy.api.theory import TheoryRecord, best, joined
 from simstudy.asymptotics.table import CALCULATIONS
 from simstudy.performance.choose import choose_parameters, in_order
-from simstudy.report import joined_lines, theory_lines
+from simstudy.report import formula_lines, joined_lines, theory_lines
 from simstudy.report.tables.blocks import Block, Heading, Paragraph
 from simstudy.report.tables.fragment import html_fragment
 from simstudy.report.tables.performance import FILE_WIDTH
-from simstudy.report.tables.text import TextTable, fixed
+from simstudy.report.tables.text import Line, TextTable, fixed
 
 if TYPE_CHECKING:
     from simstudy.api.results.study import Study
@@ -84,10 +85,21 @@ class Theory(TheoryRecord):
         *,
         parameters: Sequence[str] | None = None,
         cells: Sequence[int] | None = None,
-        beside: Study | None = None,
+        beside: Study | pd.DataFrame | None = None,
         width: int = FILE_WIDTH,
     ) -> str:
-        """What ``simstudy bias`` prints; beside the simulation, if the study is given."""
+        """What ``simstudy bias`` prints; beside the simulation, if the study or its performance table is given."""
+        return text_of(self.lines(parameters, cells, beside=beside, width=width))
+
+    def lines(
+        self,
+        parameters: Sequence[str] | None = None,
+        cells: Sequence[int] | None = None,
+        *,
+        beside: Study | pd.DataFrame | None = None,
+        width: int = FILE_WIDTH,
+    ) -> list[Line]:
+        """The lines of `summary`, with their styles."""
         factors, name, level = self.design.factor_names, self.design.name, self.design.intervals.level
         if beside is not None:
             lines = joined_lines(
@@ -105,7 +117,13 @@ class Theory(TheoryRecord):
                 calculations=CALCULATIONS,
                 width=width,
             )
-        return text_of(lines)
+        there = set(self.table["estimator"])
+        places = {
+            entry.name: str(describe_estimator(entry.method)["theory"])
+            for entry in self.design.estimators
+            if entry.name in there
+        }
+        return [*lines, *formula_lines(places, width)]
 
     def to_frame(self) -> pd.DataFrame:
         """Every number, with the way it was calculated; some measures have several rows."""
@@ -119,6 +137,6 @@ class Theory(TheoryRecord):
         """The most exact number of every cell, method, kind of SE, parameter and measure."""
         return best(self.table)
 
-    def beside(self, study: Study) -> pd.DataFrame:
+    def beside(self, study: Study | pd.DataFrame) -> pd.DataFrame:
         """Theory beside simulation: the most exact numbers, ``simulated``, and their distance ``z`` in MCSEs."""
-        return joined(self.table, study.to_frame())
+        return joined(self.table, study if isinstance(study, pd.DataFrame) else study.to_frame())

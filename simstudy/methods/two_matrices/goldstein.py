@@ -1,4 +1,4 @@
-"""`goldstein`: a multivariate multilevel model for both covariance matrices, then SEM on each (THEORY C5)."""
+"""`goldstein`: a multivariate multilevel model for both covariance matrices, then SEM on each (theory C5)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.engine import Engine, FirstStep, complete_engine, incomplete_engine
-from simstudy.estimation.result import FitResult, Needs, Status, failed, stack_results
+from simstudy.estimation.exact_laws import ExactNumber
+from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.methods.checks import check_kinds, judge_data, refuse_few
+from simstudy.methods.closed_forms import negative_variances
+from simstudy.methods.look import DASH, SKY, Look
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.methods.two_matrices.two_matrix import TwoMatrices, TwoMatrixFitter, with_first_step
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.population import Population
 
 
 @register
 @dataclass(frozen=True)
-class Goldstein:
+class Goldstein(Estimator):
     """Two steps: Sigma_within and Sigma_between by a stacked multivariate MLM, then a two-group SEM on them.
 
     Step 1 stacks the responses of a person as a lowest level without variance of its own; persons have the covariance
@@ -51,7 +56,9 @@ class Goldstein:
     name: ClassVar[str] = "goldstein"
     title: ClassVar[str] = "multivariate multilevel model, then a two-group SEM on its two covariance matrices"
     reference: ClassVar[str] = "Goldstein (1987, 1995); Goldstein & McDonald (1988); criticised by Hox & Maas (2004)"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/two-matrices.md#c5",)
     year: ClassVar[int] = 1987
+    look: ClassVar[Look] = Look(SKY, "P", False, DASH)
     idea: ClassVar[str] = (
         "responses are a level below persons: a multilevel model of the stacked responses estimates both covariance "
         "matrices, whatever the sizes and gaps, and SEM takes over from there"
@@ -72,7 +79,7 @@ class Goldstein:
         check_kinds(self.name, self.se)
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """Missing values need the rows, robust SEs cluster-wise scores; the rest only sums."""
         if self.missing == "fiml":
             return "sample"
@@ -90,6 +97,15 @@ class Goldstein:
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedGoldstein:
         """Build the models of both steps."""
         return PreparedGoldstein(self, model, layout)
+
+    def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
+        """P(negative between variance), balanced and saturated (theory F6)."""
+        return negative_variances(model, population)
+
+    @property
+    def takes_missing(self) -> bool:
+        """With full information."""
+        return self.missing == "fiml"
 
 
 class PreparedGoldstein:
@@ -111,7 +127,9 @@ class PreparedGoldstein:
         if self.options.missing == "fiml":
             assert isinstance(data, Sample), "full-information estimation with missing values needs rows"
             data = data.arrange(self.model.level1, self.model.level2)
-            return stack_results([self._fit_incomplete(data.select(slice(r, r + 1))) for r in range(data.n_replicates)])
+            return FitResult.concat(
+                [self._fit_incomplete(data.select(slice(r, r + 1))) for r in range(data.n_replicates)]
+            )
         statistics = data.statistics() if isinstance(data, Sample) else data
         statistics = statistics.arrange(self.model.level1, self.model.level2)
         result = self._two_steps(complete_engine(self.unrestricted, statistics), self.fitter)

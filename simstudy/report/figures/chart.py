@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
 from html import escape
-from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -22,7 +20,6 @@ from simstudy.report.tables.performance import write_csv
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-P = ParamSpec("P")
 FORMATS = ("pdf", "png", "svg")
 SCREEN_DPI = 144
 """Dots an inch of a figure in a notebook: two a point of the screen."""
@@ -65,19 +62,6 @@ class Chart:
 
     def _repr_png_(self) -> bytes:
         return figure_png(self, SCREEN_DPI)
-
-
-def drawing(build: Callable[P, Chart]) -> Callable[P, Figure]:
-    """Make `plot_*` of a function that makes a chart: same arguments, the figure alone."""
-
-    @wraps(build)
-    def plot(*args: P.args, **options: P.kwargs) -> Figure:
-        return build(*args, **options).figure
-
-    plot.__name__ = plot.__qualname__ = f"plot_{build.__name__.removesuffix('_chart')}"
-    plot.__signature__ = signature(build).replace(return_annotation="Figure")  # type: ignore[attr-defined]
-    plot.__doc__ = (build.__doc__ or "").replace("    Chart\n", "    Figure\n")
-    return plot
 
 
 def file_stem(*parts: object) -> str:
