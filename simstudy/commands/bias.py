@@ -60,7 +60,7 @@ def bias(
             study_name=found.name,
             width=width,
         )
-    chosen = [entry for entry in found.estimators if not estimator or entry.name in estimator]
+    chosen = [entry for entry in found.estimators if not request.estimators or entry.name in request.estimators]
     places = {entry.name: api.describe_estimator(entry.method)["theory"] for entry in chosen}
     print_lines(console, [*lines, *formula_lines(places, width)])
     if csv is not None:

@@ -187,7 +187,7 @@ def _problems(value: Any, kind: Keyword) -> Iterator[str]:
     if kind.least is not None and not value >= kind.least:
         yield f"found {value:,g}; allowed: {kind.least:,g} or more"
     if kind.inside is not None and not kind.inside[0] < value < kind.inside[1]:
-        yield f"found {value:g}; it must lie between {kind.inside[0]:g} and {kind.inside[1]:g}"
+        yield f"found {value:g}; allowed: between {kind.inside[0]:g} and {kind.inside[1]:g}"
 
 
 def _with_parameters(text: str, fields: tuple[Declared, ...]) -> str:
