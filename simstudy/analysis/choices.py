@@ -11,7 +11,7 @@ from simstudy.methods.protocol import Estimator
 from simstudy.requests.fit import FitRequest
 
 PLAIN = {
-    "missing": "listwise", "fixed_x": False, "bounds": None, "slopes": None, "nodes": None,
+    "missing": "listwise", "fixed_x": False, "bounds": None, "slopes": None, "nodes": None, "h1": None,
 }  # fmt: skip
 """Choices that only some methods have, and what they are where nothing was chosen."""
 

@@ -14,18 +14,22 @@ from simstudy.analysis.choices import check_no_slopes, make_method, own_choices
 from simstudy.analysis.read import check_data, read_data
 from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
 from simstudy.analysis.slopes import boundary_notes, slope_facts
+from simstudy.analysis.unrestricted import (
+    Comparison,
+    compare,
+    intraclass_correlations,
+    is_hopeless,
+    unrestricted_of,
+    with_intervals,
+)
 from simstudy.data.sample import Sample, from_frame
 from simstudy.errors import EstimatorError
-from simstudy.estimation.engine import complete_engine, incomplete_engine
-from simstudy.estimation.fit_measures import rmsea_interval
 from simstudy.estimation.inference import montecarlo, with_defined
 from simstudy.estimation.result import FitResult, Status, failed
-from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods import registry
 from simstudy.methods.checks import refuse_constraints
 from simstudy.methods.protocol import Estimator
-from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
 from simstudy.requests.fit import FitRequest
@@ -87,12 +91,17 @@ def fit(request: FitRequest) -> Fit:
         values = vars(method.asked_for) | vars(method)
         asked |= {key: values[key] for key in ("slopes", "nodes") if key in values}
     facts: tuple[SlopeFact, ...] = ()
+    compared: Comparison | None = None
     reason = _unsupported(method, model, sample)
     if reason is not None:
         result = failed(model.names, (method.se_kinds[0],), 1, Status.NOT_SUPPORTED)
+        free = unrestricted_of(model, sample)
         notes = (*notes, f"{estimator} cannot fit this model: {reason}")
     else:
         result = method.prepare(model, sample.layout).fit(data_kind(method.needs).of_sample(sample))
+        free = unrestricted_of(model, sample, hopeless=is_hopeless(method, result))
+        compared = compare(method, model, sample, result, free, request.h1)
+        result = compared.result
         facts = slope_facts(model, method)
         notes = (*notes, *method.caveats(model))
         if result.measures.get("boundary", np.zeros(1))[0] == 1.0:
@@ -105,13 +114,14 @@ def fit(request: FitRequest) -> Fit:
         ]
         notes = (*notes, *(f"{path} is at its bound, 0" for path in at_zero))
     limits = _limits(context, model, request)
-    report = _report(model, context, limits, request.ci_level, asked)
+    report = _report(model, context, limits, asked, intraclass_correlations(model, free))
     return replace(
         report,
         estimator=estimator,
         n_dropped=n_dropped,
-        notes=(*notes, *report.notes),
+        notes=(*notes, *report.notes, *(compared.notes if compared else ())),
         slopes=facts,
+        h1=compared.h1 if compared else "",
         seconds=time.perf_counter() - began,
     )
 
@@ -198,8 +208,8 @@ def _report(
     model: TwoLevelModel,
     context: Context,
     limits: tuple[FloatArray, FloatArray, tuple[str, ...]],
-    level: float,
     asked: dict[str, Any],
+    icc: dict[str, float],
 ) -> Fit:
     result, sample = context.result, context.sample
     kind = next(iter(result.se))
@@ -223,9 +233,6 @@ def _report(
     measures.setdefault("loglik", float(result.loglik[0]))
     measures.setdefault("npar", float(np.sum(~np.isnan(estimate[:q]) & free)))
     n_obs = int((~np.isnan(sample.rows[0])).any(axis=1).sum())  # rows with any level-1 value count
-    if "chisq" in measures:
-        ci = rmsea_interval(measures["chisq"], int(np.nan_to_num(measures["df"])), n_obs)
-        measures["rmsea_ci_lower"], measures["rmsea_ci_upper"] = ci
     patterns = {tuple(row) for row in np.unique(~np.isnan(sample.rows[0]), axis=0).tolist()}
     return Fit(
         model=model,
@@ -241,8 +248,8 @@ def _report(
         improper=_improper(model, estimate[:q], bool(result.admissible[0]), bool(result.converged[0])),
         n_iter=int(result.n_iter[0]),
         parameters=pd.DataFrame(rows, columns=list(PARAMETER_COLUMNS)),
-        measures=measures,
-        icc=_icc(model, context),
+        measures=with_intervals(measures, n_obs),
+        icc=icc,
         params=estimate[:q],
         covariance=result.covariance[kind][0, :q, :q],
         notes=notes,
@@ -269,25 +276,3 @@ def _improper(model: TwoLevelModel, params: FloatArray, admissible: bool, conver
         if row.op == "~~" and row.lhs == row.rhs and row.free >= 0 and params[row.free] < -1e-10
     ]
     return tuple(found) or ("the between covariance matrix is not positive semidefinite",)
-
-
-def _icc(model: TwoLevelModel, context: Context) -> dict[str, float]:
-    """ICCs of the unrestricted model, for variables that live on both levels."""
-    sample = context.sample
-    structure = TwoLevelStructure(unrestricted_model(model))
-    try:
-        if np.isnan(sample.rows).any() or np.isnan(sample.clusters).any():
-            engine = incomplete_engine(structure, sample.incomplete())
-        else:
-            engine = complete_engine(structure, sample.statistics(cluster_wise=False))
-        best = engine.solve()
-    except (np.linalg.LinAlgError, FloatingPointError):
-        return {}
-    if best.status[0] != int(Status.OK):
-        return dict.fromkeys(model.both, np.nan)
-    _, within, between = structure.moments(best.params)
-    found: dict[str, float] = {}
-    for name in model.both:
-        k = model.level1.index(name)
-        found[name] = float(between[0, k, k] / (between[0, k, k] + within[0, k, k]))
-    return found

@@ -12,13 +12,13 @@ import pandas as pd
 from simstudy import performance as measuring
 from simstudy.api.study import Results, up_to_date
 from simstudy.errors import SimstudyError
-from simstudy.performance import FIT_MEASURES
+from simstudy.performance import measure_names, own_name
 from simstudy.performance.choose import choose_parameters, key_parameters
 from simstudy.report import figures as drawing
 from simstudy.report.figures import FORMATS, Chart, save_chart, save_figure
 from simstudy.report.figures.bands import check_band, measures_with
 from simstudy.report.figures.chart import check_formats
-from simstudy.report.figures.registry import check_kind
+from simstudy.report.figures.registry import FigureKind, check_kind
 from simstudy.report.figures.select import chosen_cells, unknown
 from simstudy.requests.figures import ChartsRequest, PlotRequest
 from simstudy.requests.option import declared, takes
@@ -31,7 +31,7 @@ __all__ = ["charts", "figure_parameters", "plot", "plot_results", "replicates"]
 MAX_FIGURE_PARAMETERS = 4
 MAX_CELLS = 12
 """Figures of replicates, one a cell, that are drawn at once."""
-CHOICES = tuple(one.name for one in declared(ChartsRequest) if one.keyword_only)
+CHOICES = tuple(one.name for one in declared(ChartsRequest) if one.keyword_only and one.name != "own")
 DEFAULT_KINDS = ("bias", "coverage")
 
 
@@ -53,6 +53,14 @@ class _Wanted:
         if self.parameters:
             return choose_parameters(self.parameters, [name for name in table["parameter"].unique() if name])
         return figure_parameters(table)
+
+    def measures(self, kind: FigureKind) -> list[str]:
+        """Measures to draw one by one."""
+        return list(map(own_name, self.options.get("measures") or (kind.defaults.get("measure", "bias"),)))
+
+    def own(self, kind: FigureKind) -> dict[str, Any]:
+        """Level of the intervals, and options that only this kind has."""
+        return {"level": self.found.manifest.level} | self.given(*(set(kind.options) - _COMMON))
 
     def band(self, measure: str) -> dict[str, Any]:
         """The band, if it is about the measure."""
@@ -76,7 +84,7 @@ def plot(request: PlotRequest) -> list[Path]:
     """
     formats, out, folder = request.formats, request.out, request.folder
     check_formats(formats or ())
-    drawn = charts(folder, **{name: getattr(request, name) for name in CHOICES}, kind=request.kind)
+    drawn = charts(folder, **{name: getattr(request, name) for name in CHOICES}, kind=request.kind, own=request.own)
     target = Path(out) if out is not None else Path(folder) / FIGURES
     if target.suffix.removeprefix(".") in FORMATS:
         if formats:
@@ -111,7 +119,7 @@ def charts(request: ChartsRequest) -> list[Chart]:
     SimstudyError
         One problem for each name that is unknown and each option that has no use.
     """
-    options = {name: getattr(request, name) for name in CHOICES}
+    options = {name: getattr(request, name) for name in CHOICES} | dict(request.own or {})
     options = {name: value for name, value in options.items() if value}
     kind, source = request.kind, request.source
     entry = check_kind(kind or "lines", list(options))
@@ -119,44 +127,35 @@ def charts(request: ChartsRequest) -> list[Chart]:
     if found.performance.empty:
         raise SimstudyError(f"{found.folder}: there are no finished replicates yet")
     wanted = _Wanted(found, request.parameters, options)
-    if entry.source == "replicates":
-        return list(_of_replicates(kind or "", wanted))
     if kind is None and not request.measures:
         wanted = _Wanted(found, request.parameters, {**options, "measures": DEFAULT_KINDS})
-    return list(_of_effects(wanted) if entry.source == "effects" else _of_performance(kind or "lines", wanted))
+    return list(_MAKE[entry.made_from](entry, wanted))
 
 
-def _of_performance(kind: str, wanted: _Wanted) -> Iterator[Chart]:
+def _of_performance(kind: FigureKind, wanted: _Wanted) -> Iterator[Chart]:
     """Figures made from the performance table."""
-    table, level = wanted.found.performance, wanted.found.manifest.level
-    shared = wanted.given("x", "y", "estimators", "cells", "where")
-    if kind == "convergence":
-        yield drawing.convergence_chart(table, **shared)
+    table, own = wanted.found.performance, wanted.own(kind)
+    shared = wanted.given("x", "y", "estimators", "cells", "where", "basis", "se_kind") | own
+    if "parameters" not in kind.options:
+        yield drawing.make_chart(kind.name, table, "", **shared)
         return
-    shared |= wanted.given("basis", "se_kind") | {"level": level}
-    measures: Sequence[str] = wanted.options.get("measures") or ("bias",)
-    if kind in ("power", "nested-loop", "lollipop"):
-        chart = {
-            "power": drawing.power_chart,
-            "nested-loop": drawing.nested_loop_chart,
-            "lollipop": drawing.lollipop_chart,
-        }[kind]
+    if kind.several or "measures" not in kind.options:
         several = wanted.given("measures", "band")
-        fits = bool(several.get("measures")) and set(several["measures"]) <= set(FIT_MEASURES)
+        fits = bool(several.get("measures")) and set(several["measures"]) <= set(measure_names("fit"))
         for name in [""] if fits else wanted.names():
-            yield chart(table, name, **shared, **several)
+            yield drawing.make_chart(kind.name, table, name, **shared, **several)
         return
+    measures = wanted.measures(kind)
     check_band(wanted.options.get("band"), measures)
-    draw = drawing.lines_chart if kind == "lines" else drawing.heatmap_chart
     names = wanted.names()
     for measure in measures:
-        for name in [""] if measure in FIT_MEASURES else names:
-            yield draw(table, name, measure=measure, **shared, **wanted.band(measure))
+        for name in [""] if measure in measure_names("fit") else names:
+            yield drawing.make_chart(kind.name, table, name, measure=measure, **shared, **wanted.band(measure))
 
 
-def _of_effects(wanted: _Wanted) -> Iterator[Chart]:
+def _of_effects(kind: FigureKind, wanted: _Wanted) -> Iterator[Chart]:
     """Figures made from the analysis of variance of the design factors."""
-    measures: Sequence[str] = wanted.options.get("measures") or ("bias",)
+    measures = wanted.measures(kind)
     methods = list(wanted.found.performance["estimator"].unique())
     problems = [
         unknown("estimator", name, methods) for name in wanted.options.get("estimators") or () if name not in methods
@@ -171,13 +170,13 @@ def _of_effects(wanted: _Wanted) -> Iterator[Chart]:
         parameters=names,
         **wanted.given("estimators", "basis"),
     )
-    shared = wanted.given("se_kind", "estimators", "band") | {"level": wanted.found.manifest.level}
+    shared = wanted.given("se_kind", "estimators", "band") | wanted.own(kind)
     for measure in measures:
-        for name in [""] if measure in FIT_MEASURES else names:
-            yield drawing.factors_chart(effects, name, measure=measure, **shared)
+        for name in [""] if measure in measure_names("fit") else names:
+            yield drawing.make_chart(kind.name, effects, name, measure=measure, **shared)
 
 
-def _of_replicates(kind: str, wanted: _Wanted) -> Iterator[Chart]:
+def _of_replicates(kind: FigureKind, wanted: _Wanted) -> Iterator[Chart]:
     """Figures made from replicate rows, a cell at a time."""
     table = wanted.found.performance
     places = chosen_cells(table.drop_duplicates("cell"), wanted.options.get("cells"), wanted.options.get("where") or {})
@@ -186,7 +185,7 @@ def _of_replicates(kind: str, wanted: _Wanted) -> Iterator[Chart]:
         cells = cells[:1]
     if len(cells) > MAX_CELLS:
         raise SimstudyError(
-            f"{len(cells)} cells are chosen, and '{kind}' draws a figure for each; choose at most {MAX_CELLS} "
+            f"{len(cells)} cells are chosen, and '{kind.name}' draws a figure for each; choose at most {MAX_CELLS} "
             "(--cell, --where)"
         )
     methods = list(table["estimator"].unique())
@@ -195,13 +194,17 @@ def _of_replicates(kind: str, wanted: _Wanted) -> Iterator[Chart]:
     problems += [unknown("compare", name, methods) for name in compare or () if name not in methods]
     if problems:
         raise SimstudyError(problems)
-    draw: Any = {"zip": drawing.zip_chart, "scatter": drawing.scatter_chart, "bland-altman": drawing.bland_altman_chart}
-    options = wanted.given("se_kind", "compare", "of") | {"level": wanted.found.manifest.level}
+    options = wanted.given("se_kind") | wanted.own(kind)
     names, folder = wanted.names(), read_folder(wanted.found.folder)
     for cell in cells:
         rows = pick_replicates(folder, cell, names, list(compare) if compare else estimators)
         for name in names:
-            yield draw[kind](rows, name, **options)
+            yield drawing.make_chart(kind.name, rows, name, **options)
+
+
+_COMMON = {"parameters", "measures", "x", "y", "estimators", "cells", "where", "basis", "se_kind", "band"}
+_MAKE = {"performance": _of_performance, "effects": _of_effects, "replicates": _of_replicates}
+"""What a kind is made from -> its figures of a study."""
 
 
 def replicates(

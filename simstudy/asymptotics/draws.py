@@ -14,9 +14,9 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 
 from simstudy.asymptotics.result import Asymptotics
-from simstudy.estimation.wald_intervals import quantile
 from simstudy.linalg.psd import psd_factor
 from simstudy.linalg.stacked import FloatArray, IntArray, matvec
+from simstudy.linalg.wald_intervals import quantile
 from simstudy.model.estimands import Estimands
 
 OUTER, INNER = 1024, 1024

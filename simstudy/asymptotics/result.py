@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from simstudy.estimation import wald_intervals as normal
 from simstudy.estimation.result import Status
+from simstudy.linalg import wald_intervals as normal
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.protocol import Estimator
 from simstudy.model.twolevel import TwoLevelModel

@@ -50,6 +50,9 @@ def fit(
     ] = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the parameters to this CSV file.")] = None,
     level_fit: Annotated[bool, typer.Option("--level-fit", help="Fit of each level's structure on its own.")] = False,
+    reliability: Annotated[
+        bool, typer.Option("--reliability", help="Add reliabilities (omega) of each level's composites.")
+    ] = False,
     wald: Annotated[
         str | None,
         typer.Option(metavar="EQUATIONS", help="Wald test, such as 'bb == bw; ind == 0'.", show_default=False),
@@ -101,10 +104,14 @@ def fit(
     if estimator == ALL:
         print_side_by_side(console, fits, ["*"] if all_parameters else None)
     else:
-        extra = _extra(one, standardized=standardized, r_squared=rsquare, residuals=residuals)
+        wanted = {
+            "standardized": standardized, "r_squared": rsquare, "residuals": residuals, "level_fit": level_fit,
+            "reliability": reliability,
+        }  # fmt: skip
+        extra = _extra(one, wanted)
         print_fit(console, one, cluster=request.cluster, **extra)
         tests = print_slope_tests(one, lrt_slope or []) if one.converged else []
-        _further(one, level_fit=level_fit, wald=wald, scores=scores)
+        _further(one, wald=wald, scores=scores)
     _write(fits, extra, tests, json_file, csv)
     if caterpillar is not None and one.converged:
         from simstudy.report.figures.kinds.caterpillar import save_caterpillar
@@ -120,13 +127,8 @@ def fit(
         raise typer.Exit(FAILED)
 
 
-def _further(fit: Fit, *, level_fit: bool, wald: str | None, scores: Path | None) -> None:
+def _further(fit: Fit, *, wald: str | None, scores: Path | None) -> None:
     """Print or write what was asked for beyond the summary."""
-    if level_fit:
-        from simstudy.analysis.derived import level_fit as fit_by_level
-
-        print("\nFit of one level, the other unrestricted:\n")
-        print(fit_by_level(fit).to_string(index=False, float_format=lambda x: f"{x:.3f}", na_rep=""))
     if wald is not None:
         from simstudy.analysis.nested import wald_test
 
@@ -210,15 +212,24 @@ class _Lines:
 # ---------------------------------------------------------------------- output
 
 
-def _extra(fit: Fit, **wanted: bool) -> dict[str, pd.DataFrame]:
+def _extra(fit: Fit, wanted: Mapping[str, bool]) -> dict[str, pd.DataFrame]:
     """Tables that were asked for; what does not exist for this fit is said."""
     from simstudy.analysis import derived
+    from simstudy.analysis.level_fit import level_fit
+    from simstudy.analysis.reliability import reliability
 
+    makers: dict[str, Callable[[Fit], pd.DataFrame]] = {
+        "standardized": derived.standardized,
+        "r_squared": derived.r_squared,
+        "residuals": derived.residuals,
+        "level_fit": lambda one: level_fit(one, target=True),
+        "reliability": reliability,
+    }
     found: dict[str, pd.DataFrame] = {}
     for name, asked in wanted.items():
         if asked:
             try:
-                found[name] = getattr(derived, name)(fit)
+                found[name] = makers[name](fit)
             except EstimatorError as error:
                 say(f"note: no {name.replace('_', '-')} values: {'; '.join(error.problems)}")
     return found

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, Unpack
 
-from simstudy.requests.option import Argument, Option, check_names, placeholder
+from simstudy.requests.option import Argument, Keyword, Option, check_names, placeholder
 from simstudy.requests.values import read_levels
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class _Drawn(Selection):
     band: Annotated[str | None, Option("Convention to show: muthen2002, hoogland1998, bradley1978, cohen1988.")] = None
     compare: Annotated[tuple[str, str] | None, Option("Two methods of a bland-altman figure.", metavar="A B")] = None
     of: Annotated[str | None, Option("What bland-altman compares: estimate (default), se.")] = None
+    own: Annotated[Mapping[str, Any] | None, Keyword("Options of a kind of figure from another package.")] = None
 
 
 _Parameters = Annotated[

@@ -84,4 +84,13 @@ class FitRequest:
         ),
     ] = None
     nodes: Annotated[int | None, Option("Quadrature nodes per latent predictor of random slopes (7).", least=1)] = None
+    h1: Annotated[
+        str | None,
+        Option(
+            "What chi-square is against: unrestricted, or psd (Sigma_between positive semidefinite, as by EM).",
+            metavar="WHAT",
+            allowed=("unrestricted", "psd"),
+            more="By default the former, and the latter where the unrestricted model has no maximum; a note says so.",
+        ),
+    ] = None
     progress: Annotated[Progress | None, Keyword("Called with (what, done, total) by whatever takes long.")] = None

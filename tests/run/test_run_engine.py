@@ -156,7 +156,7 @@ def test_workers_end_when_their_parent_is_gone(tmp_path, start):
 
 
 def test_ctrl_c_keeps_what_is_finished(tmp_path, start):
-    """Both workers are at work, on more than they can do; one that still starts may say that it was interrupted."""
+    """Both workers are at work (one that still starts may say that it was interrupted) on more than they can do."""
     root = tmp_path / "study"
     blocks = 2 * 2000 // 5  # of the two cells; a minute of fits
     process = start(design_text("Slow", "Fake", "mlm", options={"slow": "seconds = 0.015"}, reps=2000), root)
