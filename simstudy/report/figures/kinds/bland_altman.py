@@ -26,8 +26,7 @@ from simstudy.report.figures.registry import (
     Drawing,
     FigureKind,
     Request,
-    chart_function,
-    plot_function,
+    figure_functions,
     register_figure,
 )
 from simstudy.report.figures.replicates import Replicates, central_limits, one_cell
@@ -83,13 +82,10 @@ def _words(drawn: Drawing) -> str:
     return f"{drawn.title}. Mean difference and limits of agreement: {'; '.join(parts)}."
 
 
-register_figure(
-    FigureKind(
-        "bland-altman", "agreement of methods on the same replicates", "replicates", draw_bland_altman, _words,
-        (*REPLICATES, "compare", "of"), {"of": "estimate"},
-    )
-)  # fmt: skip
-bland_altman_chart, plot_bland_altman = chart_function("bland-altman"), plot_function("bland-altman")
+bland_altman_chart, plot_bland_altman = figure_functions(register_figure(FigureKind(
+    "bland-altman", "agreement of methods on the same replicates", "replicates", draw_bland_altman, _words,
+    (*REPLICATES, "compare", "of"), {"of": "estimate"},
+)))  # fmt: skip
 
 
 def _pairs(found: Replicates, compare: tuple[str, str] | None) -> list[tuple[str, str]]:

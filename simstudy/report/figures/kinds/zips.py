@@ -23,8 +23,7 @@ from simstudy.report.figures.registry import (
     Drawing,
     FigureKind,
     Request,
-    chart_function,
-    plot_function,
+    figure_functions,
     register_figure,
 )
 from simstudy.report.figures.replicates import Replicates, central_limits, one_cell
@@ -69,8 +68,9 @@ def _words(drawn: Drawing) -> str:
     return f"{drawn.title}, {truth_words(data['truth'])}, ranked by |z|. Coverage: {'; '.join(parts)}."
 
 
-register_figure(FigureKind("zip", "intervals ranked, coverage", "replicates", draw_zip, _words, REPLICATES))
-zip_chart, plot_zip = chart_function("zip"), plot_function("zip")
+zip_chart, plot_zip = figure_functions(
+    register_figure(FigureKind("zip", "intervals ranked, coverage", "replicates", draw_zip, _words, REPLICATES))
+)
 
 
 def _ranked(rows: pd.DataFrame, truth: float) -> pd.DataFrame:
