@@ -1,4 +1,4 @@
-"""Intervals of ``:=`` parameters when the estimates are normal and the function is not linear (THEORY C12).
+"""Intervals of ``:=`` parameters when the estimates are normal and the function is not linear (theory C12).
 
 The free parameters' estimates are taken as N(limit, covariance / J) and the reported covariance as constant; the
 function itself, its delta-method SE and the quantiles of a Monte Carlo interval are exact. Integration is over a fixed

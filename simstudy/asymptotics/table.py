@@ -27,7 +27,7 @@ CALCULATIONS: Mapping[str, str] = {
     ASYMPTOTIC: "normal estimates around the limit, delta-method spread, constant SE: right for many clusters",
     DRAWS: "`:=` parameters: normal estimates of the parameters they are functions of, the function itself exact",
     SECOND_ORDER: "means of estimates and squared SEs to order 1/J (curvature of the method, finite divisors)",
-    EXACT: "exact at this J for normal data and least-squares estimates (THEORY B1, B2, B3, B5, F6)",
+    EXACT: "exact at this J for normal data and least-squares estimates (docs/theory: B1, B2, B3, B5, F6)",
 }
 """How a number was found, the less exact first."""
 SECOND = ("mean_estimate", "bias", "relative_bias", "mse", "rmse")

@@ -176,7 +176,7 @@ def test_how_factors_are_combined() -> None:
 
 def test_precision_is_that_of_a_binomial_rate() -> None:
     design = dataclasses.replace(load_design(DESIGNS / "smoke.toml"), replications=1900)
-    assert "coverage of 0.95 is 0.0050" in words.precision(design)  # THEORY B9: 1,900 for half a point
+    assert "coverage of 0.95 is 0.0050" in words.precision(design)  # Theory B9: 1,900 for half a point
 
 
 def test_an_unfinished_study_says_so(study: Path, tmp_path: Path) -> None:
