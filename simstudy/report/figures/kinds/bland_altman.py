@@ -17,10 +17,10 @@ from simstudy.errors import SimstudyError
 from simstudy.methods.look import Look
 from simstudy.report.figures.axis import Z_BAND
 from simstudy.report.figures.describe import number
-from simstudy.report.figures.facets import make_facets, numeric_ticks
-from simstudy.report.figures.keys import line_key, patch_key
 from simstudy.report.figures.kinds.scatter import MAX_POINTS, draw_outside, inside
 from simstudy.report.figures.layout import Page, Words
+from simstudy.report.figures.marks import line_key, patch_key
+from simstudy.report.figures.panels import make_facets, numeric_ticks
 from simstudy.report.figures.registry import (
     REPLICATES,
     Drawing,

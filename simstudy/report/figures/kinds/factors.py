@@ -13,8 +13,8 @@ from simstudy.performance.effects import RESIDUAL, WITHIN
 from simstudy.report.figures import words as say
 from simstudy.report.figures.bands import BANDS, ETA, check_band
 from simstudy.report.figures.describe import MAX_METHODS, spoken
-from simstudy.report.figures.keys import line_key, patch_key
 from simstudy.report.figures.layout import Page, Panels, Words, make_page
+from simstudy.report.figures.marks import line_key, patch_key
 from simstudy.report.figures.registry import (
     Drawing,
     FigureKind,

@@ -16,8 +16,8 @@ from simstudy.report.figures import words as say
 from simstudy.report.figures.axis import Scale, measure_scale
 from simstudy.report.figures.bands import check_band
 from simstudy.report.figures.describe import by_cell
-from simstudy.report.figures.keys import patch_key
 from simstudy.report.figures.layout import Page, Panels, Words, make_page
+from simstudy.report.figures.marks import patch_key
 from simstudy.report.figures.panels import (
     Axis,
     Strip,

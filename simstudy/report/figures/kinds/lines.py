@@ -16,9 +16,8 @@ from simstudy.report.figures import words as say
 from simstudy.report.figures.axis import Scale, measure_scale
 from simstudy.report.figures.bands import check_band
 from simstudy.report.figures.describe import by_cell
-from simstudy.report.figures.keys import line_look, method_keys, scale_keys
 from simstudy.report.figures.layout import Panels, Words, make_page
-from simstudy.report.figures.marks import Clipped, draw_background, say_empty
+from simstudy.report.figures.marks import Clipped, draw_background, line_look, method_keys, say_empty, scale_keys
 from simstudy.report.figures.panels import Axis, Grid, condition, drawn_rows, make_grid, rows_at
 from simstudy.report.figures.registry import (
     TABLE,

@@ -13,9 +13,8 @@ from simstudy.report.figures import words as say
 from simstudy.report.figures.axis import Scale, measure_scale
 from simstudy.report.figures.bands import check_band
 from simstudy.report.figures.describe import by_cell
-from simstudy.report.figures.keys import line_key, line_look, scale_keys
 from simstudy.report.figures.layout import Page, Panels, Words, make_page
-from simstudy.report.figures.marks import draw_background, say_beyond, say_empty
+from simstudy.report.figures.marks import draw_background, line_key, line_look, say_beyond, say_empty, scale_keys
 from simstudy.report.figures.panels import (
     MAX_PANEL_ROWS,
     Axis,

@@ -20,9 +20,8 @@ from simstudy.report.figures import words as say
 from simstudy.report.figures.axis import Scale, measure_scale
 from simstudy.report.figures.bands import check_band
 from simstudy.report.figures.describe import by_cell
-from simstudy.report.figures.keys import line_look, method_keys, scale_keys
 from simstudy.report.figures.layout import Page, Panels, Words, make_page
-from simstudy.report.figures.marks import Clipped, draw_background
+from simstudy.report.figures.marks import Clipped, draw_background, line_look, method_keys, scale_keys
 from simstudy.report.figures.panels import condition, in_level_order, make_strips, x_factor
 from simstudy.report.figures.registry import (
     CELLS,

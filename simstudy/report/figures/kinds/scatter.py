@@ -10,9 +10,9 @@ import pandas as pd
 from simstudy.errors import SimstudyError
 from simstudy.methods.look import Look
 from simstudy.report.figures.describe import number
-from simstudy.report.figures.facets import make_facets
-from simstudy.report.figures.keys import line_key
 from simstudy.report.figures.layout import Page, Words
+from simstudy.report.figures.marks import line_key
+from simstudy.report.figures.panels import make_facets
 from simstudy.report.figures.registry import (
     REPLICATES,
     Drawing,

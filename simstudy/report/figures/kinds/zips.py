@@ -15,9 +15,9 @@ from simstudy.errors import SimstudyError
 from simstudy.methods.look import BLUE, VERMILLION
 from simstudy.performance.rates import coverage
 from simstudy.report.figures.axis import Z_BAND
-from simstudy.report.figures.facets import make_facets
-from simstudy.report.figures.keys import line_key, patch_key
 from simstudy.report.figures.layout import Page, Words
+from simstudy.report.figures.marks import line_key, patch_key
+from simstudy.report.figures.panels import make_facets
 from simstudy.report.figures.registry import (
     REPLICATES,
     Drawing,
