@@ -11,7 +11,7 @@ from scipy import optimize, stats
 from simstudy.estimation.engine import Engine
 from simstudy.estimation.result import Status
 from simstudy.estimation.scoring import Optimum
-from simstudy.linalg.stacked import FloatArray, dot, entries, submatrix
+from simstudy.linalg.stacked import BoolArray, FloatArray, dot, entries, submatrix
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -52,6 +52,18 @@ class Solved:
     best: Optimum
     npar: int
     full: FloatArray | None = None
+    tight: BoolArray | None = None
+
+    @property
+    def at_boundary(self) -> BoolArray:
+        """Where a bound or an inequality holds with equality (R,)."""
+        found = np.zeros(len(self.best.loglik), dtype=bool) if self.tight is None else self.tight
+        return found if self.best.held is None else found | self.best.held.any(axis=-1)
+
+    def robust(self) -> tuple[FloatArray, FloatArray]:
+        """Sandwich covariance of the free parameters, and the scaling factor a parameter of the model (R,)."""
+        cov, scaling = self.engine.robust(self.best.params, self.best.held)
+        return cov, scaling * (self.best.params.shape[-1] / self.npar)
 
     @property
     def params(self) -> FloatArray:
@@ -93,8 +105,8 @@ def fit_measures(
     n = len(model.best.loglik)
     l0, l1, lb = model.loglik, unrestricted.loglik, baseline.loglik
     df, df_baseline = unrestricted.npar - model.npar, unrestricted.npar - baseline.npar
-    # with df = 0 the two log-likelihoods differ by rounding only
-    chisq = np.where(df > 0, 2.0 * (l1 - l0), 0.0 * (l1 - l0))
+    # with df = 0 and no bound reached the two log-likelihoods differ by rounding only
+    chisq = np.where(model.at_boundary | (df > 0), 2.0 * (l1 - l0), 0.0 * (l1 - l0))
     chisq_baseline = 2.0 * (l1 - lb)
     found = {name: np.full(n, np.nan) for name in MEASURES}
     found.update(
@@ -111,7 +123,7 @@ def fit_measures(
     )
     found["cfi"], found["tli"], found["rmsea"] = _incremental(chisq, df, chisq_baseline, df_baseline, n_obs)
     if scaled:
-        _, c0 = model.engine.robust(model.best.params)
+        _, c0 = model.robust()
         _, c1 = unrestricted.engine.robust(unrestricted.best.params)
         _, cb = baseline.engine.robust(baseline.best.params)
         with np.errstate(all="ignore"):

@@ -8,16 +8,17 @@ from functools import lru_cache
 import numpy as np
 
 from simstudy.estimation.result import FitResult
-from simstudy.linalg.stacked import BoolArray, FloatArray, cholesky, eigh, inverse_spd, submatrix, transpose
+from simstudy.estimation.scoring import inverse_beside
+from simstudy.linalg.stacked import BoolArray, FloatArray, cholesky, eigh, submatrix, transpose
 from simstudy.model.estimands import Estimands
 from simstudy.population.draw import generator
 
 MONTE_CARLO_STREAM = 2
 
 
-def covariance(information: FloatArray) -> FloatArray:
-    """Inverse information (R, q, q); NaN where it is not positive definite."""
-    result, ok = inverse_spd(information)
+def covariance(information: FloatArray, held: BoolArray | None = None) -> FloatArray:
+    """Inverse information (R, q, q); NaN where it is not positive definite, 0 for parameters that a bound holds."""
+    result, ok = inverse_beside(information, held)
     return np.where(ok[:, None, None], result, np.nan)
 
 

@@ -49,7 +49,8 @@ class Msem:
         Take the moments of exogenous observed variables as known, as lavaan's default does. SEs of between slopes are
         then too small where within and between slopes differ (THEORY F1).
     bounds : str
-        ``none``, or ``variances``: no variance may be negative.
+        ``none``, or ``variances``: no variance may be negative. Bounds and inequalities of the model text hold in any
+        case; a parameter at its bound has a covariance of 0 with all others.
     measures : bool
         Compute fit measures too (chi-square, CFI, ...); MLR-scaled ones where ``robust`` is among ``se``.
     slopes : str
@@ -66,6 +67,7 @@ class Msem:
     idea: ClassVar[str] = "split every level-1 variable into latent within and between parts, with a model for each"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     imposes_constraints: ClassVar[bool] = True
+    imposes_bounds: ClassVar[bool] = True
     can: ClassVar[str] = "separates latent within and between effects; outcomes and predictors at either level"
     cannot: ClassVar[str] = "do without many clusters: between estimates are variable, and biased in small samples"
 
@@ -138,7 +140,7 @@ class PreparedMsem:
         self.unrestricted = TwoLevelStructure(unrestricted_model(model))
         self.fixed = exogenous_variables(model) if options.fixed_x else {}
         self.baseline = TwoLevelStructure(baseline_model(model, self.fixed)) if options.measures else None
-        self.holding = Holding.of(model, self.fixed)
+        self.holding = Holding.of(model, self.fixed, variances=options.bounds == "variances")
         if closed_form is None:
             closed_form = layout.balanced and options.missing == "listwise"
         self.closed_form = closed_form
@@ -146,7 +148,7 @@ class PreparedMsem:
     @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
         """Fit R data sets."""
-        if self.options.bounds == "variances" and data.n_replicates > 1:  # active sets differ between data sets
+        if self.holding.boundary.general and data.n_replicates > 1:  # active sets differ between data sets
             index = np.arange(data.n_replicates)
             return stack_results([self.fit(data.select(index[r : r + 1])) for r in index])
         if self.options.missing == "fiml":
@@ -173,9 +175,7 @@ class PreparedMsem:
             saturated = Solved(self.unrestricted, unrestricted, unrestricted.solve(), self.unrestricted.q)
             starts = (self._better_start(saturated, engine),)
         anchor = exogenous_moments(self.holding, self.structure, saturated) if self.options.fixed_x else None
-        solved, expand = solve_model(
-            self.structure, engine, self.holding, anchor, starts, bounds=self.options.bounds == "variances"
-        )
+        solved, expand = solve_model(self.structure, engine, self.holding, anchor, starts)
         best = solved.best
         if saturated is not None and not self.closed_form:
             best = replace(best, n_iter=best.n_iter + saturated.best.n_iter)
@@ -187,9 +187,15 @@ class PreparedMsem:
             admissible=admissible(self.structure, solved.params),
             n_iter=best.n_iter,
             loglik=best.loglik,
-            measures=self._measures(solved, saturated, build, n_obs),
+            measures=self._measures(solved, saturated, build, n_obs) | self._boundary(solved),
         )
         return result.blank_failures()
+
+    def _boundary(self, solved: Solved) -> dict[str, FloatArray]:
+        """Whether a bound or an inequality holds with equality, where there are any."""
+        boundary = self.holding.boundary
+        asked = boundary.inequalities or np.isfinite(boundary.lower).any() or np.isfinite(boundary.upper).any()
+        return {"boundary": solved.at_boundary.astype(np.float64)} if asked else {}
 
     def _better_start(self, saturated: Solved, engine: Engine) -> FloatArray:
         """Start from the unrestricted maximum where there is one."""
@@ -203,9 +209,9 @@ class PreparedMsem:
             if kind == "expected":
                 cov = best.inverse
             elif kind == "observed":
-                cov = covariance(solved.engine.observed(best.params))
+                cov = covariance(solved.engine.observed(best.params), best.held)
             else:
-                cov, _ = solved.engine.robust(best.params)
+                cov, _ = solved.robust()
             found[kind] = expand(cov)
         return found
 
@@ -217,7 +223,7 @@ class PreparedMsem:
         engine = build(self.baseline)
         holding = Holding.of(self.baseline.model, self.fixed)
         anchor = exogenous_moments(holding, self.baseline, saturated) if self.fixed else None
-        baseline, _ = solve_model(self.baseline, engine, holding, anchor, (), bounds=False)
+        baseline, _ = solve_model(self.baseline, engine, holding, anchor, ())
         if self.fixed:
             saturated = hold(saturated, Holding.of(self.unrestricted.model, self.fixed))
         return fit_measures(solved, saturated, baseline, n_obs=n_obs, scaled="robust" in self.options.se)

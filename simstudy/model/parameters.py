@@ -9,7 +9,7 @@ import numpy as np
 
 from simstudy.errors import ModelError, did_you_mean
 from simstudy.linalg.stacked import FloatArray, IntArray
-from simstudy.model.constraints import Constraint, build_constraints
+from simstudy.model.constraints import Constraint, Equation, build_constraints, equations_of
 from simstudy.model.defaults import AUTO, auto_notes, observed_of, with_defaults
 from simstudy.model.equalities import Request, definition_nodes, expanded, impose_equalities, renamed, tie_rows
 from simstudy.model.expressions import CONSTANTS, Expression
@@ -167,7 +167,10 @@ def _constrained(rows: list[Parameter], statements: tuple[Statement, ...]) -> Pa
     if problems:
         raise ModelError(problems)
     table = number_rows(rows, [renamed(s, merged) for s in definitions])
-    constraints = build_constraints(left, table.names, table.constants) if left else ()
+    constraints = build_constraints(equations_of(left), table.names, table.constants) if left else ()
+    for one in inequalities:  # each must be solvable, for where it holds with equality
+        equation = Equation(one.text, one.larger, one.smaller, f"model: '{one.text}'")
+        build_constraints([equation], table.names, table.constants, constraints)
     return replace(table, constraints=constraints, inequalities=inequalities)
 
 
@@ -179,7 +182,7 @@ def _text_notes(statements: Sequence[Statement], rows: Sequence[Parameter]) -> l
         f"line {s.line}: '{s.label}*{s.rhs}' is '{s.rhs}' with the label '{s.label}', not a product, although there is a "
         f"variable '{s.label}'; a product is written {s.label}:{s.rhs}"
         for s in statements
-        if s.op == "~" and s.label in variables and s.label != s.rhs
+        if s.op == "~" and s.label and s.label in variables and s.label != s.rhs
     ]
     return list(dict.fromkeys(notes))
 

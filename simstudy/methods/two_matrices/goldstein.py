@@ -13,7 +13,7 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.engine import Engine, FirstStep, complete_engine, incomplete_engine
 from simstudy.estimation.result import FitResult, Needs, Status, failed, stack_results
 from simstudy.estimation.unrestricted import unrestricted_model
-from simstudy.methods.checks import check_kinds, judge_data, refuse_few
+from simstudy.methods.checks import check_kinds, judge_data, refuse_bounds, refuse_few
 from simstudy.methods.registry import register
 from simstudy.methods.two_matrices.two_matrix import TwoMatrices, TwoMatrixFitter, with_first_step
 from simstudy.model.implied import TwoLevelStructure
@@ -85,7 +85,7 @@ class Goldstein:
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """Both matrices must be estimable."""
-        return refuse_few(model, layout)
+        return refuse_bounds(model) or refuse_few(model, layout)
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedGoldstein:
         """Build the models of both steps."""

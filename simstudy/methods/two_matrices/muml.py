@@ -13,7 +13,7 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.engine import pseudo_balanced_engine
 from simstudy.estimation.result import FitResult, Needs
 from simstudy.likelihood.normal.pseudo_balanced import PseudoBalanced
-from simstudy.methods.checks import check_kinds, judge_data, refuse_few
+from simstudy.methods.checks import check_kinds, judge_data, refuse_bounds, refuse_few
 from simstudy.methods.registry import register
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -76,7 +76,7 @@ class Muml:
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """Both matrices must be estimable."""
-        return refuse_few(model, layout)
+        return refuse_bounds(model) or refuse_few(model, layout)
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedMuml:
         """Build index maps and constants."""

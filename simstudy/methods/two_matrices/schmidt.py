@@ -11,7 +11,7 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics, between_scatter
 from simstudy.estimation.result import FitResult, Needs
-from simstudy.methods.checks import check_kinds, judge_data, refuse_few, refuse_ties_of_levels
+from simstudy.methods.checks import check_kinds, judge_data, refuse_bounds, refuse_few, refuse_ties_of_levels
 from simstudy.methods.registry import register
 from simstudy.methods.two_matrices.two_matrix import TwoMatrices, TwoMatrixFitter
 from simstudy.model.twolevel import TwoLevelModel
@@ -77,7 +77,7 @@ class Schmidt:
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """Both matrices must be estimable, and no parameter may belong to both levels."""
-        return refuse_few(model, layout) or refuse_ties_of_levels(model)
+        return refuse_bounds(model) or refuse_few(model, layout) or refuse_ties_of_levels(model)
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSchmidt:
         """Build both single-level models."""
