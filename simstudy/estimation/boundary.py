@@ -2,8 +2,9 @@
 
 A maximum of l(theta) under c_k(theta) >= 0 has multipliers lambda_k >= 0 of the c_k that are 0 there, with
 l'(theta) + sum_k lambda_k c_k'(theta) = 0 (Karush, Kuhn & Tucker). Rounds of an active set: fit with the active c_k as
-equations; take in the one that is violated most; where none is, let go the one whose multiplier is most negative. Bounds
-of single parameters are the optimiser's own (`scoring.Box`), but those of parameters that an equation makes dependent.
+equations; take in the one that is violated most; where none is, let go the one whose multiplier is most negative.
+Bounds of single parameters are the optimiser's own (`scoring.Box`), but those of parameters that an equation makes
+dependent.
 """
 
 from __future__ import annotations

@@ -43,9 +43,7 @@ class Holding:
     boundary: Boundary
 
     @classmethod
-    def of(
-        cls, model: TwoLevelModel, fixed: Mapping[str, frozenset[str]], *, variances: bool = False
-    ) -> Holding:
+    def of(cls, model: TwoLevelModel, fixed: Mapping[str, frozenset[str]], *, variances: bool = False) -> Holding:
         """Read a model's constraints and bounds, and the moments of each level's fixed x (`exogenous_variables`).
 
         With ``variances`` no variance may be negative.

@@ -5,9 +5,9 @@ lambda is 0 until a step disappoints (Levenberg 1944, Marquardt 1963; gain ratio
 on the score and the information: a replicate has converged when the Newton decrement g' I^-1 g, twice the gain in
 log-likelihood that a further step could bring, falls below ``tolerance`` with the information positive definite.
 
-Within a `Box` steps are projected (Bertsekas 1982): a parameter at a bound whose score points outwards is held there, the
-others take the step of the problem without it, and what would leave the box stops at its side. The gain ratio and the
-verdict are those of the projected step and of the parameters that are not held; which they are may change at every step.
+Within a `Box` steps are projected (Bertsekas 1982): a parameter at a bound whose score points outwards is held there,
+the others take the step of the problem without it, and what would leave the box stops at its side. The gain ratio and
+the verdict are those of the projected step and of the parameters that are not held, which may change at every step.
 """
 
 from __future__ import annotations
@@ -235,8 +235,8 @@ def with_fallback(
     """Fisher scoring from the first start; replicates that it cannot finish get slower tries.
 
     The tries, in order: scoring from the next starts; Newton's method with the observed information, made positive
-    definite where it is not, from where the first scoring stopped, from the last start, and (within a box) from the best
-    point so far. What then fails is reported as failed.
+    definite where it is not, from where the first scoring stopped, from the last start, and (within a box) from the
+    best point so far. What then fails is reported as failed.
     """
     best = maximise(likelihood.evaluate, data, starts[0], tolerance=tolerance, max_iter=max_iter, box=box)
     if getattr(likelihood, "exact_second_derivatives", True):

@@ -15,11 +15,12 @@ from simstudy.errors import EstimatorError
 from simstudy.estimation.em_steps import Anderson, EmStep
 from simstudy.estimation.em_verdict import NEAR, Cone, interior
 from simstudy.estimation.engine import Engine, complete_engine
-from simstudy.estimation.result import FitResult, Needs, Status
+from simstudy.estimation.result import FitResult, Status
 from simstudy.estimation.scoring import Box, Optimum
 from simstudy.likelihood.evaluation import Evaluation
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, cholesky, inverse_spd, matvec, submatrix
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
+from simstudy.methods.protocol import Needs
 from simstudy.methods.registry import register
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
@@ -141,7 +142,7 @@ class EmEngine(Engine):
     options: Em
 
     def solve(self, *more: FloatArray, box: Box | None = None) -> Optimum:
-        """Climb from moments with a positive definite Sigma_between; EM needs no better start (``more``), and no box."""
+        """Climb from moments with a positive definite Sigma_between; EM needs no better start (``more``) and no box."""
         return Climb(self).run()
 
 

@@ -110,13 +110,13 @@ def auto_notes(levels: dict[str, list[Parameter]], slopes: list[str], *, auto: s
         names = ", ".join(written)
         if auto == "lavaan":
             notes.append(
-                f"{level}: {', '.join(pairs)} fixed at 0, by lavaan's rule: a variance, covariance or mean of {names} is "
-                "written in the model"
+                f"{level}: {', '.join(pairs)} fixed at 0, by lavaan's rule: a variance, covariance or mean of {names} "
+                "is written in the model"
             )
         else:
             notes.append(
-                f"{level}: {', '.join(pairs)} free; lavaan would leave them out, because a variance, covariance or mean "
-                f"of {names} is written in the model (auto = 'lavaan', --auto lavaan, for its rule)"
+                f"{level}: {', '.join(pairs)} free; lavaan would leave them out, because a variance, covariance or "
+                f"mean of {names} is written in the model (auto = 'lavaan', --auto lavaan, for its rule)"
             )
     return notes
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-
 from simstudy.errors import ModelError, did_you_mean
 from simstudy.model.expressions import MAX_DEPTH, Node
 from simstudy.model.rows import Parameter
@@ -52,7 +51,7 @@ def tie_rows(rows: list[Parameter], requests: Sequence[Request], problems: list[
         at = next(k for k, row in enumerate(rows) if row.path == request.path)
         message, rows = _tie(rows, at, request, labels)
         if message:
-            problems.append(f"{request.where}: equal(\"{request.address}\"): {message}")
+            problems.append(f'{request.where}: equal("{request.address}"): {message}')
     return rows
 
 
@@ -138,8 +137,9 @@ def definition_nodes(definitions: Sequence[Statement]) -> dict[str, Node]:
 def check_labels(s: Statement, labels: set[str]) -> list[str]:
     """Names of a constraint that are no labels."""
     sides = [e for e in (s.expression, s.right) if e is not None]
+    text = f"{s.lhs} {s.op} {s.rhs}"
     return [
-        f"model line {s.line}: '{name}' in '{s.lhs} {s.op} {s.rhs}' is no label of this model{did_you_mean(name, labels)}"
+        f"model line {s.line}: '{name}' in '{text}' is no label of this model{did_you_mean(name, labels)}"
         for name in dict.fromkeys(name for side in sides for name in side.names)
         if name not in labels
     ]
@@ -174,5 +174,3 @@ def impose_equalities(
         else:
             left_over.append(s)
     return rows, [renamed(s, merged) for s in left_over], merged
-
-

@@ -206,8 +206,7 @@ class _Parser:
         if function is None:
             self.at -= 1
             raise self.error(
-                f"unknown function '{token.text}'; allowed: {', '.join(FUNCTIONS)}"
-                f"{did_you_mean(token.text, FUNCTIONS)}"
+                f"unknown function '{token.text}'; allowed: {', '.join(FUNCTIONS)}{did_you_mean(token.text, FUNCTIONS)}"
             )
         begin = self.at - 1
         found = self.arguments(function.most)
@@ -265,7 +264,7 @@ def _evaluate(node: Node, values: Mapping[str, Value], names: frozenset[str]) ->
 
 
 def _combine(first: Slopes, a: Value, second: Slopes, b: Value) -> Slopes:
-    """a first + b second."""
+    """Slopes of a sum: a times the first and b times the second."""
     total = {name: a * slope for name, slope in first.items()}
     for name, slope in second.items():
         total[name] = total[name] + b * slope if name in total else b * slope

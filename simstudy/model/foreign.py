@@ -26,5 +26,7 @@ def refuse_foreign(text: str) -> None:
 def _message(what: str, found: Translation) -> str:
     model = "\n".join(f"    {line}" if line else "" for line in found.model.splitlines())
     notes = "".join(f"\n  {note}" for note in found.notes)
-    call = re.sub(r"\s+", " ", f"simstudy fit model.lav data.csv --cluster {found.cluster or 'CLUSTER'} {found.options}")
+    call = re.sub(
+        r"\s+", " ", f"simstudy fit model.lav data.csv --cluster {found.cluster or 'CLUSTER'} {found.options}"
+    )
     return f"model: {what}; the same model is written here as\n\n{model}\n\n  and fitted by: {call.strip()}{notes}"

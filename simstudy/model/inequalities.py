@@ -85,7 +85,9 @@ def impose_inequalities(
         free = [name for name in one.names if name not in fixed]
         if not free:
             if not float(one.gap(fixed)) >= 0.0:
-                problems.append(f"model line {s.line}: '{text}' contradicts the values that its parameters are fixed at")
+                problems.append(
+                    f"model line {s.line}: '{text}' contradicts the values that its parameters are fixed at"
+                )
             continue
         larger, smaller = (side.root for side in sides)
         if larger.kind == "name" and larger.name in free and set(sides[1].names) <= set(fixed):

@@ -1,7 +1,7 @@
 """``level:`` headers: which block of a model text is level 1, and which level 2.
 
-``within`` and ``1`` are level 1, ``between`` and ``2`` level 2, wherever they stand. Any other name takes the level that
-is left, the first one level 1: what lavaan does, which goes by the order of the blocks alone.
+``within`` and ``1`` are level 1, ``between`` and ``2`` level 2, wherever they stand. Any other name takes the level
+that is left, the first one level 1: what lavaan does, which goes by the order of the blocks alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Model text -> chunks, one a statement or header, each of whose characters knows its line and column.
 
-Comments (``#`` or ``!``) end with the line; a line end or ``;`` ends a statement, unless it stops in the middle: after an
-operator, before one, or within parentheses. Quoted texts are left as they are.
+Comments (``#`` or ``!``) end with the line; a line end or ``;`` ends a statement, unless it stops in the middle: after
+an operator, before one, or within parentheses. Quoted texts are left as they are.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Formulas of lme4 (``y ~ x + (1 + x | school)``) -> the same model in this syntax.
 
-The random intercept is the outcome's between part; a random slope of x is ``rv("s_x")*x`` with ``s_x`` a variable of the
-between block. Which predictors are measured on clusters a formula does not say.
+The random intercept is the outcome's between part; a random slope of x is ``rv("s_x")*x`` with ``s_x`` a variable of
+the between block. Which predictors are measured on clusters a formula does not say.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def translate_lme4(text: str) -> Translation:
     formula = _first_argument(call.group(1)) if call else code
     response, _, right = formula.partition("~")
     outcome = response.strip()
-    comments, random = [], _Random()
+    comments: list[str] = []
+    random = _Random()
     for inner, bar, group in _BAR.findall(right):
         _read_random(inner, bar == "||", group.strip(), random, comments)
     fixed, intercept = _read_fixed(_BAR.sub("", right), comments)

@@ -110,7 +110,7 @@ def translate_mplus(text: str) -> Translation:
     if not _LEVEL.search(sections.get("model", "")):
         notes.append("the text names no level (%WITHIN%, %BETWEEN%): everything was put into the within block")
     notes.append(
-        "a variable lives on the levels in whose blocks it stands; Mplus takes x variables as given, --fixed-x does so here"
+        "a variable lives on the levels in whose blocks it stands; Mplus takes x variables as given, as --fixed-x does"
     )
     for key, why in (
         ("categorical", "categorical outcomes are not supported: they are treated as continuous"),
@@ -167,15 +167,8 @@ def _items(text: str, names: list[str]) -> list[_Item]:
         elif match["first"]:
             span = _spread(match["first"], match["last"], names) if match["last"] else [match["first"]]
             mark, value = match["mark"], match["value"] or ""
-            for name in span:
-                found.append(
-                    _Item(
-                        spelling.get(name.lower(), name),
-                        fixed=value if mark == "@" else "",
-                        start=value if mark == "*" else "",
-                        freed=mark == "*",
-                    )
-                )
+            said = _Item("", fixed=value if mark == "@" else "", start=value if mark == "*" else "", freed=mark == "*")
+            found += [replace(said, name=spelling.get(name.lower(), name)) for name in span]
     return found
 
 
@@ -224,7 +217,9 @@ def _relation(left: str, verb: str, right: str, found: _Text) -> None:
 def _random(name: str, path: str, statement: str, found: _Text) -> None:
     """``s | y ON x``."""
     verb = _VERB.search(path)
-    outcome, predictor = (_items(part, found.names) for part in (path[: verb.start()], path[verb.end() :])) if verb else ([], [])
+    outcome, predictor = (
+        (_items(part, found.names) for part in (path[: verb.start()], path[verb.end() :])) if verb else ([], [])
+    )
     if verb is None or verb.group(1).lower() != "on" or len(outcome) != 1 or len(predictor) != 1:
         found.refuse(statement, "a random slope is one path, s | y ON x")
         return

@@ -179,8 +179,8 @@ def _text_notes(statements: Sequence[Statement], rows: Sequence[Parameter]) -> l
     notes = [note for s in statements for note in s.notes]
     variables = {name for row in rows for name in (row.lhs, row.rhs)}
     notes += [
-        f"line {s.line}: '{s.label}*{s.rhs}' is '{s.rhs}' with the label '{s.label}', not a product, although there is a "
-        f"variable '{s.label}'; a product is written {s.label}:{s.rhs}"
+        f"line {s.line}: '{s.label}*{s.rhs}' is '{s.rhs}' with the label '{s.label}', not a product, although there is "
+        f"a variable '{s.label}'; a product is written {s.label}:{s.rhs}"
         for s in statements
         if s.op == "~" and s.label and s.label in variables and s.label != s.rhs
     ]
@@ -241,7 +241,7 @@ def _contradictions(old: Parameter, s: Statement, where: str) -> list[str]:
     for what, before, now in pairs:
         if now is not None and np.isfinite(before) and before != now:
             found.append(f"{where}: {name} {what} {before:g} and {now:g}; write one of them")
-    if np.isfinite(old.value) and s.freed or old.free == 0 and s.fixed is not None:
+    if (np.isfinite(old.value) and s.freed) or (old.free == 0 and s.fixed is not None):
         found.append(f"{where}: {name} is both freed by NA and fixed; write one of them")
     return found
 

@@ -1,8 +1,8 @@
 """Products of observed variables, ``x1:x2``: a column of its own, the product of the two, row by row.
 
-That is lavaan's meaning. The product is a variable like others: it lives on the levels in whose blocks it stands, has a
-mean and variance, and is decomposed into latent parts where it stands in both. Products of latent variables, of the latent
-between part of a level-1 variable among them, are other models and are refused by name.
+That is lavaan's meaning. The product is a variable like others: it lives on the levels in whose blocks it stands, has
+a mean and variance, and is decomposed into latent parts where it stands in both. Products of latent variables, of the
+latent between part of a level-1 variable among them, are other models and are refused by name.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def product_notes(model: TwoLevelModel) -> tuple[str, ...]:
         text = f"{name} is the column {first} times the column {second}, row by row, not centred"
         if name in model.both:
             text += (
-                "; it stands in both blocks, so its own between part (the cluster's mean of the product) is a variable, "
-                "which is not the product of the between parts"
+                "; it stands in both blocks, so its own between part (the cluster's mean of the product) is a "
+                "variable, which is not the product of the between parts"
             )
         elif name in model.level2:
             text += f"; a level-2 variable, as {first} and {second} are"

@@ -1,8 +1,8 @@
 """lavaan-style model text with ``level:`` blocks -> statements, each with its line and column.
 
 The text is read as lavaan reads it (docs/syntax.md has the table): ``=~ ~ ~~ ~1 := == < >``, several right-hand terms
-joined by ``+``, modifiers before ``*`` (`terms`), comments after ``#`` or ``!``, statements ended by a line end or ``;``.
-What lavaan knows and we do not is refused by name. Nothing is evaluated but arithmetic (`expressions`).
+joined by ``+``, modifiers before ``*`` (`terms`), comments after ``#`` or ``!``, statements ended by a line end or
+``;``. What lavaan knows and we do not is refused by name. Nothing is evaluated but arithmetic (`expressions`).
 """
 
 from __future__ import annotations

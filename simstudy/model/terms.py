@@ -1,8 +1,8 @@
 """Right-hand terms: modifiers, joined by ``*``, and the variable that they belong to.
 
-``0.5*x`` fixes, and so does any arithmetic without names (``(1 - .05)*x``, ``sqrt(4)*x``, ``2*3*x``); ``a*x``, ``"a"*x`` and
-``label("a")*x`` name; ``NA*x`` frees; ``start(.5)*x`` and ``.5?x`` start; ``equal("f=~y2")*y3`` equates; ``lower(0)*x`` and
-``upper(1)*x`` bound; ``rv("s")*x`` varies over clusters. ``c()`` with one value is that value.
+``0.5*x`` fixes, and so does any arithmetic without names (``(1 - .05)*x``, ``sqrt(4)*x``, ``2*3*x``); ``a*x``,
+``"a"*x`` and ``label("a")*x`` name; ``NA*x`` frees; ``start(.5)*x`` and ``.5?x`` start; ``equal("f=~y2")*y3`` equates;
+``lower(0)*x`` and ``upper(1)*x`` bound; ``rv("s")*x`` varies over clusters. ``c()`` with one value is that value.
 """
 
 from __future__ import annotations
@@ -174,7 +174,9 @@ def _modifier(text: str, tokens: Sequence[Token], where: str) -> dict[str, objec
     call = len(tokens) >= 3 and first.kind == "name" and _is(tokens[1], "(") and _is(tokens[-1], ")")
     if call and first.text == "c":
         inner = _single(text, tokens, where)
-        return _modifier(inner, tokens_of(inner), where) if not _fixes(inner) else {"fixed": _constant(inner, "", where)}
+        return (
+            _modifier(inner, tokens_of(inner), where) if not _fixes(inner) else {"fixed": _constant(inner, "", where)}
+        )
     if call and first.text in _CALLS:
         return _CALLS[first.text](_unwrapped(_inside(text), where), where)
     if call and first.text not in FUNCTIONS:
@@ -209,9 +211,7 @@ def _single(text: str, tokens: Sequence[Token], where: str) -> str:
     """The one value of a ``c()``."""
     values = _split(tokens[2:-1], ",")
     if len(values) != 1:
-        raise ModelError(
-            f"{where}: '{text}' gives one value a group; there is one group here, so write one modifier"
-        )
+        raise ModelError(f"{where}: '{text}' gives one value a group; there is one group here, so write one modifier")
     return _inside(text)
 
 
