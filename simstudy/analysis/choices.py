@@ -8,13 +8,14 @@ from typing import Any
 from simstudy.errors import EstimatorError, did_you_mean
 from simstudy.methods import registry
 from simstudy.methods.protocol import Estimator
+from simstudy.model.defaults import AUTO
 
 SE = ("expected", "observed", "robust", "corrected")
 CI = ("wald", "montecarlo", "bootstrap", "cluster_bootstrap")
 MISSING = ("listwise", "fiml")
 BOUNDS = ("none", "variances")
 SLOPES = ("auto", "observed", "latent", "hybrid", "fixed")
-ALLOWED = {"se": SE, "ci": CI, "missing": MISSING, "bounds": BOUNDS, "slopes": SLOPES}
+ALLOWED = {"se": SE, "ci": CI, "missing": MISSING, "bounds": BOUNDS, "slopes": SLOPES, "auto": AUTO}
 PLAIN = {
     "missing": "listwise", "fixed_x": False, "bounds": None, "slopes": None, "nodes": None,
 }  # fmt: skip
@@ -34,6 +35,38 @@ def check_choices(*, ci_level: float, draws: int, **chosen: str | None) -> None:
         problems.append(f"draws: found {draws}; at least 100 are needed for an interval")
     if problems:
         raise EstimatorError(problems)
+
+
+SE_WORDS = {
+    "mlr": "robust", "robust.huber.white": "robust", "robust.cluster": "robust", "standard": "expected",
+}  # fmt: skip
+"""What lavaan and Mplus call standard errors."""
+
+
+def lavaan_words(estimator: str, se: str | None) -> tuple[str, str | None]:
+    """Method and kind of SE, of which either may be given as lavaan and Mplus call it.
+
+    Raises
+    ------
+    EstimatorError
+        For estimators of theirs that are none of ours, and where estimator and SE contradict each other.
+    """
+    kind = SE_WORDS.get(se.lower(), se) if se is not None else None
+    if estimator in (*registry.names(), "all") or ":" in estimator:
+        return estimator, kind
+    word = estimator.lower()
+    if word in ("ml", "mlr"):
+        if word == "mlr" and kind not in (None, "robust"):
+            raise EstimatorError(
+                f"estimator: MLR means robust standard errors, and se is '{se}'; leave one of them out"
+            )
+        return "msem", "robust" if word == "mlr" else kind
+    if word in ("mlf", "wls", "wlsm", "wlsmv", "uls", "ulsmv", "gls", "dwls"):
+        raise EstimatorError(
+            f"estimator: '{estimator}' of lavaan and Mplus is not supported; allowed: ML and MLR (which mean msem), "
+            f"{', '.join(registry.names())}"
+        )
+    return estimator, kind
 
 
 def check_no_slopes(slopes: str | None, nodes: int | None) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from simstudy.analysis.choices import check_choices, check_no_slopes, make_method, own_arguments
+from simstudy.analysis.choices import check_choices, check_no_slopes, lavaan_words, make_method, own_arguments
+from simstudy.analysis.model_notes import bound_notes, reading_notes, with_products
 from simstudy.analysis.read import check_data
 from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
 from simstudy.analysis.slopes import boundary_notes, slope_facts
@@ -23,7 +24,7 @@ from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods import registry
-from simstudy.methods.checks import refuse_constraints
+from simstudy.methods.checks import refuse_bounds, refuse_constraints
 from simstudy.methods.protocol import Estimator
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
@@ -70,6 +71,7 @@ def fit(
     options: Mapping[str, Any] | None = None,
     slopes: str | None = None,
     nodes: int | None = None,
+    auto: str = "simstudy",
     progress: Progress | None = None,
 ) -> Fit:
     """Fit one method to one data set.
@@ -83,7 +85,7 @@ def fit(
     cluster : str
         Column of cluster identifiers.
     estimator : str
-        Name in the registry.
+        Name in the registry; ``ML`` and ``MLR`` mean `msem`, the latter with robust SEs.
     se : str, optional
         ``expected``, ``observed``, ``robust`` or ``corrected``, as far as the method has them; by default its first
         kind, and ``observed`` with ``fiml``.
@@ -104,6 +106,9 @@ def fit(
         in both blocks); or ``fixed``, they do not vary. See `SlopeMsem`.
     nodes : int, optional
         Quadrature nodes a latent predictor of random slopes.
+    auto : str
+        Automatic covariances of exogenous observed variables: ``simstudy`` keeps all, ``lavaan`` drops those of
+        variables about whose moments the text says something (see `build_table`); for models given as text.
     progress : callable, optional
         Called with (what, done, total) by whatever takes long.
 
@@ -117,14 +122,18 @@ def fit(
         With one clear message a problem.
     """
     began = time.perf_counter()
-    check_choices(se=se, ci=ci, missing=missing, bounds=bounds, slopes=slopes, ci_level=ci_level, draws=draws)
+    estimator, se = lavaan_words(estimator, se)
+    check_choices(
+        se=se, ci=ci, missing=missing, bounds=bounds, slopes=slopes, auto=auto, ci_level=ci_level, draws=draws
+    )
     if isinstance(model, str):
-        model = TwoLevelModel.from_syntax(model, std_lv=std_lv)
+        model = TwoLevelModel.from_syntax(model, std_lv=std_lv, auto=auto)
     if not model.slopes:
         check_no_slopes(slopes, nodes)
     chosen = {"missing": missing, "fixed_x": fixed_x, "bounds": bounds, "slopes": slopes, "nodes": nodes}
     method = registry.for_model(make_method(estimator, se, chosen, options), model)
-    checked, notes = check_data(data, model, cluster, missing)
+    checked, notes = check_data(with_products(data, model), model, cluster, missing)
+    notes = (*reading_notes(model, data), *notes)
     n_dropped = len(data) - len(checked)
     sample, ids = _sample(checked, model, cluster)
     asked = {
@@ -143,15 +152,13 @@ def fit(
         result = prepared.fit(_data_for(method, sample))
         facts = slope_facts(model, prepared)
         notes = (*notes, *_caveats(method, model))
-        if result.measures.get("boundary", np.zeros(1))[0] == 1.0:
+        if model.slopes and result.measures.get("boundary", np.zeros(1))[0] == 1.0:
             notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
     result = with_defined(result, model.estimands)
     context = Context(sample, ids, method, result)
-    if bounds == "variances":
-        at_zero = [
-            row.path for row in model.table.rows if _is_held_variance(row.op, row.lhs, row.rhs, row.free, result)
-        ]
-        notes = (*notes, *(f"{path} is at its bound, 0" for path in at_zero))
+    if result.converged[0] and (bounds == "variances" or model.table.bounded):
+        params = result.estimate[0, : len(model.names)]
+        notes = (*notes, *bound_notes(model, params, variances=bounds == "variances"))
     limits = _limits(context, model, ci, ci_level, draws, seed, progress)
     report = _report(model, context, limits, ci_level, asked)
     return replace(
@@ -177,6 +184,7 @@ def fit_all(
     Takes the arguments of `fit` but ``estimator``; choices that only some methods have (``missing = "fiml"``, a kind of
     SE) are left at their default for the others, which a note says.
     """
+    _, arguments["se"] = lavaan_words("msem", arguments.get("se"))
     names = registry.names()
     found: dict[str, Fit] = {}
     for done, name in enumerate(names):
@@ -189,10 +197,6 @@ def fit_all(
     if progress is not None:
         progress("done", len(names), len(names))
     return found
-
-
-def _is_held_variance(op: str, lhs: str, rhs: str, free: int, result: FitResult) -> bool:
-    return op == "~~" and lhs == rhs and free >= 0 and bool(result.estimate[0, free] == 0.0)
 
 
 def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sample, tuple[Any, ...]]:
@@ -208,6 +212,8 @@ def _unsupported(method: Estimator, model: TwoLevelModel, sample: Sample) -> str
         reason = refuse_constraints(model)
         if reason is not None:
             return reason
+    if not getattr(method, "imposes_bounds", False) and (reason := refuse_bounds(model)) is not None:
+        return reason
     return method.supports(model, sample.layout)
 
 

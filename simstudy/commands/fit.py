@@ -60,6 +60,12 @@ def fit(
         str | None, typer.Option(metavar="WHAT", help="'variances' keeps variances from falling below 0.")
     ] = None,
     std_lv: Annotated[bool, typer.Option("--std-lv", help="Fix factor variances instead of first loadings.")] = False,
+    auto: Annotated[
+        str,
+        typer.Option(
+            metavar="RULE", help="Automatic covariances of exogenous variables: simstudy keeps all, or lavaan's rule."
+        ),
+    ] = "simstudy",
     standardized: Annotated[bool, typer.Option("--standardized", help="Add standardised estimates.")] = False,
     rsquare: Annotated[bool, typer.Option("--rsquare", help="Add R-squares.")] = False,
     residuals: Annotated[bool, typer.Option("--residuals", help="Add observed minus implied moments.")] = False,
@@ -120,13 +126,15 @@ def fit(
     """
     from rich.console import Console
 
+    from simstudy.analysis.choices import lavaan_words
     from simstudy.analysis.fit import fit as fit_one
     from simstudy.analysis.fit import fit_all
     from simstudy.report.tables.fit_summary import print_fit, print_side_by_side
 
+    estimator, se = lavaan_words(estimator, se)
     choices = {
         "se": se, "ci": ci, "ci_level": ci_level, "missing": missing, "bounds": bounds, "draws": draws,
-        "slopes": slopes, "nodes": nodes,
+        "slopes": slopes, "nodes": nodes, "auto": auto,
     }  # fmt: skip
     options, read_model, table = read_inputs(model, data, estimator, choices, option or [], plot, std_lv=std_lv)
     problems = check_slope_choices(read_model, estimator, choices, lrt_slope or [], caterpillar)

@@ -19,7 +19,7 @@ _SECTION = re.compile(
 _LEVEL = re.compile(r"%\s*(within|between)\s*%", re.IGNORECASE)
 _VERB = re.compile(r"(?<![\w.])(by|on|with|pwith|pon|xwith)(?![\w.])", re.IGNORECASE)
 _ITEM = re.compile(
-    r"(?P<first>[^\W\d][\w.#$]*)(?:\s*-\s*(?P<last>[^\W\d][\w.#$]*))?\s*(?P<mark>[@*])?\s*"
+    r"(?P<first>[^\W\d][\w.#$]*)(?:\s*-\s*(?P<last>[^\W\d][\w.#$]*))?[^\S\n]*(?P<mark>[@*])?[^\S\n]*"
     r"(?P<value>(?<=[@*\s])[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)?|\((?P<label>[^()]*)\)|(?P<line>\n)|(?P<other>\S)",
     re.IGNORECASE,
 )
