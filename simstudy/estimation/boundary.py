@@ -140,7 +140,7 @@ def active_set(
         broken = [(violation(one, values), one) for one in watched if one not in active]
         worst = max(broken, key=lambda pair: pair[0], default=(0.0, None))
         if worst[1] is not None and worst[0] > VIOLATED:
-            active = (*active, worst[1])
+            active = _taken_in(boundary, active, worst[1], seen)
         else:
             let_go = _outward(boundary, constraints, active, found, values)
             if let_go is None:
@@ -148,6 +148,18 @@ def active_set(
             active = tuple(one for one in active if one is not let_go)
         start = found.params
     return active, False
+
+
+def _taken_in(
+    boundary: Boundary, active: tuple[Inequality, ...], new: Inequality, seen: set[frozenset[Inequality]]
+) -> tuple[Inequality, ...]:
+    """The active set with one more; without one of the others where not all can be solved together."""
+    whole = (*active, new)
+    choices = [whole, (new, *active), *(tuple(one for one in whole if one is not old) for old in active), (new,)]
+    for choice in choices:
+        if frozenset(choice) not in seen and boundary.with_active(choice) is not None:
+            return choice
+    return whole
 
 
 def _outward(

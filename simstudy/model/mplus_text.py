@@ -82,6 +82,12 @@ class _Text:
     names: list[str]
     lines: dict[str, list[str]] = field(default_factory=lambda: {"within": [], "between": []})
     level: str = ""
+    spelling: dict[str, str] = field(default_factory=dict)
+
+    def items(self, text: str) -> list[_Item]:
+        """Variables of a list; Mplus does not tell capitals from small letters, so the first spelling counts."""
+        found = _items(text, self.names)
+        return [replace(item, name=self.spelling.setdefault(item.name.lower(), item.name)) for item in found]
 
     def add(self, line: str) -> None:
         self.lines[self.level or "within"].append(f"  {line}")
@@ -187,16 +193,17 @@ def _statement(text: str, found: _Text) -> None:
     if bar:
         _random(slope.strip(), path, statement, found)
         return
+    if statement.startswith("{") or "#" in statement or "$" in statement:
+        found.refuse(statement, "no counterpart")
+        return
     if statement.startswith("["):
         inner = statement.strip("[] ").replace("]", "").replace("[", "")
-        for item in _items(inner, found.names):
+        for item in found.items(inner):
             found.add(f"{item.name} ~ {' + '.join(replace(item, freed=False).terms('1'))}")
         return
     verb = _VERB.search(statement)
-    if statement.startswith("{") or "#" in statement or "$" in statement:
-        found.refuse(statement, "no counterpart")
-    elif verb is None:
-        for item in _items(statement, found.names):
+    if verb is None:
+        for item in found.items(statement):
             found.add(f"{item.name} ~~ {' + '.join(replace(item, freed=False).terms(item.name))}")
     elif verb.group(1).lower() not in _OPERATORS:
         found.refuse(statement, "write one line a pair")
@@ -206,9 +213,9 @@ def _statement(text: str, found: _Text) -> None:
 
 def _relation(left: str, verb: str, right: str, found: _Text) -> None:
     """``left BY|ON|WITH right``."""
-    for owner in _items(left, found.names):
+    for owner in found.items(left):
         terms: list[str] = []
-        for k, item in enumerate(_items(right, found.names)):
+        for k, item in enumerate(found.items(right)):
             kept = item if verb == "by" and k == 0 else replace(item, freed=False)
             terms += kept.terms(item.name)
         found.add(f"{owner.name} {_OPERATORS[verb]} {' + '.join(terms)}")
@@ -218,7 +225,7 @@ def _random(name: str, path: str, statement: str, found: _Text) -> None:
     """``s | y ON x``."""
     verb = _VERB.search(path)
     outcome, predictor = (
-        (_items(part, found.names) for part in (path[: verb.start()], path[verb.end() :])) if verb else ([], [])
+        (found.items(part) for part in (path[: verb.start()], path[verb.end() :])) if verb else ([], [])
     )
     if verb is None or verb.group(1).lower() != "on" or len(outcome) != 1 or len(predictor) != 1:
         found.refuse(statement, "a random slope is one path, s | y ON x")

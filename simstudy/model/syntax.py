@@ -15,6 +15,7 @@ from simstudy.model.foreign import refuse_foreign
 from simstudy.model.levels import header_value, read_headers
 from simstudy.model.lines import STATEMENT_OPERATORS, Chunk, chunks_of, is_header
 from simstudy.model.products import product_name
+from simstudy.model.ranges import range_names
 from simstudy.model.terms import Modifiers, read_term, split_terms
 from simstudy.model.tokens import Token, is_name, tokens_of
 
@@ -162,9 +163,9 @@ def _statement(chunk: Chunk, level: str | None) -> list[Statement]:
     names = _left_names(chunk, tuple(token for token in tokens if token.end <= operator.at), op)
     statements: list[Statement] = []
     for term in split_terms(chunk, after):
-        found = read_term(chunk, term, op)
         line, column = chunk.place(term.at)
-        statements.extend(_made(name, op, found, level, line, column) for name in names)
+        for found in read_term(chunk, term, op):
+            statements.extend(_made(name, op, found, level, line, column) for name in names)
     return statements
 
 
@@ -191,7 +192,11 @@ def _left_names(chunk: Chunk, tokens: tuple[Token, ...], op: str) -> list[str]:
         else:
             parts[-1].append(token)
     for part in parts:
+        several = range_names(part, chunk.where(0))
         name = _variable(part)
+        if several is not None:
+            names += several
+            continue
         if name is None:
             found = chunk.text[part[0].at : part[-1].end] if part else ""
             hint = ""

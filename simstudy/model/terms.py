@@ -14,6 +14,7 @@ from simstudy.errors import ModelError, did_you_mean
 from simstudy.model.expressions import FUNCTIONS, parse_expression
 from simstudy.model.lines import Chunk
 from simstudy.model.products import product_name
+from simstudy.model.ranges import range_names
 from simstudy.model.tokens import Token, is_name, tokens_of
 
 _NO_MODIFIERS = {
@@ -93,8 +94,8 @@ def split_terms(chunk: Chunk, tokens: Sequence[Token]) -> list[Term]:
     return terms
 
 
-def read_term(chunk: Chunk, term: Term, op: str) -> Modifiers:
-    """Read one term; raises a `ModelError` that says where it stands."""
+def read_term(chunk: Chunk, term: Term, op: str) -> list[Modifiers]:
+    """Read one term, several for a range of variables; raises a `ModelError` that says where it stands."""
     where = chunk.where(term.at)
     for token in term.tokens:
         if token.kind == "bad" and token.text[0] in "\"'":
@@ -113,8 +114,10 @@ def read_term(chunk: Chunk, term: Term, op: str) -> Modifiers:
     if op == "~" and len(target) == 1 and target[0].kind == "number" and target[0].text in ("0", "1"):
         if target[0].text == "0":
             found = replace(found, fixed=0.0)
-        return replace(found, op="~1")
-    return replace(found, target=_variable(chunk, term, target, where))
+        return [replace(found, op="~1")]
+    several = range_names(target, where)
+    names = [_variable(chunk, term, target, where)] if several is None else several
+    return [replace(found, target=name) for name in names]
 
 
 def _text(chunk: Chunk, tokens: Sequence[Token]) -> str:
@@ -130,7 +133,7 @@ def _variable(chunk: Chunk, term: Term, tokens: Sequence[Token], where: str) -> 
     text = _text(chunk, tokens)
     hint = ""
     if any(_is(token, "-") for token in tokens):
-        hint = "; terms are joined by '+', and nothing is subtracted"
+        hint = "; terms are joined by '+', nothing is subtracted, and a range is written x1-x10"
     elif any(_is(token, "(", ")", "^", "/", ":") for token in tokens):
         hint = "; functions of variables must be columns of their own"
     raise ModelError(f"{where}: '{text or term.text}' is not a variable name{hint}")
