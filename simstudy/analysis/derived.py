@@ -179,7 +179,7 @@ def level_fit(fit: Fit) -> pd.DataFrame:
     -------
     DataFrame
         level, chisq, df, pvalue, cfi, tli, rmsea, rmsea_ci_lower, rmsea_ci_upper, srmr. A level whose parameters are
-        tied to the other's by labels has NaN.
+        tied to the other's by labels, or that has constraints or bounds, has NaN.
     """
     refuse_slopes(fit, "fit of one level")
     require_solution(fit)
@@ -207,8 +207,8 @@ def level_fit(fit: Fit) -> pd.DataFrame:
 
 
 def _partially_saturated(model: TwoLevelModel, level: str) -> TwoLevelModel | None:
-    """The model with the other level unrestricted, or None where labels or constraints tie the levels."""
-    if "both" in model.table.levels or model.table.constraints:
+    """The model with the other level unrestricted; None where labels tie them, or with constraints or bounds."""
+    if "both" in model.table.levels or model.table.constraints or model.table.bounded:
         return None
     free = unrestricted_model(model)
     rows = [*model.table.at(level), *(row for name in LEVEL_NAMES if name != level for row in free.table.at(name))]

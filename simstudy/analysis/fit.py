@@ -17,6 +17,7 @@ from simstudy.analysis.read import check_data
 from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
 from simstudy.analysis.slopes import boundary_notes, slope_facts
 from simstudy.data.sample import Sample, from_frame
+from simstudy.errors import EstimatorError
 from simstudy.estimation.engine import complete_engine, incomplete_engine
 from simstudy.estimation.fit_measures import rmsea_interval
 from simstudy.estimation.inference import montecarlo, with_defined
@@ -128,6 +129,8 @@ def fit(
     )
     if isinstance(model, str):
         model = TwoLevelModel.from_syntax(model, std_lv=std_lv, auto=auto)
+    elif auto != "simstudy":
+        raise EstimatorError("auto: this choice goes with a model given as text; give it to TwoLevelModel.from_syntax")
     if not model.slopes:
         check_no_slopes(slopes, nodes)
     chosen = {"missing": missing, "fixed_x": fixed_x, "bounds": bounds, "slopes": slopes, "nodes": nodes}

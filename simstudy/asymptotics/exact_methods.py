@@ -59,7 +59,7 @@ def exact_numbers(
     estimator: Estimator, model: TwoLevelModel, population: Population, level: float
 ) -> tuple[ExactNumber, ...]:
     """Every exact number of a method in a population; none for methods and models without closed forms."""
-    if not population.normal or population.has_missing or model.table.constraints:
+    if not population.normal or population.has_missing or model.table.constraints or model.table.bounded:
         return ()
     if model.latents("within") or model.latents("between"):
         return ()

@@ -140,6 +140,7 @@ def fit(
     problems = check_slope_choices(read_model, estimator, choices, lrt_slope or [], caterpillar)
     if problems:
         raise SimstudyError(problems)
+    choices.pop("auto")  # the model has been read by it
     arguments: dict[str, Any] = {**choices, "fixed_x": fixed_x, "std_lv": std_lv, "seed": seed, "cluster": cluster}
     console = Console(highlight=False)
     with _named(data), _progress(sys.stderr) as progress:

@@ -13,6 +13,7 @@ from simstudy.estimation.result import Status
 from simstudy.estimation.scoring import Optimum
 from simstudy.linalg.stacked import BoolArray, FloatArray, dot, entries, submatrix
 from simstudy.model.implied import TwoLevelStructure
+from simstudy.model.tokens import written
 from simstudy.model.twolevel import TwoLevelModel
 
 MEASURES = (
@@ -83,10 +84,10 @@ def baseline_model(model: TwoLevelModel, fixed: Mapping[str, Container[str]] | N
     """
 
     def block(level: str, names: tuple[str, ...]) -> list[str]:
-        lines = [f"level: {level}", *(f"  {name} ~~ {name}" for name in names)]
+        lines = [f"level: {level}", *(f"  {written(name)} ~~ {written(name)}" for name in names)]
         free = (fixed or {}).get(level, ())
         pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
-        return lines + [f"  {a} ~~ {b}" if a in free and b in free else f"  {a} ~~ 0*{b}" for a, b in pairs]
+        return lines + [f"  {written(a)} ~~ {'' if a in free and b in free else '0*'}{written(b)}" for a, b in pairs]
 
     between = tuple(name for name in model.variables if name in model.observed("between"))
     return TwoLevelModel.from_syntax("\n".join(block("within", model.level1) + block("between", between)))

@@ -18,6 +18,7 @@ from simstudy.estimation.starts import two_level_starts
 from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
 from simstudy.model.implied import TwoLevelStructure
+from simstudy.model.tokens import written
 from simstudy.model.twolevel import TwoLevelModel
 
 
@@ -64,7 +65,7 @@ def unrestricted_model(model: TwoLevelModel) -> TwoLevelModel:
     """The model with every covariance of both levels free, over the same variables in the same order."""
 
     def block(level: str, names: tuple[str, ...]) -> str:
-        pairs = [f"  {a} ~~ {b}" for i, a in enumerate(names) for b in names[i:]]
+        pairs = [f"  {written(a)} ~~ {written(b)}" for i, a in enumerate(names) for b in names[i:]]
         return "\n".join([f"level: {level}", *pairs])
 
     between = tuple(name for name in model.variables if name in model.observed("between"))

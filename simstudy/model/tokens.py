@@ -38,6 +38,13 @@ def is_name(text: str) -> bool:
     return bool(text) and _name_end(text, 0) == len(text)
 
 
+def written(name: str) -> str:
+    """A variable's name as it stands in a model text: quoted where it is no name and no product of two names."""
+    if all(is_name(part) for part in name.split(":")):
+        return name
+    return f"'{name}'" if '"' in name else f'"{name}"'
+
+
 def _name_end(text: str, at: int) -> int:
     """Where the name that begins at ``at`` ends; ``at`` where none does."""
     first = text[at]

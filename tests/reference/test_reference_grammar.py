@@ -37,7 +37,8 @@ CASES = {
     "autocov_bh1996": {"auto": "lavaan"},
 }
 WITHIN_ONLY = {
-    "equal_by_address", "label_and_value_forms", "level_names", "unicode_names", "interaction_term", "autocov_exogenous",
+    "equal_by_address", "label_and_value_forms", "level_names", "unicode_names", "interaction_term",
+    "autocov_exogenous",
 }  # fmt: skip
 """Cases with variables of the within level alone."""
 INDEFINITE = {"inequality_active", "lower_modifier", "fixed_by_expression_shared_configural"}
