@@ -29,6 +29,7 @@ from simstudy.methods.checks import refuse_bounds, refuse_constraints
 from simstudy.methods.protocol import Estimator
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.data_kinds import data_kind
 
 Progress = Callable[[str, int, int], None]
 
@@ -144,17 +145,17 @@ def fit(
         "bounds": bounds or "none", "std_lv": std_lv, "draws": draws, "seed": seed,
     }  # fmt: skip
     if model.slopes:
-        asked |= {key: getattr(method, key) for key in ("slopes", "nodes") if hasattr(method, key)}
+        values = vars(method.asked_for) | vars(method)
+        asked |= {key: values[key] for key in ("slopes", "nodes") if key in values}
     facts: tuple[SlopeFact, ...] = ()
     reason = _unsupported(method, model, sample)
     if reason is not None:
         result = failed(model.names, (method.se_kinds[0],), 1, Status.NOT_SUPPORTED)
         notes = (*notes, f"{estimator} cannot fit this model: {reason}")
     else:
-        prepared = method.prepare(model, sample.layout)
-        result = prepared.fit(_data_for(method, sample))
-        facts = slope_facts(model, prepared)
-        notes = (*notes, *_caveats(method, model))
+        result = method.prepare(model, sample.layout).fit(data_kind(method.needs).of_sample(sample))
+        facts = slope_facts(model, method)
+        notes = (*notes, *method.caveats(model))
         if model.slopes and result.measures.get("boundary", np.zeros(1))[0] == 1.0:
             notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
     result = with_defined(result, model.estimands)
@@ -211,25 +212,15 @@ def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sam
 
 
 def _unsupported(method: Estimator, model: TwoLevelModel, sample: Sample) -> str | None:
-    if not getattr(method, "imposes_constraints", False):  # methods from elsewhere may not know that there are any
+    if not method.imposes_constraints:
         reason = refuse_constraints(model)
         if reason is not None:
             return reason
-    if not getattr(method, "imposes_bounds", False) and (reason := refuse_bounds(model)) is not None:
-        return reason
+    if not method.imposes_bounds:
+        reason = refuse_bounds(model)
+        if reason is not None:
+            return reason
     return method.supports(model, sample.layout)
-
-
-def _caveats(method: Estimator, model: TwoLevelModel) -> tuple[str, ...]:
-    """What a method has to say of its own about its estimates of this model; methods need not."""
-    caveats = getattr(method, "caveats", None)
-    return tuple(caveats(model)) if callable(caveats) else ()
-
-
-def _data_for(method: Estimator, sample: Sample) -> Any:
-    if method.needs == "sample":
-        return sample
-    return sample.statistics(cluster_wise=method.needs == "clusters")
 
 
 # ---------------------------------------------------------------------- intervals

@@ -13,6 +13,7 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.inference import covariance
 from simstudy.estimation.scoring import Box, Optimum, with_fallback
 from simstudy.estimation.starts import feasible_between, starts_from_moments, two_level_starts
+from simstudy.likelihood.evaluation import Likelihood, Selectable
 from simstudy.likelihood.normal import two_group
 from simstudy.likelihood.normal.incomplete import IncompleteBatch, IncompleteLikelihood
 from simstudy.likelihood.normal.pseudo_balanced import PseudoBalanced
@@ -35,8 +36,8 @@ class Engine:
         Starting points.
     """
 
-    likelihood: Any
-    data: Any
+    likelihood: Likelihood[Any]
+    data: Selectable
     meat: Callable[[FloatArray], FloatArray]
     starts: tuple[FloatArray, ...]
 
@@ -50,7 +51,7 @@ class Engine:
         return result
 
     def robust(self, params: FloatArray, held: BoolArray | None = None) -> tuple[FloatArray, FloatArray]:
-        """Sandwich covariance (R, q, q), and the scaling factor tr(H^-1 meat) / q (R,) of THEORY C11.
+        """Sandwich covariance (R, q, q), and the scaling factor tr(H^-1 meat) / q (R,) of theory C11.
 
         Parameters that a bound holds (R, q) have covariances of 0 and add nothing to the trace.
         """

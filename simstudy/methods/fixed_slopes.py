@@ -1,8 +1,8 @@
-"""Methods without random slopes, given a model that has them: they fit its fixed-slope model (THEORY S6, D2).
+"""Methods without random slopes, given a model that has them: they fit its fixed-slope model (theory S6, D2).
 
 Their users would. The estimate of the fixed slope is reported as the mean of the random one; variances and covariances
 of slopes are parameters that the method does not speak about. No method has to know: `registry.for_model` puts
-`IgnoringSlopes` around every one that does not say ``random_slopes = True`` or choose for itself in ``for_model``.
+`WithFixedSlopes` around every one that does not say ``random_slopes = True`` or choose for itself in ``for_model``.
 """
 
 from __future__ import annotations
@@ -17,21 +17,26 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.result import FitResult
 from simstudy.linalg.stacked import FloatArray, IntArray
 from simstudy.methods.protocol import PreparedEstimator
-from simstudy.methods.substitute import Deputy
+from simstudy.methods.substitute import Substitute
 from simstudy.model.fixed_slopes import FixedSlopes, without_slopes
+from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
 
 
 @dataclass(frozen=True)
-class IgnoringSlopes(Deputy):
+class WithFixedSlopes(Substitute):
     """A method as it is used for models with random slopes that it does not know."""
 
     def caveats(self, model: TwoLevelModel) -> tuple[str, ...]:
         """That slopes are taken as fixed, and what the method has to say of its own."""
-        fixed, own = without_slopes(model), getattr(self.method, "caveats", None)
+        fixed = without_slopes(model)
         named = ", ".join(slope.name for slope in model.slopes)
         ignored = f"it takes {named} as fixed: SEs of the slope's mean are too small if the slope varies over clusters"
-        return (ignored, *(own(fixed.model) if callable(own) and isinstance(fixed, FixedSlopes) else ()))
+        return (ignored, *(self.method.caveats(fixed.model) if isinstance(fixed, FixedSlopes) else ()))
+
+    def slope_meaning(self, model: TwoLevelModel, slope: RandomSlope) -> str:
+        """Slopes do not vary."""
+        return "fixed"
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """Why the method cannot fit the fixed-slope model, or None."""
@@ -42,14 +47,14 @@ class IgnoringSlopes(Deputy):
         fixed = without_slopes(model)
         return fixed if isinstance(fixed, str) else self.method.supports(fixed.model, layout)
 
-    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedIgnoring:
+    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedWithFixedSlopes:
         """Make the method ready for the fixed-slope model."""
         fixed = without_slopes(model)
         assert isinstance(fixed, FixedSlopes), fixed
-        return PreparedIgnoring(self.method.prepare(fixed.model, layout), model, fixed.index)
+        return PreparedWithFixedSlopes(self.method.prepare(fixed.model, layout), model, fixed.index)
 
 
-class PreparedIgnoring:
+class PreparedWithFixedSlopes:
     """A method made ready for the fixed-slope model of a model with random slopes."""
 
     def __init__(self, prepared: PreparedEstimator, model: TwoLevelModel, index: IntArray) -> None:

@@ -1,4 +1,4 @@
-"""`msem`: full-information maximum likelihood of the two-level model (Muthen & Asparouhov 2008; THEORY C1)."""
+"""`msem`: full-information maximum likelihood of the two-level model (Muthen & Asparouhov 2008; theory C1)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.errors import EstimatorError
 from simstudy.estimation.constrained import Expander, Holding, exogenous_moments, exogenous_variables, hold, solve_model
 from simstudy.estimation.engine import Engine, complete_engine, incomplete_engine
+from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.fit_measures import Solved, baseline_model, fit_measures
 from simstudy.estimation.inference import covariance
 from simstudy.estimation.result import FitResult, Status
@@ -23,12 +24,15 @@ from simstudy.estimation.starts import starts_from_moments
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.checks import admissible, check_kinds, judge_data, refuse_few
-from simstudy.methods.fixed_slopes import IgnoringSlopes, PreparedIgnoring
-from simstudy.methods.msem_slopes import NODES, PreparedSlopes, SlopeMsem
-from simstudy.methods.protocol import LATER, Needs
+from simstudy.methods.closed_forms import negative_variances
+from simstudy.methods.fixed_slopes import WithFixedSlopes
+from simstudy.methods.look import BLACK, SOLID, Look
+from simstudy.methods.msem_slopes import NODES, SlopeMsem
+from simstudy.methods.protocol import LATER, Estimator, PreparedEstimator
 from simstudy.methods.registry import register
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.population import Population
 
 SeKind = Literal["expected", "observed", "robust"]
 Build = Callable[[TwoLevelStructure], Engine]
@@ -36,7 +40,7 @@ Build = Callable[[TwoLevelStructure], Engine]
 
 @register
 @dataclass(frozen=True)
-class Msem:
+class Msem(Estimator):
     """Multilevel SEM by maximum likelihood.
 
     Attributes
@@ -48,7 +52,7 @@ class Msem:
         ``expected`` means the information given the pattern of missing values).
     fixed_x : bool
         Take the moments of exogenous observed variables as known, as lavaan's default does. SEs of between slopes are
-        then too small where within and between slopes differ (THEORY F1).
+        then too small where within and between slopes differ (theory F1).
     bounds : str
         ``none``, or ``variances``: no variance may be negative. Bounds and inequalities of the model text hold in any
         case; a parameter at its bound has a covariance of 0 with all others.
@@ -64,7 +68,13 @@ class Msem:
     name: ClassVar[str] = "msem"
     title: ClassVar[str] = "multilevel SEM, full-information maximum likelihood"
     reference: ClassVar[str] = "Muthén & Asparouhov (2008); Preacher, Zyphur & Zhang (2010)"
+    theory: ClassVar[tuple[str, ...]] = (
+        "docs/theory/between-slope.md#b8",
+        "docs/theory/likelihood.md#c1",
+        "docs/theory/random-slopes.md#d1",
+    )
     year: ClassVar[int] = 2008
+    look: ClassVar[Look] = Look(BLACK, "o", False, SOLID)
     idea: ClassVar[str] = "split every level-1 variable into latent within and between parts, with a model for each"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     imposes_constraints: ClassVar[bool] = True
@@ -88,7 +98,7 @@ class Msem:
             )
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """Robust SEs need cluster-wise scores, missing values need the rows; the rest only sums."""
         if self.missing == "fiml":
             return "sample"
@@ -103,12 +113,12 @@ class Msem:
         """The model's unrestricted moments must be estimable."""
         return self.for_model(model).supports(model, layout) if model.slopes else refuse_few(model, layout)
 
-    def for_model(self, model: TwoLevelModel) -> Msem | SlopeMsem | IgnoringSlopes:
+    def for_model(self, model: TwoLevelModel) -> Estimator:
         """The method itself, or the one for models with random slopes: it takes observed for expected information."""
         if not model.slopes:
             return self
         if self.slopes == "fixed":
-            return IgnoringSlopes(self)
+            return WithFixedSlopes(self)
         kinds = dict.fromkeys("observed" if kind == "expected" else kind for kind in self.se)
         asked = {
             "missing": self.missing == "fiml",
@@ -118,10 +128,19 @@ class Msem:
         refused = [name for name, on in asked.items() if on]
         return SlopeMsem(tuple(kinds), self.slopes, self.nodes, self.measures, tuple(refused))
 
-    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedMsem | PreparedSlopes | PreparedIgnoring:
+    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedEstimator:
         """Build index maps and constants."""
         chosen = self.for_model(model)
         return PreparedMsem(self, model, layout) if isinstance(chosen, Msem) else chosen.prepare(model, layout)
+
+    def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
+        """P(negative between variance), balanced and saturated (theory F6)."""
+        return () if self.bounds == "variances" else negative_variances(model, population)
+
+    @property
+    def takes_missing(self) -> bool:
+        """With full information."""
+        return self.missing == "fiml"
 
 
 class PreparedMsem:

@@ -46,6 +46,8 @@ def test_every_built_in_method_tells_its_story(name) -> None:
     flat = " ".join(done.stdout.split())
     for part in ("title", "idea", "can", "cannot", "reference"):
         assert " ".join(told[part].split()) in flat
+    assert told["theory"] == "; ".join(cls.theory)
+    assert " ".join(cls.theory) in flat
     for option in registry.options(name):
         assert f"{option} = " in flat
 
@@ -98,14 +100,15 @@ class Bare:
 
 
 def test_a_plug_in_without_year_and_idea_is_listed_too(monkeypatch) -> None:
-    monkeypatch.setitem(registry._REGISTRY, "bare", Bare)
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    registry.register(Bare)
     table = simstudy.list_estimators()
     assert table["year"].isna().tolist() == [False] * (len(table) - 1) + [True]
     lines = [line.text for line in story_table_lines(table, 110)]
     assert lines[-1].split() == ["bare", "a", "method", "from", "elsewhere"]
     told = [line.text for line in story_lines(simstudy.describe_estimator("bare"), 110)]
     assert told[0] == "bare: a method from elsewhere"
-    assert not any("idea" in text for text in told)
+    assert not any("idea" in text or "formulas" in text for text in told)
     assert "  options:   weights = (1.0, 2.0)" in told
     assert run("bare").exit_code == 0
     assert run().exit_code == 0

@@ -5,7 +5,7 @@ between part b_j through
 
     A_j = sum_g n_g Sigma_g^-1,    h_j = sum_g n_g Sigma_g^-1 r_g    (padded with zeros),
 
-and level-2 variables through b_j | z_j ~ N(m_j, T_j). With A = L L', S_j = I + L'T_j L and h* = h - A m (THEORY D1.1),
+and level-2 variables through b_j | z_j ~ N(m_j, T_j). With A = L L', S_j = I + L'T_j L and h* = h - A m (theory D1.1),
 
     -2 l_j = sum_g {n_g log|Sigma_g| + tr Sigma_g^-1 S_g + n_g r_g'Sigma_g^-1 r_g} + log|S_j| - 2 m'h + m'A m
              - h*'T (I + A T)^-1 h* + log|Sigma_zz| + e'Sigma_zz^-1 e + (number observed) log 2 pi.
@@ -19,11 +19,12 @@ tested against the brute-force normal and finite differences.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from simstudy.data.incomplete import IncompleteStatistics
-from simstudy.likelihood.evaluation import Evaluation
+from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, cholesky, inverse, matvec, transpose
 from simstudy.model.implied import LevelImplied, LevelStructure, TwoLevelStructure
 
@@ -78,7 +79,7 @@ class Posterior:
     ok: bool
 
 
-class IncompleteLikelihood:
+class IncompleteLikelihood(Likelihood[IncompleteBatch]):
     """Log-likelihood of a model for data with missing values.
 
     Parameters
@@ -86,7 +87,7 @@ class IncompleteLikelihood:
     structure : TwoLevelStructure
     """
 
-    exact_second_derivatives = False  # the observed information costs 2 q scores
+    verify_maximum: ClassVar[bool] = False  # the observed information costs 2 q scores
 
     def __init__(self, structure: TwoLevelStructure) -> None:
         self.structure = structure

@@ -1,4 +1,4 @@
-"""Cluster means adjusted by Croon & van Veldhoven (2007): the best linear predictor of latent means (THEORY B7).
+"""Cluster means adjusted by Croon & van Veldhoven (2007): the best linear predictor of latent means (theory B7).
 
 A latent mean xi_j of level-1 predictors is predicted from all that the equation holds of its cluster, the observed
 means xbar_j and the level-2 predictors z_j. With a_j = (xbar_j, z_j), Sigma its between and Sigma_W its within moments,
@@ -23,6 +23,7 @@ from simstudy.estimation.engine import complete_engine
 from simstudy.estimation.inference import covariance
 from simstudy.estimation.result import Status
 from simstudy.estimation.unrestricted import unrestricted_model
+from simstudy.likelihood.normal.two_level import TwoLevelLikelihood
 from simstudy.linalg.stacked import (
     BoolArray,
     FloatArray,
@@ -134,7 +135,7 @@ class MeanAdjuster:
         return self._likelihood(own, influence) if first_step == "ml" else self._anova(own, influence)
 
     def _anova(self, own: TwoLevelStatistics, influence: bool) -> PredictorMoments:
-        """Mean squares: E MSW = Sigma_W and E MSB = Sigma_W + c Sigma_xx (THEORY C3); unweighted moments with z."""
+        """Mean squares: E MSW = Sigma_W and E MSB = Sigma_W + c Sigma_xx (theory C3); unweighted moments with z."""
         layout, a = self.layout, self.a
         sizes, counts = layout.distinct.astype(float), layout.counts.astype(float)
         n_clusters, n_obs = layout.n_clusters, float(layout.n_obs)
@@ -167,7 +168,7 @@ class MeanAdjuster:
         return np.concatenate([mean, _vech(within, a), _vech(between, self.k)], axis=-1)
 
     def _likelihood(self, own: TwoLevelStatistics, influence: bool) -> PredictorMoments:
-        """Unrestricted maximum likelihood of the predictors (THEORY C1, C2)."""
+        """Unrestricted maximum likelihood of the predictors (theory C1, C2)."""
         engine = complete_engine(self.structure, own)
         best = engine.solve()
         mu, within, between = self.structure.moments(best.params)
@@ -175,6 +176,7 @@ class MeanAdjuster:
         found = PredictorMoments(mu, within, between, ok, best.n_iter, None)
         if not influence:
             return found
+        assert isinstance(engine.likelihood, TwoLevelLikelihood)
         scores = engine.likelihood.cluster_scores(best.params, *own.clusters(), self.layout.group)
         moved = np.matmul(scores, covariance(engine.observed(best.params)))
         return replace(found, influence=columns(moved, self._order))
