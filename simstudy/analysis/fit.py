@@ -271,7 +271,7 @@ def _report(
     estimate, se = result.estimate[0], result.se[kind][0]
     lower, upper, notes = limits
     q = len(model.names)
-    free = np.where(np.isnan(se[:q]) | (se[:q] > 0), True, False)
+    free = ~(np.diagonal(result.covariance[kind][0, :q, :q]) == 0)  # held: by a bound, or as a moment of fixed x
     rows = []
     for row in model.table.rows:
         i = row.free

@@ -47,6 +47,12 @@ class Boundary:
     upper: FloatArray
 
     @property
+    def asked(self) -> bool:
+        """Whether there are any bounds or inequalities."""
+        bounds = np.isfinite(self.lower).any() or np.isfinite(self.upper).any()
+        return bool(self.inequalities) or bool(bounds)
+
+    @property
     def general(self) -> bool:
         """Whether anything beyond bounds of free parameters is asked for."""
         return bool(self.inequalities) or bool(self._bounds_of(self.constraints.dependent))

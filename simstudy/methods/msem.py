@@ -199,10 +199,12 @@ class PreparedMsem:
         best = solved.best
         if saturated is not None and not self.closed_form:
             best = replace(best, n_iter=best.n_iter + saturated.best.n_iter)
+        covariances = self._covariances(solved, best, expand)
         result = FitResult(
             labels=self.model.names,
             estimate=solved.params,
-            covariance=self._covariances(solved, best, expand),
+            covariance=covariances,
+            se=self._errors(covariances, solved.params),
             status=best.status,
             admissible=admissible(self.structure, solved.params),
             n_iter=best.n_iter,
@@ -211,11 +213,18 @@ class PreparedMsem:
         )
         return result.blank_failures()
 
+    def _errors(self, covariances: dict[str, FloatArray], params: FloatArray) -> dict[str, FloatArray]:
+        """SEs, of which a parameter at its bound has none; empty, to be made of the covariances, without bounds."""
+        boundary = self.holding.boundary
+        if not boundary.asked:
+            return {}
+        at_bound = (params == boundary.lower) | (params == boundary.upper)
+        variances = {kind: np.diagonal(cov, axis1=-2, axis2=-1) for kind, cov in covariances.items()}
+        return {kind: np.where(at_bound & (v == 0.0), np.nan, np.sqrt(v)) for kind, v in variances.items()}
+
     def _boundary(self, solved: Solved) -> dict[str, FloatArray]:
         """Whether a bound or an inequality holds with equality, where there are any."""
-        boundary = self.holding.boundary
-        asked = boundary.inequalities or np.isfinite(boundary.lower).any() or np.isfinite(boundary.upper).any()
-        return {"boundary": solved.at_boundary.astype(np.float64)} if asked else {}
+        return {"boundary": solved.at_boundary.astype(np.float64)} if self.holding.boundary.asked else {}
 
     def _better_start(self, saturated: Solved, engine: Engine) -> FloatArray:
         """Start from the unrestricted maximum where there is one."""

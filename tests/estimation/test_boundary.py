@@ -131,6 +131,14 @@ def test_a_bound_has_no_standard_error_and_is_named() -> None:
     assert fitted("aw < 0.4").to_json()["boundary"] is False
 
 
+def test_what_bounds_alone_define_has_no_standard_error_either() -> None:
+    found = fitted("aw < 0.3\nbw > 0.4\nd := 2*aw\ne := aw*bw\ns := aw + cw")
+    se = found.parameters[found.parameters["op"] == ":="].set_index("label")["se"]
+    assert np.isnan(se["d"])
+    assert np.isnan(se["e"])
+    assert se["s"] == found.parameters.set_index("label").loc["cw", "se"]  # aw counts as known
+
+
 def test_modifiers_and_inequalities_are_the_same_bounds() -> None:
     modified = BASE.replace("aw*x", "aw*x + upper(0.3)*x").replace("y ~ bb*m", "y ~ bb*m + lower(0.9)*m")
     found = fit(modified, data(), cluster="g")
