@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from simstudy.analysis.choices import check_no_slopes, make_method, own_choices
+from simstudy.analysis.choices import check_no_slopes, in_our_words, lavaan_words, make_method, own_choices
+from simstudy.analysis.model_notes import bound_notes, reading_notes, with_products
 from simstudy.analysis.read import check_data, read_data
 from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
 from simstudy.analysis.slopes import boundary_notes, slope_facts
@@ -28,8 +29,9 @@ from simstudy.estimation.inference import montecarlo, with_defined
 from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods import registry
-from simstudy.methods.checks import refuse_constraints
+from simstudy.methods.checks import refuse_bounds, refuse_constraints
 from simstudy.methods.protocol import Estimator
+from simstudy.model.defaults import AUTO
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
 from simstudy.requests.fit import FitRequest
@@ -74,15 +76,19 @@ def fit(request: FitRequest) -> Fit:
         With one clear message a problem.
     """
     began = time.perf_counter()
+    request = in_our_words(request)
     check(request, EstimatorError)
     model, estimator = request.model, request.estimator
     if isinstance(model, str):
-        model = TwoLevelModel.from_syntax(model, std_lv=request.std_lv)
+        model = TwoLevelModel.from_syntax(model, std_lv=request.std_lv, auto=request.auto)
+    elif request.auto != AUTO[0]:
+        raise EstimatorError("auto: this choice goes with a model given as text; give it to TwoLevelModel.from_syntax")
     if not model.slopes:
         check_no_slopes(request.slopes, request.nodes)
     method = registry.for_model(make_method(request), model)
     data = request.data if isinstance(request.data, pd.DataFrame) else read_data(request.data)
-    checked, notes = check_data(data, model, request.cluster, request.missing)
+    checked, notes = check_data(with_products(data, model), model, request.cluster, request.missing)
+    notes = (*reading_notes(model, data), *notes)
     n_dropped = len(data) - len(checked)
     sample, ids = _sample(checked, model, request.cluster)
     asked = {name: getattr(request, name) for name in ASKED}
@@ -104,15 +110,13 @@ def fit(request: FitRequest) -> Fit:
         result = compared.result
         facts = slope_facts(model, method)
         notes = (*notes, *method.caveats(model))
-        if result.measures.get("boundary", np.zeros(1))[0] == 1.0:
+        if model.slopes and result.measures.get("boundary", np.zeros(1))[0] == 1.0:
             notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
     result = with_defined(result, model.estimands)
     context = Context(sample, ids, method, result)
-    if request.bounds == "variances":
-        at_zero = [
-            row.path for row in model.table.rows if _is_held_variance(row.op, row.lhs, row.rhs, row.free, result)
-        ]
-        notes = (*notes, *(f"{path} is at its bound, 0" for path in at_zero))
+    if result.converged[0] and (request.bounds == "variances" or model.table.bounded):
+        params = result.estimate[0, : len(model.names)]
+        notes = (*notes, *bound_notes(model, params, variances=request.bounds == "variances"))
     limits = _limits(context, model, request)
     report = _report(model, context, limits, asked, intraclass_correlations(model, free))
     return replace(
@@ -133,6 +137,7 @@ def fit_all(request: FitRequest) -> dict[str, Fit]:
     ``estimator`` is of no account. Choices that only some methods have (``missing = "fiml"``, a kind of SE) are left at
     their default for the others, which a note says.
     """
+    request = replace(request, se=lavaan_words("msem", request.se)[1])
     names = registry.names()
     found: dict[str, Fit] = {}
     for done, name in enumerate(names):
@@ -147,10 +152,6 @@ def fit_all(request: FitRequest) -> dict[str, Fit]:
     return found
 
 
-def _is_held_variance(op: str, lhs: str, rhs: str, free: int, result: FitResult) -> bool:
-    return op == "~~" and lhs == rhs and free >= 0 and bool(result.estimate[0, free] == 0.0)
-
-
 def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sample, tuple[Any, ...]]:
     """One data set with its cluster identifiers, smallest clusters first."""
     sample = from_frame(data, cluster, model.level1, model.level2, missing=True)
@@ -162,6 +163,10 @@ def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sam
 def _unsupported(method: Estimator, model: TwoLevelModel, sample: Sample) -> str | None:
     if not method.imposes_constraints:
         reason = refuse_constraints(model)
+        if reason is not None:
+            return reason
+    if not method.imposes_bounds:
+        reason = refuse_bounds(model)
         if reason is not None:
             return reason
     return method.supports(model, sample.layout)
@@ -216,7 +221,7 @@ def _report(
     estimate, se = result.estimate[0], result.se[kind][0]
     lower, upper, notes = limits
     q = len(model.names)
-    free = np.where(np.isnan(se[:q]) | (se[:q] > 0), True, False)
+    free = ~(np.diagonal(result.covariance[kind][0, :q, :q]) == 0)  # held: by a bound, or as a moment of fixed x
     rows = []
     for row in model.table.rows:
         i = row.free
