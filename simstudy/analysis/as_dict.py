@@ -33,9 +33,9 @@ def fit_as_dict(fit: FitRecord) -> dict[str, Any]:
     for key in COUNTS:
         if found.get(key) is not None:
             found[key] = int(found[key])
+    if found.get("boundary") is not None:
+        found["boundary"] = bool(found["boundary"])
     if fit.slopes:
-        if "boundary" in fit.measures:
-            found["boundary"] = bool(fit.measures["boundary"])
         found["slopes"] = [
             {**asdict(fact), **{key: _clean(value) for key, value in _moments_of(fit, fact.name).items()}}
             for fact in fit.slopes

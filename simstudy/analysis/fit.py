@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from simstudy.analysis.choices import check_no_slopes, make_method, own_choices
+from simstudy.analysis.choices import check_no_slopes, in_our_words, lavaan_words, make_method, own_choices
 from simstudy.analysis.inputs import as_frame, as_model
+from simstudy.analysis.model_notes import bound_notes, reading_notes, with_products
 from simstudy.analysis.read import check_data
 from simstudy.analysis.result import PARAMETER_COLUMNS, FitRecord, SlopeFact
 from simstudy.analysis.slopes import boundary_notes, slope_facts
@@ -29,7 +30,7 @@ from simstudy.estimation.inference import montecarlo, with_defined
 from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods import registry
-from simstudy.methods.checks import refuse_constraints
+from simstudy.methods.checks import refuse_bounds, refuse_constraints
 from simstudy.methods.protocol import Estimator
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
@@ -90,13 +91,15 @@ def fit(request: FitRequest) -> FitRecord:
     [-0.06, 0.84]
     """
     began = time.perf_counter()
+    request = in_our_words(request)
     check(request, EstimatorError)
-    model, estimator = as_model(request.model, std_lv=request.std_lv), request.estimator
+    model, estimator = as_model(request.model, std_lv=request.std_lv, auto=request.auto), request.estimator
     if not model.slopes:
         check_no_slopes(request.slopes, request.nodes)
     method = registry.for_model(make_method(request), model)
     data = as_frame(request.data)
-    checked, notes = check_data(data, model, request.cluster, request.missing)
+    checked, notes = check_data(with_products(data, model), model, request.cluster, request.missing)
+    notes = (*reading_notes(model, data), *notes)
     n_dropped = len(data) - len(checked)
     sample, ids = _sample(checked, model, request.cluster)
     asked = {name: getattr(request, name) for name in ASKED}
@@ -118,15 +121,13 @@ def fit(request: FitRequest) -> FitRecord:
         result = compared.result
         facts = slope_facts(model, method)
         notes = (*notes, *method.caveats(model))
-        if result.measures.get("boundary", np.zeros(1))[0] == 1.0:
+        if model.slopes and result.measures.get("boundary", np.zeros(1))[0] == 1.0:
             notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
     result = with_defined(result, model.estimands)
     context = Context(sample, ids, method, result)
-    if request.bounds == "variances":
-        at_zero = [
-            row.path for row in model.table.rows if _is_held_variance(row.op, row.lhs, row.rhs, row.free, result)
-        ]
-        notes = (*notes, *(f"{path} is at its bound, 0" for path in at_zero))
+    if result.converged[0] and (request.bounds == "variances" or model.table.bounded):
+        params = result.estimate[0, : len(model.names)]
+        notes = (*notes, *bound_notes(model, params, variances=request.bounds == "variances"))
     limits = _limits(context, model, request)
     report = _report(model, context, limits, asked, intraclass_correlations(model, free))
     return replace(
@@ -160,8 +161,9 @@ def fit_all(request: FitRequest) -> dict[str, FitRecord]:
     >>> bool(fits["aggregated"].coef["bb"] == fits["msem"].coef["bb"])
     False
     """
+    request = replace(request, se=lavaan_words("msem", request.se)[1])
     names = registry.names()
-    request = replace(request, model=as_model(request.model, std_lv=request.std_lv), data=as_frame(request.data))
+    request = replace(request, data=as_frame(request.data))
     found: dict[str, FitRecord] = {}
     for done, name in enumerate(names):
         if request.progress is not None:
@@ -175,10 +177,6 @@ def fit_all(request: FitRequest) -> dict[str, FitRecord]:
     return found
 
 
-def _is_held_variance(op: str, lhs: str, rhs: str, free: int, result: FitResult) -> bool:
-    return op == "~~" and lhs == rhs and free >= 0 and bool(result.estimate[0, free] == 0.0)
-
-
 def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sample, tuple[Any, ...]]:
     """One data set with its cluster identifiers, smallest clusters first."""
     sample = from_frame(data, cluster, model.level1, model.level2, missing=True)
@@ -190,6 +188,10 @@ def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sam
 def _unsupported(method: Estimator, model: TwoLevelModel, sample: Sample) -> str | None:
     if not method.imposes_constraints:
         reason = refuse_constraints(model)
+        if reason is not None:
+            return reason
+    if not method.imposes_bounds:
+        reason = refuse_bounds(model)
         if reason is not None:
             return reason
     return method.supports(model, sample.layout)
@@ -244,7 +246,7 @@ def _report(
     estimate, se = result.estimate[0], result.se[kind][0]
     lower, upper, notes = limits
     q = len(model.names)
-    free = np.where(np.isnan(se[:q]) | (se[:q] > 0), True, False)
+    free = ~(np.diagonal(result.covariance[kind][0, :q, :q]) == 0)  # held: by a bound, or as a moment of fixed x
     rows = []
     for row in model.table.rows:
         i = row.free

@@ -9,7 +9,9 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from simstudy.analysis.read import read_data
-from simstudy.errors import DataError, ModelError, did_you_mean
+from simstudy.errors import DataError, EstimatorError, ModelError, did_you_mean
+from simstudy.model.defaults import AUTO
+from simstudy.model.foreign import is_foreign
 from simstudy.model.twolevel import TwoLevelModel
 
 ModelLike: TypeAlias = TwoLevelModel | str | Path
@@ -18,15 +20,27 @@ DataLike: TypeAlias = pd.DataFrame | str | Path | Mapping[str, Sequence[Any]]
 """A table, a file (see `read_data`), or columns by name."""
 
 
-def as_model(model: ModelLike, *, std_lv: bool = False) -> TwoLevelModel:
+def as_model(model: ModelLike, *, std_lv: bool = False, auto: str = AUTO[0]) -> TwoLevelModel:
     """The model in a file, or the text itself; a model that was read already is left alone.
+
+    Parameters
+    ----------
+    model : TwoLevelModel, str or path
+    std_lv, auto
+        See `TwoLevelModel.from_syntax`.
 
     Raises
     ------
     ModelError
         If there is no such file, or the text is no model.
+    EstimatorError
+        A rule of automatic covariances for a model that was read by another.
     """
     if isinstance(model, TwoLevelModel):
+        if auto != AUTO[0]:
+            raise EstimatorError(
+                "auto: this choice goes with a model given as text; give it to TwoLevelModel.from_syntax"
+            )
         return model
     path = Path(model)
     try:
@@ -39,20 +53,20 @@ def as_model(model: ModelLike, *, std_lv: bool = False) -> TwoLevelModel:
         what = "this is a folder" if is_folder else f"there is no such file{did_you_mean(path.name, near)}"
         raise ModelError(f"{model}: {what}; give a model file, or the text itself with its 'level:' blocks")
     if not is_file:
-        return TwoLevelModel.from_syntax(str(model), std_lv=std_lv)
+        return TwoLevelModel.from_syntax(str(model), std_lv=std_lv, auto=auto)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ModelError(f"{path}: this is not a text file") from None
     try:
-        return TwoLevelModel.from_syntax(text, std_lv=std_lv)
+        return TwoLevelModel.from_syntax(text, std_lv=std_lv, auto=auto)
     except ModelError as error:
         raise ModelError([f"{path}: {problem}" for problem in error.problems]) from error
 
 
 def _is_text(model: str) -> bool:
     """Whether it reads like a model, not like the name of a file."""
-    return "level:" in model.replace(" ", "").lower() or "\n" in model.strip()
+    return "level:" in model.replace(" ", "").lower() or is_foreign(model) or "\n" in model.strip()
 
 
 def as_frame(data: DataLike) -> pd.DataFrame:

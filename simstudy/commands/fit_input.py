@@ -17,14 +17,19 @@ ALL = "all"
 
 def read_inputs(request: FitRequest, options: list[str], plot: Path | None) -> FitRequest:
     """The request with model, data and options of the method read; all that is wrong with them is reported together."""
+    from simstudy.analysis.choices import in_our_words
     from simstudy.analysis.inputs import as_model
     from simstudy.analysis.read import read_data
 
+    try:
+        request = in_our_words(request)
+    except EstimatorError as error:
+        raise EstimatorError([f"--{problem}" for problem in error.problems]) from error
     problems = problems_of(request, flags=True) + _check_estimator(request.estimator, options) + _check_plot(plot)
     found: list[Any] = []
     steps: tuple[Callable[[], Any], ...] = (
         lambda: _parse_options(options),
-        lambda: as_model(str(request.model), std_lv=request.std_lv),
+        lambda: as_model(str(request.model), std_lv=request.std_lv, auto=_known_rule(request.auto)),
         lambda: read_data(str(request.data)),
     )
     for step in steps:
@@ -34,7 +39,7 @@ def read_inputs(request: FitRequest, options: list[str], plot: Path | None) -> F
             problems += error.problems
     if problems:
         raise SimstudyError(problems)
-    return replace(request, options=found[0], model=found[1], data=found[2])
+    return replace(request, options=found[0], model=found[1], data=found[2], auto="simstudy")  # it has been read by it
 
 
 def _check_estimator(name: str, options: list[str]) -> list[str]:
@@ -85,3 +90,10 @@ def _value(text: str) -> Any:
         except ValueError:
             pass
     return text
+
+
+def _known_rule(auto: str) -> str:
+    """A rule of the automatic covariances to read the model by; one that there is not is told elsewhere."""
+    from simstudy.model.defaults import AUTO
+
+    return auto if auto in AUTO else AUTO[0]
