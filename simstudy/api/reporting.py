@@ -40,7 +40,7 @@ def write_report(folder: str | Path, out: str | Path | None = None, *, theory: b
     out : path, optional
         File to write; ``report.html`` in the folder by default.
     theory : bool
-        Draw what theory expects (`simstudy.theory_curve`) through the simulated points.
+        Draw what theory expects (`simstudy.api.theory_curve`) through the simulated points.
 
     Raises
     ------

@@ -78,7 +78,7 @@ _Kind = Annotated[
 
 @dataclass(frozen=True)
 class ChartsRequest(_Drawn):
-    """Options of `simstudy.charts`."""
+    """Options of `simstudy.api.charts`."""
 
     source: Annotated[
         str | Path | Results | DataFrame,
