@@ -22,6 +22,7 @@ class Status(IntEnum):
     NONFINITE = 4
     EXCEPTION = 5
     NOT_SUPPORTED = 6
+    TIMEOUT = 7
 
     @property
     def message(self) -> str:
@@ -40,6 +41,7 @@ _MESSAGES = {
     Status.NONFINITE: "the computation met a number that is not finite",
     Status.EXCEPTION: "the method stopped with an error",
     Status.NOT_SUPPORTED: "the method cannot fit this model",
+    Status.TIMEOUT: "the fit took longer than the time limit",
 }
 
 
@@ -65,9 +67,11 @@ class FitResult:
     se : dict of str to (R, q)
         Standard errors by kind; filled from ``covariance`` when not given.
     intervals : dict of str to (lower (R, q), upper (R, q))
-        Intervals that are not estimate +- z se.
+        Intervals that are not estimate +- z se: under the name of a kind of SE, in place of that kind's; otherwise a
+        kind of their own (see `Estimator`).
     measures : dict of str to (R,)
-        Fit measures (chi-square, CFI, ...), where the method has any and was asked for them.
+        Fit measures (chi-square, CFI, ...) and diagnostics (iterations, R-hat, ...) of any name, where the method has
+        any and was asked for them.
     """
 
     labels: tuple[str, ...]

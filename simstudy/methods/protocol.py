@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from simstudy.data.layout import ClusterLayout
@@ -10,6 +11,7 @@ from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.result import FitResult
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.streams import FitStreams
 
 Needs = Literal["statistics", "clusters", "sample"]
 NEEDS: tuple[Needs, ...] = ("statistics", "clusters", "sample")
@@ -30,9 +32,40 @@ class PreparedEstimator(Protocol):
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
         """Fit R data sets; never raises for a numerical reason.
 
-        ``data`` is a `Sample` for methods that need the sample, otherwise statistics (cluster-wise where asked for).
+        ``data`` is a `Sample` for methods that need the sample, otherwise statistics (cluster-wise where asked for). Its
+        arrays are read-only: other methods are given the same ones.
         """
         ...
+
+
+class PreparedRandom(Protocol):
+    """What `PreparedEstimator` is for a method that draws random numbers (``needs_random = True``)."""
+
+    def fit(self, data: TwoLevelStatistics | Sample, streams: FitStreams) -> FitResult:
+        """Fit R data sets; whatever is drawn for data set r comes from ``streams.generator(r)``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """A number that a method returns of every fit, in `FitResult.measures`.
+
+    Attributes
+    ----------
+    name : str
+        Key in `FitResult.measures`, and column of the stored fits.
+    label : str
+        What tables call it.
+    meaning : str
+        What it is, in a sentence.
+    better : str
+        ``high`` or ``low`` where that is better, otherwise empty.
+    """
+
+    name: str
+    label: str
+    meaning: str = ""
+    better: Literal["high", "low", ""] = ""
 
 
 @runtime_checkable
@@ -54,6 +87,19 @@ class Estimator(Protocol):
 
     A method that imposes ``==`` constraints says so with ``imposes_constraints = True``; `simstudy.fit` declines them
     for others.
+
+    **Intervals.** What a method returns in `FitResult.intervals` is stored, tabulated and shown by the name it has
+    there. Under the name of one of its kinds of SE it replaces that kind's Wald intervals; any other name
+    (``profile``, ``credible``) is a kind of its own beside them, with the estimate, limits and no SE. Limits are of
+    the free parameters (R, q), or of these and the ``:=`` parameters (R, q + d). Where they are (R, q), ``:=``
+    parameters have Wald intervals under the name of a kind of SE, and none under another. Under the name of a kind of
+    SE there must be limits wherever there is an SE: a missing one would pass for a Wald interval. Under another name
+    NaN says that there is no interval. ``wald`` and ``montecarlo`` are names of the program's own intervals.
+
+    **Random numbers.** A method that draws any says ``needs_random = True``; what it prepares is a `PreparedRandom`.
+
+    **Diagnostics.** Everything in `FitResult.measures` is stored of every replicate and tabulated like fit measures;
+    ``diagnostics``, a tuple of `Diagnostic`, says what the names mean that are no usual fit measures.
     """
 
     name: ClassVar[str]
@@ -80,3 +126,13 @@ class Estimator(Protocol):
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedEstimator:
         """Make ready for a model and layout."""
         ...
+
+
+def needs_random(method: Estimator) -> bool:
+    """Whether a method draws random numbers, see `PreparedRandom`."""
+    return bool(getattr(method, "needs_random", False))
+
+
+def diagnostics(method: Estimator) -> tuple[Diagnostic, ...]:
+    """What a method tells of every fit beside the usual fit measures."""
+    return tuple(getattr(method, "diagnostics", ()))
