@@ -38,7 +38,8 @@ def sandwich(bread: FloatArray, cluster_scores: FloatArray) -> FloatArray:
 def with_defined(fit: FitResult, estimands: Estimands) -> FitResult:
     """Append ``:=`` parameters with delta-method covariances for every SE kind.
 
-    A defined parameter is NaN where it uses a parameter that the method does not speak about.
+    A defined parameter is NaN where it uses a parameter that the method does not speak about. SEs and limits that the
+    method gave stay as they are.
     """
     if not estimands.definitions:
         return fit
@@ -55,8 +56,7 @@ def with_defined(fit: FitResult, estimands: Estimands) -> FitResult:
         full = np.matmul(np.matmul(whole, np.where(np.isnan(cov), 0.0, cov)), transpose(whole))
         blank = np.concatenate([missing, bad], axis=-1)
         extended[kind] = np.where(blank[:, :, None] | blank[:, None, :], np.nan, full)
-    silent = np.full(values.shape, np.nan)
-    return FitResult(
+    whole_fit = FitResult(
         labels=fit.labels + estimands.defined_names,
         estimate=np.concatenate([fit.estimate, values], axis=-1),
         covariance=extended,
@@ -64,12 +64,11 @@ def with_defined(fit: FitResult, estimands: Estimands) -> FitResult:
         admissible=fit.admissible,
         n_iter=fit.n_iter,
         loglik=fit.loglik,
-        intervals={
-            kind: (np.concatenate([low, silent], axis=-1), np.concatenate([high, silent], axis=-1))
-            for kind, (low, high) in fit.intervals.items()
-        },
+        intervals=fit.intervals,
         measures=fit.measures,
     )
+    se = {kind: np.concatenate([fit.se[kind], found[:, q:]], axis=-1) for kind, found in whole_fit.se.items()}
+    return replace(whole_fit, se=se)
 
 
 def _dependence(estimands: Estimands) -> BoolArray:

@@ -20,6 +20,7 @@ from simstudy.methods.protocol import PreparedEstimator
 from simstudy.methods.substitute import Deputy
 from simstudy.model.fixed_slopes import FixedSlopes, without_slopes
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.streams import FitStreams
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,9 @@ class PreparedIgnoring:
     def __init__(self, prepared: PreparedEstimator, model: TwoLevelModel, index: IntArray) -> None:
         self.prepared, self.model, self.index = prepared, model, index
 
-    def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
-        """Fit R data sets."""
-        return expand(self.prepared.fit(data), self.model, self.index)
+    def fit(self, data: TwoLevelStatistics | Sample, *streams: FitStreams) -> FitResult:
+        """Fit R data sets, with streams where the method draws random numbers."""
+        return expand(self.prepared.fit(data, *streams), self.model, self.index)
 
 
 def expand(result: FitResult, model: TwoLevelModel, index: IntArray) -> FitResult:

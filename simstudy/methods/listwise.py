@@ -8,8 +8,10 @@ from simstudy.data.sample import Sample
 from simstudy.errors import DataError
 from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.methods.protocol import Estimator
+from simstudy.methods.wall import fitter
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.missing import listwise
+from simstudy.population.streams import FitStreams
 
 
 def takes_missing(estimator: Estimator) -> bool:
@@ -17,7 +19,7 @@ def takes_missing(estimator: Estimator) -> bool:
     return getattr(estimator, "missing", "listwise") == "fiml"
 
 
-def fit_listwise(estimator: Estimator, model: TwoLevelModel, sample: Sample) -> FitResult:
+def fit_listwise(estimator: Estimator, model: TwoLevelModel, sample: Sample, streams: FitStreams) -> FitResult:
     """Fit every data set to its complete rows, one by one: what is left differs in size and layout.
 
     A data set of which too little is left for the method is `Status.NOT_SUPPORTED`.
@@ -29,7 +31,8 @@ def fit_listwise(estimator: Estimator, model: TwoLevelModel, sample: Sample) -> 
         left = _complete_part(sample, replicate)
         if left is not None and estimator.supports(model, left.layout) is None:
             data = left if estimator.needs == "sample" else left.statistics(cluster_wise=estimator.needs == "clusters")
-            result = estimator.prepare(model, left.layout).fit(data)
+            fit = fitter(estimator, estimator.prepare(model, left.layout))
+            result = fit(data, streams.select(slice(replicate, replicate + 1)))
         results.append(result)
     return FitResult.concat(results)
 

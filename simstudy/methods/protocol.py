@@ -32,8 +32,8 @@ class PreparedEstimator(Protocol):
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
         """Fit R data sets; never raises for a numerical reason.
 
-        ``data`` is a `Sample` for methods that need the sample, otherwise statistics (cluster-wise where asked for). Its
-        arrays are read-only: other methods are given the same ones.
+        ``data`` is a `Sample` for methods that need the sample, otherwise statistics (cluster-wise where asked for).
+        Its arrays are read-only: other methods are given the same ones.
         """
         ...
 
@@ -90,7 +90,8 @@ class Estimator(Protocol):
 
     **Intervals.** What a method returns in `FitResult.intervals` is stored, tabulated and shown by the name it has
     there. Under the name of one of its kinds of SE it replaces that kind's Wald intervals; any other name
-    (``profile``, ``credible``) is a kind of its own beside them, with the estimate, limits and no SE. Limits are of
+    (``profile``, ``credible``) is a kind of its own beside them, with the estimate, limits and no SE; the method names
+    it in ``interval_kinds``. Their level is the method's ``level``, .95 where it has no such option. Limits are of
     the free parameters (R, q), or of these and the ``:=`` parameters (R, q + d). Where they are (R, q), ``:=``
     parameters have Wald intervals under the name of a kind of SE, and none under another. Under the name of a kind of
     SE there must be limits wherever there is an SE: a missing one would pass for a Wald interval. Under another name
@@ -131,6 +132,16 @@ class Estimator(Protocol):
 def needs_random(method: Estimator) -> bool:
     """Whether a method draws random numbers, see `PreparedRandom`."""
     return bool(getattr(method, "needs_random", False))
+
+
+def interval_kinds(method: Estimator) -> tuple[str, ...]:
+    """Kinds of intervals of a method that are no Wald intervals of one of its kinds of SE."""
+    return tuple(getattr(method, "interval_kinds", ()))
+
+
+def interval_level(method: Estimator) -> float:
+    """Level of the intervals that a method makes itself."""
+    return float(getattr(method, "level", 0.95))
 
 
 def diagnostics(method: Estimator) -> tuple[Diagnostic, ...]:
