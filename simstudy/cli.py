@@ -109,6 +109,10 @@ def run(
     max_reps: Annotated[
         int | None, typer.Option(help="With --until: the most replicates a cell; 10,000 by default.")
     ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Time limit a fit; a replicate that takes longer is a TIMEOUT."),
+    ] = None,
     until_parameter: Annotated[
         list[str] | None,
         typer.Option(help="With --until: parameter or pattern that counts; labelled and := ones by default."),
@@ -130,6 +134,7 @@ def run(
             shard=shard,
             until=until,
             max_reps=max_reps,
+            timeout=timeout,
             until_parameters=until_parameter,
             until_methods=until_method,
         )

@@ -14,7 +14,7 @@ CI = ("wald", "montecarlo", "bootstrap", "cluster_bootstrap")
 MISSING = ("listwise", "fiml")
 BOUNDS = ("none", "variances")
 SLOPES = ("auto", "observed", "latent", "hybrid", "fixed")
-ALLOWED = {"se": SE, "ci": CI, "missing": MISSING, "bounds": BOUNDS, "slopes": SLOPES}
+ALLOWED = {"se": SE, "missing": MISSING, "bounds": BOUNDS, "slopes": SLOPES}
 PLAIN = {
     "missing": "listwise", "fixed_x": False, "bounds": None, "slopes": None, "nodes": None,
 }  # fmt: skip
@@ -34,6 +34,13 @@ def check_choices(*, ci_level: float, draws: int, **chosen: str | None) -> None:
         problems.append(f"draws: found {draws}; at least 100 are needed for an interval")
     if problems:
         raise EstimatorError(problems)
+
+
+def check_interval(ci: str, method: Estimator) -> None:
+    """Raise an `EstimatorError` for a kind of intervals that neither the program nor the method has."""
+    allowed = (*CI, *method.interval_kinds)
+    if ci not in allowed:
+        raise EstimatorError(f"ci: found '{ci}'; allowed: {', '.join(allowed)}{did_you_mean(ci, allowed)}")
 
 
 def check_no_slopes(slopes: str | None, nodes: int | None) -> None:

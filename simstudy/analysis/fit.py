@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from simstudy.analysis.choices import check_choices, check_no_slopes, make_method, own_arguments
+from simstudy.analysis.choices import check_choices, check_interval, check_no_slopes, make_method, own_arguments
 from simstudy.analysis.read import check_data
 from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
 from simstudy.analysis.slopes import boundary_notes, slope_facts
@@ -25,8 +25,11 @@ from simstudy.linalg.stacked import FloatArray
 from simstudy.methods import registry
 from simstudy.methods.checks import refuse_constraints
 from simstudy.methods.protocol import Estimator
+from simstudy.methods.wall import MethodError, fit_walled, fitter, walled
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.data_kinds import data_kind
+from simstudy.population.streams import FitStreams
 
 Progress = Callable[[str, int, int], None]
 
@@ -90,13 +93,14 @@ def fit(
     ci : str
         ``wald``; ``montecarlo`` (draws from the estimates' normal distribution, for ``:=`` parameters);
         ``bootstrap`` (parametric: data drawn from the fitted model and refitted, percentile intervals);
-        ``cluster_bootstrap`` (clusters drawn with replacement and refitted).
+        ``cluster_bootstrap`` (clusters drawn with replacement and refitted); or a kind of the method's own
+        (``interval_kinds``). Under ``wald`` a method's own intervals of the kind of SE come first.
     missing : str
         ``listwise``, or ``fiml`` (with ``msem``, ``fiml_wide`` and ``goldstein``).
     fixed_x, bounds, std_lv
         See `Msem` and `TwoLevelModel`.
     draws, seed : int
-        For the simulated intervals.
+        For the simulated intervals; the seed also for methods that draw random numbers.
     options : dict, optional
         Further options of the method.
     slopes : str, optional
@@ -117,13 +121,16 @@ def fit(
         With one clear message a problem.
     """
     began = time.perf_counter()
-    check_choices(se=se, ci=ci, missing=missing, bounds=bounds, slopes=slopes, ci_level=ci_level, draws=draws)
+    check_choices(se=se, missing=missing, bounds=bounds, slopes=slopes, ci_level=ci_level, draws=draws)
     if isinstance(model, str):
         model = TwoLevelModel.from_syntax(model, std_lv=std_lv)
     if not model.slopes:
         check_no_slopes(slopes, nodes)
     chosen = {"missing": missing, "fixed_x": fixed_x, "bounds": bounds, "slopes": slopes, "nodes": nodes}
+    if "interval_level" in registry.options(estimator):
+        options = {"interval_level": ci_level, **(options or {})}
     method = registry.for_model(make_method(estimator, se, chosen, options), model)
+    check_interval(ci, method)
     checked, notes = check_data(data, model, cluster, missing)
     n_dropped = len(data) - len(checked)
     sample, ids = _sample(checked, model, cluster)
@@ -132,17 +139,15 @@ def fit(
         "bounds": bounds or "none", "std_lv": std_lv, "draws": draws, "seed": seed,
     }  # fmt: skip
     if model.slopes:
-        asked |= {key: getattr(method, key) for key in ("slopes", "nodes") if hasattr(method, key)}
+        values = vars(method.asked_for) | vars(method)
+        asked |= {key: values[key] for key in ("slopes", "nodes") if key in values}
     facts: tuple[SlopeFact, ...] = ()
-    reason = _unsupported(method, model, sample)
-    if reason is not None:
-        result = failed(model.names, (method.se_kinds[0],), 1, Status.NOT_SUPPORTED)
-        notes = (*notes, f"{estimator} cannot fit this model: {reason}")
+    result, why = _fitted(method, model, sample, FitStreams.of(seed, method.name, "fit", [0]), ci_level)
+    if why:
+        notes = (*notes, f"{estimator} {why}")
     else:
-        prepared = method.prepare(model, sample.layout)
-        result = prepared.fit(_data_for(method, sample))
-        facts = slope_facts(model, prepared)
-        notes = (*notes, *_caveats(method, model))
+        facts = slope_facts(model, method)
+        notes = (*notes, *method.caveats(model))
         if result.measures.get("boundary", np.zeros(1))[0] == 1.0:
             notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
     result = with_defined(result, model.estimands)
@@ -203,24 +208,32 @@ def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sam
     return sample, tuple(counts.index[order])
 
 
+def _fitted(
+    method: Estimator, model: TwoLevelModel, sample: Sample, streams: FitStreams, level: float
+) -> tuple[FitResult, str]:
+    """The fit, and why there is none; what a method refuses in words meant for the user is raised."""
+    try:
+        reason = walled(_unsupported, method, model, sample)
+        if reason is not None:
+            nothing = failed(model.names, (method.se_kinds[0],), 1, Status.NOT_SUPPORTED)
+            return nothing, f"cannot fit this model: {reason}"
+        fit = fitter(method, walled(method.prepare, model, sample.layout))
+        data = data_kind(method.needs).of_sample(sample)
+        result, wrong = fit_walled(method, model, fit, data, streams, level)
+        return result, "".join(wrong.values())
+    except MethodError as error:
+        if error.own is not None:
+            raise error.own from None
+        nothing = failed(model.names, (method.se_kinds[0],), 1, Status.EXCEPTION)
+        return nothing, f"stopped with an error: {error.text}"
+
+
 def _unsupported(method: Estimator, model: TwoLevelModel, sample: Sample) -> str | None:
-    if not getattr(method, "imposes_constraints", False):  # methods from elsewhere may not know that there are any
+    if not method.imposes_constraints:
         reason = refuse_constraints(model)
         if reason is not None:
             return reason
     return method.supports(model, sample.layout)
-
-
-def _caveats(method: Estimator, model: TwoLevelModel) -> tuple[str, ...]:
-    """What a method has to say of its own about its estimates of this model; methods need not."""
-    caveats = getattr(method, "caveats", None)
-    return tuple(caveats(model)) if callable(caveats) else ()
-
-
-def _data_for(method: Estimator, sample: Sample) -> Any:
-    if method.needs == "sample":
-        return sample
-    return sample.statistics(cluster_wise=method.needs == "clusters")
 
 
 # ---------------------------------------------------------------------- intervals
@@ -234,8 +247,18 @@ def _limits(
     kind = next(iter(result.se))
     z = float(stats.norm.ppf(0.5 + level / 2.0))
     lower, upper = result.estimate[0] - z * result.se[kind][0], result.estimate[0] + z * result.se[kind][0]
-    if ci == "wald" or not result.converged[0]:
+    notes: tuple[str, ...] = ()
+    if kind in result.intervals:
+        lower, upper, all_own = _with_own(result.intervals[kind], lower, upper)
+        others = "" if all_own else "; those of := parameters are Wald intervals"
+        notes = (f"intervals are those of {context.method.name} itself{others}",)
+    if not result.converged[0]:
         return lower, upper, ()
+    if ci == "wald":
+        return lower, upper, notes
+    if ci in context.method.interval_kinds:
+        low, high = (limit[0] for limit in result.intervals.get(ci, (np.full((1, len(lower)), np.nan),) * 2))
+        return low, high, (f"intervals are {ci} intervals of {context.method.name}",)
     if ci == "montecarlo":
         found = montecarlo(result, model.estimands, seed, "fit", range(1), draws, level)
         if "montecarlo" in found.intervals:
@@ -250,10 +273,19 @@ def _limits(
     tail = (1.0 - level) / 2.0
     with np.errstate(all="ignore"):
         low, high = np.quantile(boot[good], [tail, 1.0 - tail], axis=0)
-    notes = [f"intervals are percentile intervals of {int(good.sum())} bootstrap fits"]
+    said = [f"intervals are percentile intervals of {int(good.sum())} bootstrap fits"]
     if failures:
-        notes.append(f"{failures} of {draws} bootstrap fits failed and are left out of the intervals")
-    return low, high, tuple(notes)
+        said.append(f"{failures} of {draws} bootstrap fits failed and are left out of the intervals")
+    return low, high, tuple(said)
+
+
+def _with_own(
+    own: tuple[FloatArray, FloatArray], lower: FloatArray, upper: FloatArray
+) -> tuple[FloatArray, FloatArray, bool]:
+    """A method's own limits, Wald limits where there are none but could be; and whether that is nowhere."""
+    low, high = (limit[0] for limit in own)
+    gone = np.isnan(low) | np.isnan(high)
+    return np.where(gone, lower, low), np.where(gone, upper, high), bool((~gone | np.isnan(lower)).all())
 
 
 # ---------------------------------------------------------------------- report

@@ -26,6 +26,7 @@ from simstudy.report import write_csv
 from simstudy.runner.backends.local import execute, n_workers
 from simstudy.runner.block import Study
 from simstudy.runner.files import write_bytes, write_table
+from simstudy.runner.limit import check_timeout
 from simstudy.runner.manifest import MANIFEST, Manifest
 from simstudy.runner.merge import merge_folders
 from simstudy.runner.parts import FITS, DamagedPartError, set_aside
@@ -88,8 +89,11 @@ class Results:
         return [name for name in self.manifest.methods if name in converged.index and converged[name] == 0]
 
 
-def _design(design: Design | str | Path, reps: int | None = None) -> Design:
+def _design(design: Design | str | Path, reps: int | None = None, timeout: float | None = None) -> Design:
     found = design if isinstance(design, Design) else open_design(design)
+    check_timeout(timeout)
+    if timeout is not None:
+        found = dataclasses.replace(found, timeout=timeout)
     if reps is None:
         return found
     if reps < 1:
@@ -121,6 +125,7 @@ def run(
     progress: bool = True,
     until: str | None = None,
     max_reps: int | None = None,
+    timeout: float | None = None,
 ) -> pd.DataFrame:
     """Run a study, or what is missing of it, and return its performance table.
 
@@ -143,6 +148,9 @@ def run(
         replicates.
     max_reps : int, optional
         With ``until``: the most replicates a cell.
+    timeout : float, optional
+        Seconds a fit, instead of the design's limit: a replicate that takes longer is reported as TIMEOUT, and the
+        study goes on. See `simstudy.runner.limit` for what can be interrupted.
 
     Returns
     -------
@@ -150,7 +158,15 @@ def run(
         Long performance table: the factors, estimator, se_kind, parameter, measure, value, mcse, n, ...
     """
     return run_study(
-        design, out, jobs=jobs, reps=reps, block_size=block_size, progress=progress, until=until, max_reps=max_reps
+        design,
+        out,
+        jobs=jobs,
+        reps=reps,
+        block_size=block_size,
+        progress=progress,
+        until=until,
+        max_reps=max_reps,
+        timeout=timeout,
     ).performance
 
 
@@ -167,17 +183,19 @@ def run_study(
     max_reps: int | None = None,
     until_parameters: Sequence[str] | None = None,
     until_methods: Sequence[str] | None = None,
+    timeout: float | None = None,
 ) -> Results:
     """`run`, returning failures as well; ``shard="i/k"`` runs that share of the blocks, or with ``until`` of the cells.
 
     ``until_parameters`` (names or patterns) and ``until_methods`` say whose Monte Carlo SEs count.
 
     The same design and number of replications, or the same precision, give the same results, bit for bit, for any
-    number of jobs, any block size, and whatever was there before.
+    number of jobs, any block size, and whatever was there before. With a time limit (``timeout``, seconds a fit), which
+    replicates are TIMEOUT depends on the machine; the numbers of all others do not.
     """
     if until is None and (max_reps is not None or until_parameters or until_methods):
         raise SimstudyError("max-reps, until-parameter, until-method: these belong to --until 'coverage=.005'")
-    design = _design(design, reps)
+    design = _design(design, reps, timeout)
     precision = None if until is None else read_until(design, until, reps, max_reps, until_parameters, until_methods)
     share = Shard.parse(shard) if shard else Shard()
     if block_size is not None and block_size < 1:
@@ -217,7 +235,7 @@ def _with_until(found: Results, table: pd.DataFrame) -> Results:
 def _run_missing(
     design: Design, manifest: Manifest, root: Path, shard: Shard, workers: int, report: Reporter, first: bool
 ) -> None:
-    parts = tidy(root, design.digest, report.say)
+    parts = tidy(root, design.digest, report.say, design.timeout, retry=True)
     numbers = manifest.cell_replications
     if manifest.until:  # the cells are shared, not the blocks: those of other shards are left alone
         numbers, shard = {cell.index: numbers.get(cell.index, 0) for cell in design.cells}, WHOLE
@@ -226,7 +244,7 @@ def _run_missing(
     fits, wanted = (sum(count) for count in zip(*((int(x.sum()), len(x)) for x in there.values()), strict=True))
     if fits and first:
         report.say(f"{root}: {fits:,} of {wanted:,} fits are there already")
-    study = Study(root, design.digest, design.seed, design.model, design.intervals)
+    study = Study(root, design.digest, design.seed, design.model, design.intervals, design.timeout)
     execute(study, tasks, workers, report)
 
 

@@ -64,11 +64,19 @@ def with_defined(fit: FitResult, estimands: Estimands) -> FitResult:
         admissible=fit.admissible,
         n_iter=fit.n_iter,
         loglik=fit.loglik,
-        intervals=fit.intervals,
+        intervals={
+            kind: (_with_nothing(low, values.shape[1] + q), _with_nothing(high, values.shape[1] + q))
+            for kind, (low, high) in fit.intervals.items()
+        },
         measures=fit.measures,
     )
     se = {kind: np.concatenate([fit.se[kind], found[:, q:]], axis=-1) for kind, found in whole_fit.se.items()}
     return replace(whole_fit, se=se)
+
+
+def _with_nothing(limits: FloatArray, width: int) -> FloatArray:
+    """Limits of the first parameters (R, k), NaN for those behind: (R, width)."""
+    return np.concatenate([limits, np.full((len(limits), width - limits.shape[1]), np.nan)], axis=-1)
 
 
 def _dependence(estimands: Estimands) -> BoolArray:

@@ -66,8 +66,8 @@ class FitResult:
         Maximised log-likelihood, NaN where the method has none.
     se : dict of str to (R, q)
         Standard errors by kind; filled from ``covariance`` when not given.
-    intervals : dict of str to (lower (R, k), upper (R, k))
-        Limits of the first k parameters. Intervals that are not estimate +- z se: under the name of a kind of SE, in place of that kind's; otherwise a
+    intervals : dict of str to (lower (R, q), upper (R, q))
+        Intervals that are not estimate +- z se: under the name of a kind of SE, in place of that kind's; otherwise a
         kind of their own (see `Estimator`).
     measures : dict of str to (R,)
         Fit measures (chi-square, CFI, ...) and diagnostics (iterations, R-hat, ...) of any name, where the method has

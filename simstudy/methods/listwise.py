@@ -10,13 +10,9 @@ from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.methods.protocol import Estimator
 from simstudy.methods.wall import fitter
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.data_kinds import data_kind
 from simstudy.population.missing import listwise
 from simstudy.population.streams import FitStreams
-
-
-def takes_missing(estimator: Estimator) -> bool:
-    """Whether a method uses incomplete rows: it has an option ``missing``, and that is ``fiml``."""
-    return getattr(estimator, "missing", "listwise") == "fiml"
 
 
 def fit_listwise(estimator: Estimator, model: TwoLevelModel, sample: Sample, streams: FitStreams) -> FitResult:
@@ -30,8 +26,8 @@ def fit_listwise(estimator: Estimator, model: TwoLevelModel, sample: Sample, str
         result = failed(model.names, estimator.se_kinds, 1, Status.NOT_SUPPORTED)
         left = _complete_part(sample, replicate)
         if left is not None and estimator.supports(model, left.layout) is None:
-            data = left if estimator.needs == "sample" else left.statistics(cluster_wise=estimator.needs == "clusters")
             fit = fitter(estimator, estimator.prepare(model, left.layout))
+            data = data_kind(estimator.needs).of_sample(left)
             result = fit(data, streams.select(slice(replicate, replicate + 1)))
         results.append(result)
     return FitResult.concat(results)

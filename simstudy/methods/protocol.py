@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from simstudy.data.layout import ClusterLayout
-from simstudy.data.sample import Sample
-from simstudy.data.statistics import TwoLevelStatistics
+from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult
+from simstudy.methods.look import Look
+from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.population import Population
 from simstudy.population.streams import FitStreams
-
-Needs = Literal["statistics", "clusters", "sample"]
-NEEDS: tuple[Needs, ...] = ("statistics", "clusters", "sample")
-
 
 LATER: Mapping[str, bool] = {"later": True}
 """Metadata of an option (a dataclass field) that a method got after studies may have been run with it.
@@ -29,11 +27,10 @@ estimates, and a folder begun before can be resumed. Its default must never chan
 class PreparedEstimator(Protocol):
     """A method made ready for one model and layout: index maps, constants and starts are computed once."""
 
-    def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
+    def fit(self, data: Any) -> FitResult:
         """Fit R data sets; never raises for a numerical reason.
 
-        ``data`` is a `Sample` for methods that need the sample, otherwise statistics (cluster-wise where asked for).
-        Its arrays are read-only: other methods are given the same ones.
+        ``data`` is of the kind that the method needs. Its arrays are read-only: other methods are given the same ones.
         """
         ...
 
@@ -41,7 +38,7 @@ class PreparedEstimator(Protocol):
 class PreparedRandom(Protocol):
     """What `PreparedEstimator` is for a method that draws random numbers (``needs_random = True``)."""
 
-    def fit(self, data: TwoLevelStatistics | Sample, streams: FitStreams) -> FitResult:
+    def fit(self, data: Any, streams: FitStreams) -> FitResult:
         """Fit R data sets; whatever is drawn for data set r comes from ``streams.generator(r)``."""
         ...
 
@@ -72,6 +69,9 @@ class Diagnostic:
 class Estimator(Protocol):
     """A method. Options are the fields of a frozen dataclass.
 
+    What has no default must be said; the rest may be. A class that inherits from this one, or is registered, has the
+    defaults.
+
     Attributes
     ----------
     name, title, reference : str
@@ -81,26 +81,47 @@ class Estimator(Protocol):
     can, cannot : str
         What it can and cannot do, in a sentence each.
     needs : str
-        ``statistics``, ``clusters`` (statistics with cluster-wise means and scatter) or ``sample`` (raw rows).
+        Kind of data (`simstudy.population.data_kinds`): ``statistics``, ``clusters`` (statistics with cluster-wise
+        means and scatter), ``sample`` (raw rows), or one that was registered.
     se_kinds : tuple of str
         Kinds of SE it returns, first the one used for Monte Carlo intervals.
+    year : int, optional
+        Its place in the story of the methods.
+    idea : str
+        The method in one sentence, lower case.
+    same_as : str
+        The method whose twin it is.
+    theory : tuple of str
+        Where its formulas are written down: a page and an anchor each, as ``docs/theory/likelihood.md#c1``.
+    look : Look, optional
+        Colour, marker and line in figures; by default they follow from the name.
+    imposes_constraints : bool
+        Whether it imposes ``==`` constraints; `simstudy.fit` declines them for others.
+    random_slopes : bool
+        Whether it knows random slopes; others are given the fixed-slope model.
+    needs_random : bool
+        Whether it draws random numbers; what it prepares is then a `PreparedRandom`.
+    takes_missing : bool
+        Whether it uses incomplete rows; others get the complete ones.
+    interval_kinds : tuple of str
+        Kinds of intervals of its own, see below.
+    interval_level : float
+        Level of the intervals that it makes itself.
+    diagnostics : tuple of Diagnostic
+        What it tells of every fit in `FitResult.measures`, beside the usual fit measures. All measures are stored of
+        every replicate and tabulated.
+    asked_for : Estimator
+        The method as its user chose it: another one where this one stands in for it (see `for_model`).
 
-    A method that imposes ``==`` constraints says so with ``imposes_constraints = True``; `simstudy.fit` declines them
-    for others.
-
-    **Intervals.** What a method returns in `FitResult.intervals` is stored, tabulated and shown by the name it has
-    there. Under the name of one of its kinds of SE it replaces that kind's Wald intervals; any other name
-    (``profile``, ``credible``) is a kind of its own beside them, with the estimate, limits and no SE; the method names
-    it in ``interval_kinds``. Their level is the method's ``level``, .95 where it has no such option. Limits are of
-    the free parameters (R, q), or of these and the ``:=`` parameters (R, q + d). Where they are (R, q), ``:=``
-    parameters have Wald intervals under the name of a kind of SE, and none under another. Under the name of a kind of
-    SE there must be limits wherever there is an SE: a missing one would pass for a Wald interval. Under another name
-    NaN says that there is no interval. ``wald`` and ``montecarlo`` are names of the program's own intervals.
-
-    **Random numbers.** A method that draws any says ``needs_random = True``; what it prepares is a `PreparedRandom`.
-
-    **Diagnostics.** Everything in `FitResult.measures` is stored of every replicate and tabulated like fit measures;
-    ``diagnostics``, a tuple of `Diagnostic`, says what the names mean that are no usual fit measures.
+    Notes
+    -----
+    What a method returns in `FitResult.intervals` is stored, tabulated and shown by the name it has there. Under the
+    name of one of its kinds of SE it replaces that kind's Wald intervals; a name in ``interval_kinds`` (``profile``,
+    ``credible``) is a kind of its own beside them, with the estimate, limits and no SE. Limits are of the free
+    parameters (R, q), or of these and the ``:=`` parameters (R, q + d). Where they are (R, q), ``:=`` parameters have
+    Wald intervals under the name of a kind of SE, and none under another. Under the name of a kind of SE there must be
+    limits wherever there is an SE: a missing one would pass for a Wald interval. Under another name NaN says that there
+    is no interval. ``wald`` and ``montecarlo`` are names of the program's own intervals.
     """
 
     name: ClassVar[str]
@@ -110,8 +131,18 @@ class Estimator(Protocol):
     can: ClassVar[str]
     cannot: ClassVar[str]
 
+    year: ClassVar[int | None] = None
+    idea: ClassVar[str] = ""
+    same_as: ClassVar[str] = ""
+    look: ClassVar[Look | None] = None
+    imposes_constraints: ClassVar[bool] = False
+    random_slopes: ClassVar[bool] = False
+    needs_random: ClassVar[bool] = False
+    interval_kinds: ClassVar[tuple[str, ...]] = ()
+    diagnostics: ClassVar[tuple[Diagnostic, ...]] = ()
+
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """The least that the method must be given."""
         ...
 
@@ -128,22 +159,44 @@ class Estimator(Protocol):
         """Make ready for a model and layout."""
         ...
 
+    @property
+    def takes_missing(self) -> bool:
+        """Whether incomplete rows are used."""
+        return False
 
-def needs_random(method: Estimator) -> bool:
-    """Whether a method draws random numbers, see `PreparedRandom`."""
-    return bool(getattr(method, "needs_random", False))
+    @property
+    def interval_level(self) -> float:
+        """Level of its own intervals."""
+        return 0.95
+
+    @property
+    def asked_for(self) -> Estimator:
+        """The method that its user chose."""
+        return self
+
+    def for_model(self, model: TwoLevelModel) -> Estimator:
+        """The method as it is used for a model: one with other needs and kinds of SE may stand in for it."""
+        return self
+
+    def caveats(self, model: TwoLevelModel) -> tuple[str, ...]:
+        """What a user must know about its numbers for this model."""
+        return ()
+
+    def slope_meaning(self, model: TwoLevelModel, slope: RandomSlope) -> str:
+        """What it takes a random slope to multiply: a key of `simstudy.analysis.slopes.MEANING`, empty if unsaid."""
+        return ""
+
+    def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
+        """Its exact finite-sample numbers in a population, at a level of confidence; none without closed forms."""
+        return ()
 
 
-def interval_kinds(method: Estimator) -> tuple[str, ...]:
-    """Kinds of intervals of a method that are no Wald intervals of one of its kinds of SE."""
-    return tuple(getattr(method, "interval_kinds", ()))
+REQUIRED = ("name", "title", "reference", "levels", "can", "cannot", "needs", "se_kinds", "supports", "prepare")
+OPTIONAL = tuple(name for name in vars(Estimator) if not name.startswith("_") and name not in REQUIRED)
 
 
-def interval_level(method: Estimator) -> float:
-    """Level of the intervals that a method makes itself."""
-    return float(getattr(method, "level", 0.95))
-
-
-def diagnostics(method: Estimator) -> tuple[Diagnostic, ...]:
-    """What a method tells of every fit beside the usual fit measures."""
-    return tuple(getattr(method, "diagnostics", ()))
+def complete(cls: type[Any]) -> None:
+    """Give a class the defaults of what it does not say."""
+    for name in OPTIONAL:
+        if not hasattr(cls, name):
+            setattr(cls, name, vars(Estimator)[name])

@@ -1,4 +1,4 @@
-"""What a method returns, looked at: is it a result, and are its numbers numbers?"""
+"""A look at what a method returns: whether it is a result, and its numbers are numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from simstudy.estimation.result import FitResult, Status
 from simstudy.linalg.stacked import BoolArray
-from simstudy.methods.protocol import Estimator, interval_kinds, interval_level
+from simstudy.methods.protocol import Estimator
 from simstudy.model.twolevel import TwoLevelModel
 
 PROGRAM = ("wald", "montecarlo")
@@ -89,7 +89,7 @@ def _what(found: object) -> str:
 
 
 def _check_intervals(result: FitResult, method: Estimator, model: TwoLevelModel, n: int, level: float | None) -> None:
-    allowed = (*method.se_kinds, *interval_kinds(method))
+    allowed = (*method.se_kinds, *method.interval_kinds)
     widths = {len(model.names), len(model.reported)}
     for name, limits in result.intervals.items():
         if name in PROGRAM or name not in allowed:
@@ -103,10 +103,10 @@ def _check_intervals(result: FitResult, method: Estimator, model: TwoLevelModel,
         shape = (n, width[0] if width and width[0] in widths else len(model.names))
         for side, array in zip(("lower", "upper"), limits, strict=True):
             _array(f"{side} limits '{name}'", array, "f", shape)
-    if result.intervals and level is not None and not np.isclose(interval_level(method), level, rtol=0, atol=1e-12):
+    if result.intervals and level is not None and not np.isclose(method.interval_level, level, rtol=0, atol=1e-12):
         raise ValueError(
-            f"its own intervals have the level {interval_level(method):g}, and {level:g} was asked for; "
-            "give it an option 'level'"
+            f"its own intervals have the level {method.interval_level:g}, and {level:g} was asked for; "
+            "give it an option 'interval_level'"
         )
 
 
@@ -137,7 +137,7 @@ def _numbers_of(result: FitResult) -> tuple[FitResult, dict[int, str]]:
 
     q = len(labels)
     if q:
-        note(np.isnan(result.estimate).all(axis=1), "without any estimate")
+        note(np.asarray(np.isnan(result.estimate).all(axis=1)), "without any estimate")
     note(np.isinf(result.estimate), "with an infinite estimate")
     for kind, se in result.se.items():
         note(np.isinf(se), f"with an infinite SE '{kind}'")
@@ -146,7 +146,7 @@ def _numbers_of(result: FitResult) -> tuple[FitResult, dict[int, str]]:
     for kind, (lower, upper) in result.intervals.items():
         note((lower > upper)[:, :q], f"with a lower limit '{kind}' above the upper one")
         if lower.shape[1] > q:
-            note((lower > upper).any(axis=1), f"with a lower limit '{kind}' above the upper one")
+            note(np.asarray((lower > upper).any(axis=1)), f"with a lower limit '{kind}' above the upper one")
         if kind in result.se:
             gone = np.isnan(lower) | np.isnan(upper)
             note(gone[:, :q] & ~np.isnan(result.se[kind]), f"with an SE '{kind}' and no limits of that name")

@@ -14,23 +14,20 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 
-from simstudy.data.sample import Sample
-from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.errors import EstimatorError, SimstudyError
-from simstudy.estimation.result import FitResult
-from simstudy.methods.protocol import Estimator, PreparedEstimator, PreparedRandom, needs_random
+from simstudy.estimation.result import FitResult, Status, failed
+from simstudy.methods.protocol import Estimator, PreparedEstimator, PreparedRandom
 from simstudy.methods.verify import check_result
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.streams import FitStreams
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Fitter = Callable[[TwoLevelStatistics | Sample, FitStreams], FitResult]
-Data = TypeVar("Data", TwoLevelStatistics, Sample, TwoLevelStatistics | Sample)
+Fitter = Callable[[Any, FitStreams], FitResult]
 
 
 class TimeUp(BaseException):
@@ -62,6 +59,8 @@ class MethodError(EstimatorError):
 
 def describe(error: BaseException) -> str:
     """Type and message of an error, the message cut off where it is long."""
+    if isinstance(error, MethodError):
+        return error.text
     name = type(error).__name__
     try:
         text = f"{name}: {error}"
@@ -134,18 +133,23 @@ def walled(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return result
 
 
-def lock(data: Data) -> Data:
-    """Make the arrays of a sample or of statistics read-only, in place; nothing is copied."""
-    for field in dataclasses.fields(data):
-        value = vars(data)[field.name]
-        if isinstance(value, np.ndarray):
-            value.setflags(write=False)
+def lock(data: T) -> T:
+    """Make all arrays in data read-only, in place; nothing is copied."""
+    if isinstance(data, np.ndarray):
+        data.setflags(write=False)
+    elif isinstance(data, (tuple, list)):
+        for part in data:
+            lock(part)
+    elif isinstance(data, dict):
+        lock(list(data.values()))
+    elif dataclasses.is_dataclass(data):
+        lock(vars(data))
     return data
 
 
 def fitter(method: Estimator, prepared: PreparedEstimator) -> Fitter:
     """What a method prepared, as a function of data and streams; methods that do not draw are given no streams."""
-    if needs_random(method):
+    if method.needs_random:
         return cast(PreparedRandom, prepared).fit
     return lambda data, streams: prepared.fit(data)
 
@@ -154,7 +158,7 @@ def fit_walled(
     method: Estimator,
     model: TwoLevelModel,
     fit: Fitter,
-    data: TwoLevelStatistics | Sample,
+    data: Any,
     streams: FitStreams,
     level: float | None = None,
 ) -> tuple[FitResult, dict[int, str]]:
@@ -166,8 +170,8 @@ def fit_walled(
     model : TwoLevelModel
     fit : callable
         Of the method, see `fitter`.
-    data : TwoLevelStatistics or Sample
-        Is made read-only.
+    data : data
+        Of the kind that the method needs; is made read-only.
     streams : FitStreams
         For these data sets.
     level : float, optional
@@ -185,3 +189,20 @@ def fit_walled(
     """
     result = walled(fit, lock(data), streams)
     return walled(check_result, result, method, model, data.n_replicates, level)
+
+
+def fit_by_halves(
+    method: Estimator, model: TwoLevelModel, fit: Fitter, data: Any, streams: FitStreams, level: float | None = None
+) -> FitResult:
+    """Fit R data sets; those on which the method stops with an error are EXCEPTION. See `fit_walled`."""
+    n = len(streams)
+    try:
+        return fit_walled(method, model, fit, data, streams, level)[0]
+    except MethodError:
+        if n == 1:
+            return failed(model.names, method.se_kinds, 1, Status.EXCEPTION)
+    parts = [
+        fit_by_halves(method, model, fit, data.select(half), streams.select(half), level)
+        for half in (slice(0, n // 2), slice(n // 2, n))
+    ]
+    return FitResult.concat(parts)

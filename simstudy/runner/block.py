@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from simstudy.data.sample import Sample
-from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.design import Cell, EstimatorEntry, Intervals
 from simstudy.estimation.inference import montecarlo, with_defined
 from simstudy.estimation.result import FitResult, Status, failed
-from simstudy.methods.listwise import fit_listwise, takes_missing
-from simstudy.methods.protocol import Needs
+from simstudy.methods.listwise import fit_listwise
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.wall import MethodError, TimeUp, fit_walled, fitter, walled
 from simstudy.model.twolevel import TwoLevelModel
-from simstudy.population.draw import draw_cluster_statistics, draw_sample, draw_statistics
+from simstudy.population.data_kinds import data_kind, kind_that_serves
 from simstudy.population.population import Population
 from simstudy.population.streams import FitStreams
 from simstudy.runner.limit import AT_ONCE, NO_LIMIT, Limit, deadline
@@ -38,7 +37,7 @@ measured on the conflation study, 2.4 ms a replicate in batches of 4, .4 in 64, 
 MAX_ERRORS = 5
 """Different errors of a method and status that are kept for a block."""
 
-Fit = Callable[[TwoLevelStatistics | Sample, range], tuple[FitResult, dict[int, str]]]
+Fit = Callable[[Any, range], tuple[FitResult, dict[int, str]]]
 
 
 @dataclass(frozen=True)
@@ -75,29 +74,27 @@ class Study:
 class Batch:
     """Data of some replicates, drawn when a method asks for them.
 
-    A weaker kind of statistics is part of a stronger one, bit for bit. Statistics computed from rows agree with those
-    drawn only up to rounding, so they never stand in for them.
+    A kind that is part of another one, bit for bit, is not drawn beside it. Statistics computed from rows agree with
+    those drawn only up to rounding, so they never stand in for them.
+
+    Attributes
+    ----------
+    needed : set of str
+        Kinds of data that any of the methods needs.
     """
 
     population: Population
     seed: int
     replicates: range
-    strongest: Needs
+    needed: frozenset[str]
+    _drawn: dict[str, Any] = field(default_factory=dict)
 
-    @cached_property
-    def statistics(self) -> TwoLevelStatistics:
-        """Sufficient statistics, cluster-wise if any method needs that."""
-        draw = draw_cluster_statistics if self.strongest == "clusters" else draw_statistics
-        return draw(self.population, self.seed, self.replicates)
-
-    @cached_property
-    def sample(self) -> Sample:
-        """Rows."""
-        return draw_sample(self.population, self.seed, self.replicates)
-
-    def of(self, needs: Needs) -> TwoLevelStatistics | Sample:
+    def of(self, needs: str) -> Any:
         """Data of the kind that a method needs."""
-        return self.sample if needs == "sample" else self.statistics
+        kind = kind_that_serves(needs, self.needed)
+        if kind.name not in self._drawn:
+            self._drawn[kind.name] = kind.draw(self.population, self.seed, self.replicates)
+        return self._drawn[kind.name]
 
 
 @dataclass(frozen=True)
@@ -120,51 +117,56 @@ class Ready:
     """
 
     name: str
-    needs: Needs
+    needs: str
     fit: Fit
     nothing: Callable[[int, Status], FitResult]
     reason: str = ""
     problem: Failure | None = None
 
 
-def no_fit(study: Study, kinds: tuple[str, ...], n: int, status: Status) -> FitResult:
+def no_fit(study: Study, method: Estimator, n: int, status: Status) -> FitResult:
     """Result of ``n`` data sets without a fit: every row that a fit has, without numbers."""
-    labels = study.model.reported
-    limits = np.full((n, len(labels)), np.nan)
-    intervals = {MONTECARLO: (limits, limits)} if study.montecarlo else {}
-    return replace(slim(failed(labels, kinds, n, status)), intervals=intervals)
+    found = _with_all_intervals(failed(study.model.reported, method.se_kinds, n, status), method)
+    if study.montecarlo:
+        limits = np.full_like(found.estimate, np.nan)
+        found = replace(found, intervals={**found.intervals, MONTECARLO: (limits, limits)})
+    return slim(found)
+
+
+def _with_all_intervals(fit: FitResult, method: Estimator) -> FitResult:
+    """A result with every kind of intervals that the method may have, NaN where there are none: rows are the same."""
+    limits = np.full_like(fit.estimate, np.nan)
+    return replace(fit, intervals={**dict.fromkeys(method.interval_kinds, (limits, limits)), **fit.intervals})
 
 
 def make_ready(study: Study, cell: Cell, entry: EstimatorEntry) -> Ready:
     """Prepare a method for a cell; an error in it becomes `Ready.problem`."""
     model, estimator, layout = study.model, entry.estimator, cell.population.layout
-    kinds = estimator.se_kinds
 
     def nothing(n: int, status: Status) -> FitResult:
-        return no_fit(study, kinds, n, status)
+        return no_fit(study, estimator, n, status)
 
-    def unusable(_data: TwoLevelStatistics | Sample, replicates: range) -> tuple[FitResult, dict[int, str]]:
+    def unusable(_data: Any, replicates: range) -> tuple[FitResult, dict[int, str]]:
         return nothing(len(replicates), Status.NOT_SUPPORTED), {}
 
     try:
         reason = walled(estimator.supports, model, layout)
         if reason is not None:
             return Ready(entry.name, "statistics", unusable, nothing, str(reason) or "it gives no reason")
-        one = fitter(estimator, walled(estimator.prepare, model, layout))
+        own = fitter(estimator, walled(estimator.prepare, model, layout))
     except MethodError as error:
         return Ready(entry.name, "statistics", unusable, nothing, problem=_failure(entry.name, 0, error))
 
+    def of_complete_rows(data: Sample, streams: FitStreams) -> FitResult:
+        return fit_listwise(estimator, model, data, streams)
+
     incomplete = cell.population.has_missing
-    if incomplete and not takes_missing(estimator):
+    how = of_complete_rows if incomplete and not estimator.takes_missing else own
 
-        def one(data: TwoLevelStatistics | Sample, streams: FitStreams) -> FitResult:
-            assert isinstance(data, Sample)
-            return fit_listwise(estimator, model, data, streams)
-
-    def fit(data: TwoLevelStatistics | Sample, replicates: range) -> tuple[FitResult, dict[int, str]]:
+    def fit(data: Any, replicates: range) -> tuple[FitResult, dict[int, str]]:
         streams = FitStreams.of(study.seed, estimator.name, cell.population.key, replicates)
-        result, wrong = fit_walled(estimator, model, one, data, streams, study.intervals.level)
-        result = with_defined(result, model.estimands)
+        result, wrong = fit_walled(estimator, model, how, data, streams, study.intervals.level)
+        result = _with_all_intervals(with_defined(result, model.estimands), estimator)
         if study.montecarlo:
             settings = (study.seed, cell.population.key, replicates, study.intervals.draws, study.intervals.level)
             result = montecarlo(result, model.estimands, *settings)
@@ -186,22 +188,16 @@ def _ready(study: Study, cell: Cell, entry: EstimatorEntry) -> Ready:
     return _READY[key]
 
 
-def batch_size(study: Study, cell: Cell, needs: Needs) -> int:
+def batch_size(study: Study, cell: Cell, needed: Iterable[str]) -> int:
     """Replicates a batch, so that it touches about `WORKING_SET` bytes."""
     layout, model = cell.population.layout, study.model
     p, q = len(model.variables), len(model.names)
     numbers = 8 * q * q + (4 * p * p + 2 * q) * len(layout.distinct) + p * layout.n_clusters
-    if needs != "statistics" or not cell.population.normal:
+    if not cell.population.normal or any(data_kind(needs).by_row for needs in needed):
         numbers += 2 * p * layout.n_obs + p * p * layout.n_clusters
     if study.montecarlo:
         numbers += 3 * study.intervals.draws * (q + len(model.estimands.used))
     return max(1, int(WORKING_SET // (8 * numbers)))
-
-
-def strongest_need(methods: Sequence[Ready]) -> Needs:
-    """What must be drawn so that every method has enough."""
-    found: set[Needs] = {method.needs for method in methods}
-    return next((needs for needs in ("sample", "clusters") if needs in found), "statistics")
 
 
 def fit_block(
@@ -209,9 +205,8 @@ def fit_block(
 ) -> tuple[list[MethodFits], list[Failure], dict[str, str]]:
     """Fits of every method, the errors met, and the reasons for what is not supported."""
     methods = [_ready(study, cell, entry) for entry in entries]
-    needs: set[Needs] = {method.needs for method in methods}
-    statistics: Needs = "clusters" if "clusters" in needs else "statistics"
-    size = batch_size(study, cell, strongest_need(methods))
+    needed = frozenset(method.needs for method in methods)
+    size = batch_size(study, cell, needed)
     if limit.seconds is not None:
         size = min(size, AT_ONCE)
     fits: dict[str, list[FitResult]] = {method.name: [] for method in methods}
@@ -221,7 +216,7 @@ def fit_block(
         warnings.simplefilter("ignore")
         for first in range(0, len(replicates), size):
             some = replicates[first : first + size]
-            batch = Batch(cell.population, study.seed, some, statistics)
+            batch = Batch(cell.population, study.seed, some, needed)
             for method in methods:
                 data = batch.of(method.needs)
                 start = time.perf_counter()
@@ -234,7 +229,7 @@ def fit_block(
 
 
 def fit_guarded(
-    method: Ready, data: TwoLevelStatistics | Sample, replicates: range, limit: Limit = NO_LIMIT
+    method: Ready, data: Any, replicates: range, limit: Limit = NO_LIMIT
 ) -> tuple[FitResult, list[Failure]]:
     """Fit a batch; where the method stops with an error or takes too long, find the replicates that do it."""
     n, first = len(replicates), replicates.start

@@ -20,6 +20,9 @@ from simstudy.population.streams import FitStreams
 from simstudy.runner.block import Batch, Study, batch_size, fit_block
 from simstudy.runner.rows import slim
 
+STACKED = ("statistics", "clusters")
+"""Kinds of data that are stacked."""
+
 
 def fit_cells(
     study: Study, cells: Sequence[Cell], entry: EstimatorEntry, replicates: range
@@ -42,10 +45,10 @@ def fit_cells(
         Empty if the method stopped with no error.
     """
     needs = entry.estimator.needs
-    stackable = needs != "sample" and not any(cell.population.has_missing for cell in cells)
+    stackable = needs in STACKED and not any(cell.population.has_missing for cell in cells)
     results: list[FitResult] = []
     error = ""
-    some = max(1, batch_size(study, cells[0], needs) // max(len(replicates), 1))
+    some = max(1, batch_size(study, cells[0], (needs,)) // max(len(replicates), 1))
     for first in range(0, len(cells), some):
         part = cells[first : first + some]
         stacked = _stacked(study, part, entry, replicates) if stackable and len(part) > 1 else None
@@ -63,15 +66,15 @@ def fit_cells(
 def _stacked(study: Study, cells: Sequence[Cell], entry: EstimatorEntry, replicates: range) -> list[FitResult] | None:
     """Fits of the stack, divided into cells; None if the method does not support them, or stops with an error."""
     model, estimator = study.model, entry.estimator
-    n = len(replicates)
+    n, needs = len(replicates), estimator.needs
     try:
         layout = cells[0].population.layout
         if walled(estimator.supports, model, layout) is not None:
             return None
         with np.errstate(all="ignore"):
             fit = fitter(estimator, walled(estimator.prepare, model, layout))
-            batches = [Batch(cell.population, study.seed, replicates, estimator.needs) for cell in cells]
-            data = _joined([batch.statistics for batch in batches])
+            batches = [Batch(cell.population, study.seed, replicates, frozenset((needs,))) for cell in cells]
+            data = _joined([batch.of(needs) for batch in batches])
             addresses = tuple((cell.population.key, replicate) for cell in cells for replicate in replicates)
             streams = FitStreams(study.seed, estimator.name, addresses)
             result, _ = fit_walled(estimator, model, fit, data, streams, study.intervals.level)

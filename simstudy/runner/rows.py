@@ -98,23 +98,17 @@ def _groups(entry: MethodFits, defined: Sequence[str]) -> list[_Group]:
     nothing = np.full_like(fit.estimate, np.nan)
     found = []
     for kind, se in fit.se.items():
-        lower, upper = (_widened(limit, nothing) for limit in fit.intervals.get(kind, (nothing, nothing)))
+        lower, upper = fit.intervals.get(kind, (nothing, nothing))
         found.append(_Group(entry.method, kind, fit.labels, fit.estimate, se, lower, upper))
     for kind, (lower, upper) in fit.intervals.items():
         if kind not in fit.se and kind != MONTECARLO:
-            k = lower.shape[1]
-            found.append(_Group(entry.method, kind, fit.labels[:k], fit.estimate[:, :k], nothing[:, :k], lower, upper))
+            found.append(_Group(entry.method, kind, fit.labels, fit.estimate, nothing, lower, upper))
     if MONTECARLO in fit.intervals:
         keep = np.array([fit.labels.index(name) for name in defined], dtype=np.int64)
         lower, upper = fit.intervals[MONTECARLO]
         cut = (x[:, keep] for x in (fit.estimate, nothing, lower, upper))
         found.append(_Group(entry.method, MONTECARLO, tuple(defined), *cut))
     return found
-
-
-def _widened(limit: FloatArray, nothing: FloatArray) -> FloatArray:
-    """Limits of the first parameters, NaN for the others."""
-    return np.concatenate([limit, nothing[:, limit.shape[1] :]], axis=1)
 
 
 def fit_table(cell: int, replicates: range, fits: Sequence[MethodFits]) -> pa.Table:

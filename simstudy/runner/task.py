@@ -70,7 +70,7 @@ def give_up(study: Study, task: Task, why: str) -> Done:
     n = len(task.replicates)
     fits, failures = [], []
     for entry in task.entries:
-        nothing = no_fit(study, entry.estimator.se_kinds, n, Status.EXCEPTION)
+        nothing = no_fit(study, entry.estimator, n, Status.EXCEPTION)
         fits.append(MethodFits(entry.name, nothing, np.zeros(n)))
         failures.append(Failure(entry.name, task.first, n, why))
     return _write(study, task, fits, failures, {}, killed=True)
