@@ -36,9 +36,19 @@ def check_choices(*, ci_level: float, draws: int, **chosen: str | None) -> None:
         raise EstimatorError(problems)
 
 
-def check_interval(ci: str, method: Estimator) -> None:
-    """Raise an `EstimatorError` for a kind of intervals that neither the program nor the method has."""
-    allowed = (*CI, *method.interval_kinds)
+def intervals_of(name: str | None) -> tuple[str, ...]:
+    """Kinds of intervals of a method, or without a name of any: the program's and its own."""
+    own: list[str] = []
+    for method in registry.names() if name is None else [name]:
+        try:
+            own += registry.find(method).interval_kinds
+        except EstimatorError:  # reported where the method is asked for
+            continue
+    return tuple(dict.fromkeys([*CI, *own]))
+
+
+def check_interval(ci: str, allowed: tuple[str, ...]) -> None:
+    """Raise an `EstimatorError` for a kind of intervals that is none of those allowed."""
     if ci not in allowed:
         raise EstimatorError(f"ci: found '{ci}'; allowed: {', '.join(allowed)}{did_you_mean(ci, allowed)}")
 
@@ -95,6 +105,8 @@ def own_arguments(name: str, arguments: Mapping[str, Any]) -> tuple[dict[str, An
         elif not _accepts(name, key, value):  # mlm has a choice of slopes too, but not all of msem's
             own.pop(key)
             dropped.append(f"{key} = {value}")
+    if own.get("ci", "wald") not in intervals_of(name):
+        dropped.append(f"ci = {own.pop('ci')}")
     if own.get("se") is not None and not _has_se(name, own["se"]):
         dropped.append(f"se = {own.pop('se')}")
     return own, dropped

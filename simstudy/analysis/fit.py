@@ -11,7 +11,15 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from simstudy.analysis.choices import check_choices, check_interval, check_no_slopes, make_method, own_arguments
+from simstudy.analysis.choices import (
+    CI,
+    check_choices,
+    check_interval,
+    check_no_slopes,
+    intervals_of,
+    make_method,
+    own_arguments,
+)
 from simstudy.analysis.read import check_data
 from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
 from simstudy.analysis.slopes import boundary_notes, slope_facts
@@ -130,7 +138,7 @@ def fit(
     if "interval_level" in registry.options(estimator):
         options = {"interval_level": ci_level, **(options or {})}
     method = registry.for_model(make_method(estimator, se, chosen, options), model)
-    check_interval(ci, method)
+    check_interval(ci, (*CI, *method.interval_kinds))
     checked, notes = check_data(data, model, cluster, missing)
     n_dropped = len(data) - len(checked)
     sample, ids = _sample(checked, model, cluster)
@@ -183,6 +191,7 @@ def fit_all(
     SE) are left at their default for the others, which a note says.
     """
     names = registry.names()
+    check_interval(arguments.get("ci", "wald"), intervals_of(None))
     found: dict[str, Fit] = {}
     for done, name in enumerate(names):
         if progress is not None:

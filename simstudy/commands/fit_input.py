@@ -30,7 +30,7 @@ def read_inputs(
     """Options of the method, model and data; everything that is wrong with them is reported together."""
     from simstudy.analysis.read import read_data
 
-    problems = _check_choices(choices) + _check_estimator(estimator, options) + _check_plot(plot)
+    problems = _check_choices(choices, estimator) + _check_estimator(estimator, options) + _check_plot(plot)
     found: list[Any] = []
     steps: tuple[Callable[[], Any], ...] = (
         lambda: _parse_options(options),
@@ -47,12 +47,12 @@ def read_inputs(
     return found[0], found[1], found[2]
 
 
-def _check_choices(choices: Mapping[str, Any]) -> list[str]:
+def _check_choices(choices: Mapping[str, Any], estimator: str) -> list[str]:
     """Problems of values that are one of a few, or numbers in a range."""
-    from simstudy.analysis.choices import ALLOWED
+    from simstudy.analysis.choices import ALLOWED, intervals_of
 
     problems = []
-    for key, allowed in ALLOWED.items():
+    for key, allowed in {**ALLOWED, "ci": intervals_of(None if estimator == ALL else estimator)}.items():
         value = choices[key]
         if value is not None and value not in allowed:
             problems.append(f"--{key}: found '{value}'; allowed: {', '.join(allowed)}{did_you_mean(value, allowed)}")
