@@ -134,6 +134,7 @@ class Estimator(Protocol):
     year: ClassVar[int | None] = None
     idea: ClassVar[str] = ""
     same_as: ClassVar[str] = ""
+    theory: ClassVar[tuple[str, ...]] = ()
     look: ClassVar[Look | None] = None
     imposes_constraints: ClassVar[bool] = False
     random_slopes: ClassVar[bool] = False
