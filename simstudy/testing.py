@@ -243,7 +243,7 @@ class _Contract:
 
     def _check_result(self, result: FitResult, where: str) -> None:
         """What is not wrong for a study, but for a method that keeps its promises."""
-        bad, silent = ~result.converged, np.isnan(result.estimate).all(axis=0)
+        bad, silent = ~result.converged, np.asarray(np.isnan(result.estimate).all(axis=0))
         assert np.isnan(result.estimate[bad]).all(), f"{where}: a failed fit must report NaN, not numbers"
         for kind, se in result.se.items():
             assert np.isnan(se[:, silent]).all(), f"{where}: an SE '{kind}' without an estimate"
