@@ -79,7 +79,7 @@ def _failures(found: StatusRecord) -> list[str]:
         first = rows.iloc[0]
         cells = f"{len(rows)} cells" if len(rows) > 1 else f"cell {first['cell']}"
         lines.append(f"  {name}, {state}, {int(rows['count'].sum()):,} fits in {cells}: {message}")
-        if state == "EXCEPTION":
+        if state in ("EXCEPTION", "NONFINITE"):
             lines.append(f"    the first: {_replay(found.folder, first, str(name))}")
     return lines
 
