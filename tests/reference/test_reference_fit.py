@@ -21,7 +21,7 @@ from scipy import stats
 from simstudy.analysis.derived import standardized
 from simstudy.analysis.fit import fit
 from simstudy.analysis.level_fit import level_fit
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.data.sample import Sample
 from simstudy.estimation.fit_indices import rmsea_interval
 from simstudy.estimation.inference import covariance
@@ -103,7 +103,7 @@ def frame(case: str) -> pd.DataFrame:
 
 
 @cache
-def fitted(case: str, se: str = "observed", fixed_x: bool = False, model: str | None = None) -> Fit:
+def fitted(case: str, se: str = "observed", fixed_x: bool = False, model: str | None = None) -> FitRecord:
     missing = "fiml" if case.startswith("xii_") else "listwise"
     found = fit(model or text(case), frame(case), cluster="g", se=se, missing=missing, fixed_x=fixed_x)
     assert found.converged

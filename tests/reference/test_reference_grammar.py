@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from simstudy.analysis.fit import fit
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 
 OUTSIDE = Path(__file__).parents[3] / "shared" / "reference" / "outside"
 ESTIMATE, SE, LOGLIK = 1.5e-4, 1e-4, 5e-6
@@ -53,14 +53,14 @@ def expected(case: str) -> dict[str, Any]:
 
 
 @cache
-def fitted(case: str, **options: Any) -> Fit:
+def fitted(case: str, **options: Any) -> FitRecord:
     folder = OUTSIDE / case
     opts = json.loads((folder / "opts.json").read_text(encoding="utf-8"))
     text = (folder / "model.lav").read_text(encoding="utf-8")
     return fit(text, pd.read_csv(folder / "data.csv"), cluster=opts["cluster"], **options)
 
 
-def ours(found: Fit, row: dict[str, Any]) -> pd.Series:
+def ours(found: FitRecord, row: dict[str, Any]) -> pd.Series:
     table, level = found.parameters, BLOCKS[row["block"]]
     same = (table["op"] == row["op"]) & (table["level"] == level)
     straight = (table["lhs"] == row["lhs"]) & ((table["rhs"] == row["rhs"]) | (row["op"] == ":="))
@@ -111,7 +111,7 @@ def test_our_automatic_covariances_differ_and_say_so(case) -> None:
 def test_the_slope_that_the_rule_moves() -> None:
     """`autocov_exogenous`: y1 ~ x1 is .494 with the covariance and .338 without."""
 
-    def slope(found: Fit) -> float:
+    def slope(found: FitRecord) -> float:
         table = found.parameters
         return float(table[(table["lhs"] == "y1") & (table["rhs"] == "x1") & (table["op"] == "~")]["est"].iloc[0])
 
