@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simstudy.errors import EstimatorError, ModelError, SimstudyError, did_you_mean
+from simstudy.requests.fit import FitRequest
+from simstudy.requests.option import problems_of
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from simstudy.model.twolevel import TwoLevelModel
 
 ALL = "all"
 """In place of a method's name: all of them."""
 
 
-def read_inputs(
-    model: str,
-    data: Path,
-    estimator: str,
-    choices: Mapping[str, Any],
-    options: list[str],
-    plot: Path | None,
-    *,
-    std_lv: bool,
-) -> tuple[dict[str, Any], TwoLevelModel, pd.DataFrame]:
-    """Options of the method, model and data; everything that is wrong with them is reported together."""
+def read_inputs(request: FitRequest, options: list[str], plot: Path | None) -> FitRequest:
+    """The request with model, data and options of the method read; all that is wrong with them is reported together."""
+    from simstudy.analysis.choices import in_our_words, interval_problems, intervals_of
     from simstudy.analysis.read import read_data
 
-    problems = _check_choices(choices) + _check_estimator(estimator, options) + _check_plot(plot)
+    try:
+        request = in_our_words(request)
+    except EstimatorError as error:
+        raise EstimatorError([f"--{problem}" for problem in error.problems]) from error
+    of_all = request.estimator == ALL
+    problems = problems_of(request, flags=True)
+    problems += interval_problems(request.ci, intervals_of(None if of_all else request.estimator), "--ci")
+    problems += _check_estimator(request.estimator, options) + _check_plot(plot)
     found: list[Any] = []
     steps: tuple[Callable[[], Any], ...] = (
         lambda: _parse_options(options),
-        lambda: _read_model(model, std_lv=std_lv),
-        lambda: read_data(data),
+        lambda: _read_model(str(request.model), std_lv=request.std_lv, auto=_known_rule(request.auto)),
+        lambda: read_data(str(request.data)),
     )
     for step in steps:
         try:
@@ -44,23 +44,7 @@ def read_inputs(
             problems += error.problems
     if problems:
         raise SimstudyError(problems)
-    return found[0], found[1], found[2]
-
-
-def _check_choices(choices: Mapping[str, Any]) -> list[str]:
-    """Problems of values that are one of a few, or numbers in a range."""
-    from simstudy.analysis.choices import ALLOWED
-
-    problems = []
-    for key, allowed in ALLOWED.items():
-        value = choices[key]
-        if value is not None and value not in allowed:
-            problems.append(f"--{key}: found '{value}'; allowed: {', '.join(allowed)}{did_you_mean(value, allowed)}")
-    if not 0.0 < choices["ci_level"] < 1.0:
-        problems.append(f"--ci-level: found {choices['ci_level']:g}; it must lie between 0 and 1, such as 0.95")
-    if choices["draws"] < 100:
-        problems.append(f"--draws: found {choices['draws']}; at least 100 are needed for an interval")
-    return problems
+    return replace(request, options=found[0], model=found[1], data=found[2], auto="simstudy")  # it has been read by it
 
 
 def _check_estimator(name: str, options: list[str]) -> list[str]:
@@ -113,8 +97,16 @@ def _value(text: str) -> Any:
     return text
 
 
-def _read_model(model: str, *, std_lv: bool) -> TwoLevelModel:
+def _known_rule(auto: str) -> str:
+    """A rule of the automatic covariances to read the model by; one that there is not is told elsewhere."""
+    from simstudy.model.defaults import AUTO
+
+    return auto if auto in AUTO else AUTO[0]
+
+
+def _read_model(model: str, *, std_lv: bool, auto: str) -> TwoLevelModel:
     """The model in a file, or the text itself."""
+    from simstudy.model.foreign import is_foreign
     from simstudy.model.twolevel import TwoLevelModel
 
     path = Path(model)
@@ -122,18 +114,18 @@ def _read_model(model: str, *, std_lv: bool) -> TwoLevelModel:
         is_file, is_folder = path.is_file(), path.is_dir()
     except OSError:  # too long to be a name
         is_file = is_folder = False
-    if not is_file and "level:" not in model.replace(" ", "").lower():
+    if not is_file and "level:" not in model.replace(" ", "").lower() and not is_foreign(model):
         folder = path.parent
         near = [other.name for other in folder.iterdir()] if folder.is_dir() else []
         what = "this is a folder" if is_folder else f"there is no such file{did_you_mean(path.name, near)}"
         raise ModelError(f"{model}: {what}; give a model file, or the text itself with its 'level:' blocks")
     if not is_file:
-        return TwoLevelModel.from_syntax(model, std_lv=std_lv)
+        return TwoLevelModel.from_syntax(model, std_lv=std_lv, auto=auto)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ModelError(f"{path}: this is not a text file") from None
     try:
-        return TwoLevelModel.from_syntax(text, std_lv=std_lv)
+        return TwoLevelModel.from_syntax(text, std_lv=std_lv, auto=auto)
     except ModelError as error:
         raise ModelError([f"{path}: {problem}" for problem in error.problems]) from error

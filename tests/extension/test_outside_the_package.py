@@ -174,7 +174,7 @@ def test_figures_draw_the_measure_and_the_kind(study: Path, tmp_path: Path) -> N
         assert set(made.data["measure"]) == {"mean_abs_error"}
     (made,) = simstudy.charts(study, "lines", measures=["mean_abs_error"], parameters=["bb"], band="own2026")
     assert "0 to .5 (own2026)" in {text.get_text() for text in made.figure.legends[0].get_texts()}
-    (made,) = simstudy.charts(study, "strip", parameters=["bb"], size=2.0)
+    (made,) = simstudy.charts(study, "strip", parameters=["bb"], own={"size": 2.0})
     assert made.alt == "Mean |error| of bb: 6 dots."
     assert made.figure.axes[0].lines[0].get_markersize() == 2.0
     written = simstudy.plot(study, ["bb"], "strip", out=tmp_path, formats=["svg"])
