@@ -176,7 +176,7 @@ def find_kind(name: str) -> FigureKind:
         If there is none of this name.
     """
     if name not in KINDS:
-        raise SimstudyError(f"kind: there is no '{name}'{did_you_mean(name, KINDS)}; allowed: {', '.join(KINDS)}")
+        raise SimstudyError(f"kind: there is no '{name}'{did_you_mean(name, KINDS)}; allowed: {', '.join(sorted(KINDS))}")
     return KINDS[name]
 
 
@@ -192,7 +192,7 @@ def check_kind(name: str, given: Sequence[str]) -> FigureKind:
     problems = []
     for option in given:
         if option not in found.options:
-            others = [other for other, entry in KINDS.items() if option in entry.options]
+            others = sorted(other for other, entry in KINDS.items() if option in entry.options)
             spoken = option.removesuffix("s") if option in PLURALS else option
             has = f"it has {', '.join(found.options) or 'no options'}{did_you_mean(option, found.options)}"
             use = f"it is for {', '.join(others)}" if others else has
