@@ -52,9 +52,9 @@ class FitRequest:
             "Intervals: wald, montecarlo, bootstrap, cluster_bootstrap.",
             metavar="KIND",
             more="wald: those of the method itself, where it has any under the name of the kind of SE; montecarlo: "
-            "draws from the estimates' normal distribution, for := parameters; bootstrap: parametric, data drawn from the "
-            "fitted model and refitted, percentile intervals; cluster_bootstrap: clusters drawn with replacement and "
-            "refitted; or a kind of the method's own (its interval_kinds).",
+            "draws from the estimates' normal distribution, for := parameters; bootstrap: parametric, data drawn from "
+            "the fitted model and refitted, percentile intervals; cluster_bootstrap: clusters drawn with replacement "
+            "and refitted; or a kind of the method's own (its interval_kinds).",
         ),
     ] = "wald"
     ci_level: Annotated[float, Option("Level of the intervals.", inside=(0, 1))] = 0.95
