@@ -16,6 +16,44 @@ PLAIN = {
 """Choices that only some methods have, and what they are where nothing was chosen."""
 
 
+SE_WORDS = {
+    "mlr": "robust", "robust.huber.white": "robust", "robust.cluster": "robust", "standard": "expected",
+}  # fmt: skip
+"""What lavaan and Mplus call standard errors."""
+
+
+def lavaan_words(estimator: str, se: str | None) -> tuple[str, str | None]:
+    """Method and kind of SE, of which either may be given as lavaan and Mplus call it.
+
+    Raises
+    ------
+    EstimatorError
+        For estimators of theirs that are none of ours, and where estimator and SE contradict each other.
+    """
+    kind = SE_WORDS.get(se.lower(), se) if se is not None else None
+    if estimator in (*registry.names(), "all") or ":" in estimator:
+        return estimator, kind
+    word = estimator.lower()
+    if word in ("ml", "mlr"):
+        if word == "mlr" and kind not in (None, "robust"):
+            raise EstimatorError(
+                f"estimator: MLR means robust standard errors, and se is '{se}'; leave one of them out"
+            )
+        return "msem", "robust" if word == "mlr" else kind
+    if word in ("mlf", "wls", "wlsm", "wlsmv", "uls", "ulsmv", "gls", "dwls"):
+        raise EstimatorError(
+            f"estimator: '{estimator}' of lavaan and Mplus is not supported; allowed: ML and MLR (which mean msem), "
+            f"{', '.join(registry.names())}"
+        )
+    return estimator, kind
+
+
+def in_our_words(request: FitRequest) -> FitRequest:
+    """The request with method and kind of SE as they are called here (see `lavaan_words`)."""
+    estimator, se = lavaan_words(request.estimator, request.se)
+    return replace(request, estimator=estimator, se=se)
+
+
 def intervals_of(name: str | None) -> tuple[str, ...]:
     """Kinds of intervals of a method, or without a name of any: those that all have, and its own."""
     own: list[str] = []

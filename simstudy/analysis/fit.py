@@ -10,7 +10,16 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from simstudy.analysis.choices import check_interval, check_no_slopes, intervals_of, make_method, own_choices
+from simstudy.analysis.choices import (
+    check_interval,
+    check_no_slopes,
+    in_our_words,
+    intervals_of,
+    lavaan_words,
+    make_method,
+    own_choices,
+)
+from simstudy.analysis.model_notes import bound_notes, reading_notes, with_products
 from simstudy.analysis.read import check_data, read_data
 from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
 from simstudy.analysis.slopes import boundary_notes, slope_facts
@@ -28,9 +37,10 @@ from simstudy.estimation.inference import montecarlo, with_defined
 from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods import registry
-from simstudy.methods.checks import refuse_constraints
+from simstudy.methods.checks import refuse_bounds, refuse_constraints
 from simstudy.methods.protocol import Estimator
 from simstudy.methods.wall import MethodError, fit_walled, fitter, walled
+from simstudy.model.defaults import AUTO
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
 from simstudy.population.streams import FitStreams
@@ -76,16 +86,20 @@ def fit(request: FitRequest) -> Fit:
         With one clear message a problem.
     """
     began = time.perf_counter()
+    request = in_our_words(request)
     check(request, EstimatorError)
     model, estimator = request.model, request.estimator
     if isinstance(model, str):
-        model = TwoLevelModel.from_syntax(model, std_lv=request.std_lv)
+        model = TwoLevelModel.from_syntax(model, std_lv=request.std_lv, auto=request.auto)
+    elif request.auto != AUTO[0]:
+        raise EstimatorError("auto: this choice goes with a model given as text; give it to TwoLevelModel.from_syntax")
     if not model.slopes:
         check_no_slopes(request.slopes, request.nodes)
     method = registry.for_model(make_method(request), model)
     check_interval(request.ci, (*INTERVALS, *method.interval_kinds))
     data = request.data if isinstance(request.data, pd.DataFrame) else read_data(request.data)
-    checked, notes = check_data(data, model, request.cluster, request.missing)
+    checked, notes = check_data(with_products(data, model), model, request.cluster, request.missing)
+    notes = (*reading_notes(model, data), *notes)
     n_dropped = len(data) - len(checked)
     sample, ids = _sample(checked, model, request.cluster)
     asked = {name: getattr(request, name) for name in ASKED}
@@ -105,15 +119,13 @@ def fit(request: FitRequest) -> Fit:
         result = compared.result
         facts = slope_facts(model, method)
         notes = (*notes, *method.caveats(model))
-        if result.measures.get("boundary", np.zeros(1))[0] == 1.0:
+        if model.slopes and result.measures.get("boundary", np.zeros(1))[0] == 1.0:
             notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
     result = with_defined(result, model.estimands)
     context = Context(sample, ids, method, result)
-    if request.bounds == "variances":
-        at_zero = [
-            row.path for row in model.table.rows if _is_held_variance(row.op, row.lhs, row.rhs, row.free, result)
-        ]
-        notes = (*notes, *(f"{path} is at its bound, 0" for path in at_zero))
+    if result.converged[0] and (request.bounds == "variances" or model.table.bounded):
+        params = result.estimate[0, : len(model.names)]
+        notes = (*notes, *bound_notes(model, params, variances=request.bounds == "variances"))
     limits = _limits(context, model, request)
     report = _report(model, context, limits, asked, intraclass_correlations(model, free))
     return replace(
@@ -134,6 +146,7 @@ def fit_all(request: FitRequest) -> dict[str, Fit]:
     ``estimator`` is of no account. Choices that only some methods have (``missing = "fiml"``, a kind of SE) are left at
     their default for the others, which a note says.
     """
+    request = replace(request, se=lavaan_words("msem", request.se)[1])
     names = registry.names()
     check_interval(request.ci, intervals_of(None))
     found: dict[str, Fit] = {}
@@ -147,10 +160,6 @@ def fit_all(request: FitRequest) -> dict[str, Fit]:
     if request.progress is not None:
         request.progress("done", len(names), len(names))
     return found
-
-
-def _is_held_variance(op: str, lhs: str, rhs: str, free: int, result: FitResult) -> bool:
-    return op == "~~" and lhs == rhs and free >= 0 and bool(result.estimate[0, free] == 0.0)
 
 
 def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sample, tuple[Any, ...]]:
@@ -183,6 +192,10 @@ def _fitted(method: Estimator, model: TwoLevelModel, sample: Sample, request: Fi
 def _unsupported(method: Estimator, model: TwoLevelModel, sample: Sample) -> str | None:
     if not method.imposes_constraints:
         reason = refuse_constraints(model)
+        if reason is not None:
+            return reason
+    if not method.imposes_bounds:
+        reason = refuse_bounds(model)
         if reason is not None:
             return reason
     return method.supports(model, sample.layout)
@@ -255,7 +268,7 @@ def _report(
     estimate, se = result.estimate[0], result.se[kind][0]
     lower, upper, notes = limits
     q = len(model.names)
-    free = np.where(np.isnan(se[:q]) | (se[:q] > 0), True, False)
+    free = ~(np.diagonal(result.covariance[kind][0, :q, :q]) == 0)  # held: by a bound, or as a moment of fixed x
     rows = []
     for row in model.table.rows:
         i = row.free

@@ -29,7 +29,18 @@ def canonical_statement(statement: Statement) -> list[object]:
     s = statement
     texts = ["".join(e.text.split()) if e is not None else "" for e in (s.expression, s.right)]
     sides = [s.lhs, s.rhs] if s.expression is None else texts
-    return [s.level, s.op, *sides, s.lhs if s.op == ":=" else s.label, s.fixed, s.start, s.freed, s.random_slope]
+    plain: list[object] = [
+        s.level,
+        s.op,
+        *sides,
+        s.lhs if s.op == ":=" else s.label,
+        s.fixed,
+        s.start,
+        s.freed,
+        s.random_slope,
+    ]
+    more = [s.lower, s.upper, s.equal]
+    return [*plain, *more] if any(value not in (None, "") for value in more) else plain
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ class WithFixedSlopes(Substitute):
         """Why the method cannot fit the fixed-slope model, or None."""
         if model.table.constraints:
             return "'==' constraints in a model with random slopes, whose slopes this method takes as fixed"
+        if model.table.bounded:
+            return "bounds and inequalities in a model with random slopes, whose slopes this method takes as fixed"
         fixed = without_slopes(model)
         return fixed if isinstance(fixed, str) else self.method.supports(fixed.model, layout)
 

@@ -97,6 +97,8 @@ class Estimator(Protocol):
         Colour, marker and line in figures; by default they follow from the name.
     imposes_constraints : bool
         Whether it imposes ``==`` constraints; `simstudy.fit` declines them for others.
+    imposes_bounds : bool
+        Whether it keeps bounds and inequalities of the model text; `simstudy.fit` declines them for others.
     random_slopes : bool
         Whether it knows random slopes; others are given the fixed-slope model.
     needs_random : bool
@@ -137,6 +139,7 @@ class Estimator(Protocol):
     theory: ClassVar[tuple[str, ...]] = ()
     look: ClassVar[Look | None] = None
     imposes_constraints: ClassVar[bool] = False
+    imposes_bounds: ClassVar[bool] = False
     random_slopes: ClassVar[bool] = False
     needs_random: ClassVar[bool] = False
     interval_kinds: ClassVar[tuple[str, ...]] = ()

@@ -38,6 +38,7 @@ class Substitute(Estimator):
     theory: ClassVar[tuple[str, ...]] = said_by_method("theory")
     look: ClassVar[Look | None] = said_by_method("look")
     imposes_constraints: ClassVar[bool] = said_by_method("imposes_constraints")
+    imposes_bounds: ClassVar[bool] = said_by_method("imposes_bounds")
     needs_random: ClassVar[bool] = said_by_method("needs_random")
     interval_kinds: ClassVar[tuple[str, ...]] = said_by_method("interval_kinds")
     diagnostics: ClassVar[tuple[Diagnostic, ...]] = said_by_method("diagnostics")

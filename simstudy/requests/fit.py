@@ -36,7 +36,14 @@ class FitRequest:
     ]
     _: KW_ONLY
     cluster: Annotated[str, Option("Column of clusters.", metavar="COLUMN")]
-    estimator: Annotated[str, Option("Method, or 'all' for all side by side.", metavar="NAME")] = "msem"
+    estimator: Annotated[
+        str,
+        Option(
+            "Method, or 'all' for all side by side; ML and MLR mean msem.",
+            metavar="NAME",
+            more="MLR with robust standard errors.",
+        ),
+    ] = "msem"
     se: Annotated[
         str | None,
         Option(
@@ -73,6 +80,16 @@ class FitRequest:
         Option("'variances' keeps variances from falling below 0.", metavar="WHAT", allowed=("none", "variances")),
     ] = None
     std_lv: Annotated[bool, Option("Fix factor variances instead of first loadings.")] = False
+    auto: Annotated[
+        str,
+        Option(
+            "Automatic covariances of exogenous variables: simstudy keeps all, lavaan follows lavaan.",
+            metavar="RULE",
+            allowed=("simstudy", "lavaan"),
+            more="lavaan drops those of variables about whose moments the model says something. For models given as "
+            "text.",
+        ),
+    ] = "simstudy"
     draws: Annotated[int, Option("Draws of simulated intervals.", least=100)] = 1000
     seed: Annotated[int, Option("Seed of simulated intervals, and of methods that draw random numbers.")] = 1
     options: Annotated[Mapping[str, Any] | None, Keyword("Further options of the method.")] = None
