@@ -274,7 +274,7 @@ def test_all_problems_of_the_call_come_at_once(folder):
         "--ci-level: found 95; it must lie between 0 and 1",
         "--missing: found 'fml'; allowed: listwise, fiml (did you mean 'fiml'?)",
         "--bounds: found 'variance'; allowed: none, variances (did you mean 'variances'?)",
-        "--draws: found 3; at least 100",
+        "--draws: found 3; allowed: 100 or more",
         "--option: found 'likelihood'; write key=value",
         "--plot: found 'a.jpg'; a diagram is written as .svg, .png, .pdf",
         "model.lev: there is no such file (did you mean 'model.lav'?)",
