@@ -114,7 +114,7 @@ class FitRequest:
             "What chi-square is against: unrestricted, or psd (Sigma_between positive semidefinite, as by EM).",
             metavar="WHAT",
             allowed=("unrestricted", "psd"),
-            more="By default the former, and the latter where the unrestricted model has no maximum; a note says so.",
+            more="By default unrestricted, and psd where the unrestricted model has no maximum; a note says so.",
         ),
     ] = None
     progress: Annotated[Progress | None, Keyword("Called with (what, done, total) by whatever takes long.")] = None
