@@ -10,7 +10,15 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from simstudy.analysis.choices import check_no_slopes, in_our_words, lavaan_words, make_method, own_choices
+from simstudy.analysis.choices import (
+    check_interval,
+    check_no_slopes,
+    in_our_words,
+    intervals_of,
+    lavaan_words,
+    make_method,
+    own_choices,
+)
 from simstudy.analysis.model_notes import bound_notes, reading_notes, with_products
 from simstudy.analysis.read import check_data, read_data
 from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
@@ -31,10 +39,12 @@ from simstudy.linalg.stacked import FloatArray
 from simstudy.methods import registry
 from simstudy.methods.checks import refuse_bounds, refuse_constraints
 from simstudy.methods.protocol import Estimator
+from simstudy.methods.wall import MethodError, fit_walled, fitter, walled
 from simstudy.model.defaults import AUTO
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
-from simstudy.requests.fit import FitRequest
+from simstudy.population.streams import FitStreams
+from simstudy.requests.fit import INTERVALS, FitRequest
 from simstudy.requests.option import check, takes
 
 ASKED = ("se", "ci", "ci_level", "missing", "fixed_x", "bounds", "std_lv", "draws", "seed")
@@ -86,6 +96,7 @@ def fit(request: FitRequest) -> Fit:
     if not model.slopes:
         check_no_slopes(request.slopes, request.nodes)
     method = registry.for_model(make_method(request), model)
+    check_interval(request.ci, (*INTERVALS, *method.interval_kinds))
     data = request.data if isinstance(request.data, pd.DataFrame) else read_data(request.data)
     checked, notes = check_data(with_products(data, model), model, request.cluster, request.missing)
     notes = (*reading_notes(model, data), *notes)
@@ -98,13 +109,11 @@ def fit(request: FitRequest) -> Fit:
         asked |= {key: values[key] for key in ("slopes", "nodes") if key in values}
     facts: tuple[SlopeFact, ...] = ()
     compared: Comparison | None = None
-    reason = _unsupported(method, model, sample)
-    if reason is not None:
-        result = failed(model.names, (method.se_kinds[0],), 1, Status.NOT_SUPPORTED)
+    result, why = _fitted(method, model, sample, request)
+    if why:
         free = unrestricted_of(model, sample)
-        notes = (*notes, f"{estimator} cannot fit this model: {reason}")
+        notes = (*notes, f"{estimator} {why}")
     else:
-        result = method.prepare(model, sample.layout).fit(data_kind(method.needs).of_sample(sample))
         free = unrestricted_of(model, sample, hopeless=is_hopeless(method, result))
         compared = compare(method, model, sample, result, free, request.h1)
         result = compared.result
@@ -139,6 +148,7 @@ def fit_all(request: FitRequest) -> dict[str, Fit]:
     """
     request = replace(request, se=lavaan_words("msem", request.se)[1])
     names = registry.names()
+    check_interval(request.ci, intervals_of(None))
     found: dict[str, Fit] = {}
     for done, name in enumerate(names):
         if request.progress is not None:
@@ -158,6 +168,25 @@ def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sam
     counts = data.groupby(cluster, sort=False, observed=True).size()
     order = np.argsort(counts.to_numpy(), kind="stable")
     return sample, tuple(counts.index[order])
+
+
+def _fitted(method: Estimator, model: TwoLevelModel, sample: Sample, request: FitRequest) -> tuple[FitResult, str]:
+    """The fit, and why there is none; what a method refuses in words meant for the user is raised."""
+    streams = FitStreams.of(request.seed, method.name, "fit", [0])
+    try:
+        reason = walled(_unsupported, method, model, sample)
+        if reason is not None:
+            nothing = failed(model.names, (method.se_kinds[0],), 1, Status.NOT_SUPPORTED)
+            return nothing, f"cannot fit this model: {reason}"
+        fit = fitter(method, walled(method.prepare, model, sample.layout))
+        data = data_kind(method.needs).of_sample(sample)
+        result, wrong = fit_walled(method, model, fit, data, streams, request.ci_level)
+        return result, "".join(wrong.values())
+    except MethodError as error:
+        if error.own is not None:
+            raise error.own from None
+        nothing = failed(model.names, (method.se_kinds[0],), 1, Status.EXCEPTION)
+        return nothing, f"stopped with an error: {error.text}"
 
 
 def _unsupported(method: Estimator, model: TwoLevelModel, sample: Sample) -> str | None:
@@ -184,8 +213,15 @@ def _limits(
     kind = next(iter(result.se))
     z = float(stats.norm.ppf(0.5 + level / 2.0))
     lower, upper = result.estimate[0] - z * result.se[kind][0], result.estimate[0] + z * result.se[kind][0]
+    own: tuple[str, ...] = ()
+    if kind in result.intervals:
+        lower, upper, own = _with_own(context.method.name, result.intervals[kind], lower, upper)
     if ci == "wald" or not result.converged[0]:
-        return lower, upper, ()
+        return lower, upper, own if result.converged[0] else ()
+    if ci in context.method.interval_kinds:
+        nothing = np.full_like(result.estimate, np.nan)
+        low, high = (limit[0] for limit in result.intervals.get(ci, (nothing, nothing)))
+        return low, high, (f"intervals are {ci} intervals of {context.method.name}",)
     if ci == "montecarlo":
         found = montecarlo(result, model.estimands, seed, "fit", range(1), draws, level)
         if "montecarlo" in found.intervals:
@@ -204,6 +240,17 @@ def _limits(
     if failures:
         notes.append(f"{failures} of {draws} bootstrap fits failed and are left out of the intervals")
     return low, high, tuple(notes)
+
+
+def _with_own(
+    name: str, own: tuple[FloatArray, FloatArray], lower: FloatArray, upper: FloatArray
+) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
+    """A method's own limits, Wald limits for ``:=`` parameters of which it gave none, and a note."""
+    low, high = (limit[0] for limit in own)
+    gone = np.isnan(low) | np.isnan(high)
+    others = "; those of := parameters are Wald intervals" if (gone & ~np.isnan(lower)).any() else ""
+    note = f"intervals are those of {name} itself{others}"
+    return np.where(gone, lower, low), np.where(gone, upper, high), (note,)
 
 
 # ---------------------------------------------------------------------- report

@@ -20,14 +20,17 @@ ALL = "all"
 
 def read_inputs(request: FitRequest, options: list[str], plot: Path | None) -> FitRequest:
     """The request with model, data and options of the method read; all that is wrong with them is reported together."""
-    from simstudy.analysis.choices import in_our_words
+    from simstudy.analysis.choices import in_our_words, interval_problems, intervals_of
     from simstudy.analysis.read import read_data
 
     try:
         request = in_our_words(request)
     except EstimatorError as error:
         raise EstimatorError([f"--{problem}" for problem in error.problems]) from error
-    problems = problems_of(request, flags=True) + _check_estimator(request.estimator, options) + _check_plot(plot)
+    of_all = request.estimator == ALL
+    problems = problems_of(request, flags=True)
+    problems += interval_problems(request.ci, intervals_of(None if of_all else request.estimator), "--ci")
+    problems += _check_estimator(request.estimator, options) + _check_plot(plot)
     found: list[Any] = []
     steps: tuple[Callable[[], Any], ...] = (
         lambda: _parse_options(options),

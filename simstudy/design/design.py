@@ -149,6 +149,8 @@ class Design:
         In the order of the file; the first varies slowest.
     std_lv : bool
         Whether variances of latent variables are fixed to 1 (instead of a loading).
+    timeout : float or None
+        Time limit a fit, in seconds.
     """
 
     name: str
@@ -162,6 +164,7 @@ class Design:
     intervals: Intervals
     factor_names: tuple[str, ...]
     std_lv: bool = False
+    timeout: float | None = None
 
     @cached_property
     def digest(self) -> str:

@@ -126,6 +126,7 @@ def parse_design(text: str, source: str = "design") -> Design:
         intervals=found.intervals,
         factor_names=tuple(factor.name for factor in factors),
         std_lv=file.model.std_lv,
+        timeout=file.run.timeout,
     )
 
 

@@ -39,9 +39,9 @@ def sandwich(bread: FloatArray, cluster_scores: FloatArray) -> FloatArray:
 def with_defined(fit: FitResult, estimands: Estimands) -> FitResult:
     """Append ``:=`` parameters with delta-method covariances for every SE kind.
 
-    A defined parameter is NaN where it uses a parameter that the method does not speak about. A parameter at a bound
-    has no SE and covariances of 0: it counts as known for what others define, too; what such parameters alone define
-    has no SE either.
+    A defined parameter is NaN where it uses a parameter that the method does not speak about. SEs and limits that the
+    method gave stay as they are. A parameter at a bound has no SE and covariances of 0: it counts as known for what
+    others define, too; what such parameters alone define has no SE either.
     """
     if not estimands.definitions:
         return fit
@@ -63,7 +63,6 @@ def with_defined(fit: FitResult, estimands: Estimands) -> FitResult:
         held = np.isnan(fit.se[kind]) & ~missing
         known = (own == 0.0) & (np.matmul(held[:, None, :], depends.T.astype(float))[:, 0] > 0)
         errors[kind] = np.concatenate([fit.se[kind], np.where(known, np.nan, own)], axis=-1)
-    silent = np.full(values.shape, np.nan)
     return FitResult(
         labels=fit.labels + estimands.defined_names,
         estimate=np.concatenate([fit.estimate, values], axis=-1),
@@ -74,11 +73,16 @@ def with_defined(fit: FitResult, estimands: Estimands) -> FitResult:
         loglik=fit.loglik,
         se=errors,
         intervals={
-            kind: (np.concatenate([low, silent], axis=-1), np.concatenate([high, silent], axis=-1))
+            kind: (_with_nothing(low, values.shape[1] + q), _with_nothing(high, values.shape[1] + q))
             for kind, (low, high) in fit.intervals.items()
         },
         measures=fit.measures,
     )
+
+
+def _with_nothing(limits: FloatArray, width: int) -> FloatArray:
+    """Limits of the first parameters (R, k), NaN for those behind: (R, width)."""
+    return np.concatenate([limits, np.full((len(limits), width - limits.shape[1]), np.nan)], axis=-1)
 
 
 def _dependence(estimands: Estimands) -> BoolArray:

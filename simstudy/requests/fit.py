@@ -18,6 +18,8 @@ else:
     TwoLevelModel = placeholder("TwoLevelModel")
 
 Progress = Callable[[str, int, int], None]
+INTERVALS = ("wald", "montecarlo", "bootstrap", "cluster_bootstrap")
+"""Kinds of intervals that every method has."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,10 @@ class FitRequest:
         Option(
             "Intervals: wald, montecarlo, bootstrap, cluster_bootstrap.",
             metavar="KIND",
-            allowed=("wald", "montecarlo", "bootstrap", "cluster_bootstrap"),
-            more="montecarlo: draws from the estimates' normal distribution, for := parameters; bootstrap: parametric, "
-            "data drawn from the fitted model and refitted, percentile intervals; cluster_bootstrap: clusters drawn "
-            "with replacement and refitted.",
+            more="wald: those of the method itself, where it has any under the name of the kind of SE; montecarlo: "
+            "draws from the estimates' normal distribution, for := parameters; bootstrap: parametric, data drawn from "
+            "the fitted model and refitted, percentile intervals; cluster_bootstrap: clusters drawn with replacement "
+            "and refitted; or a kind of the method's own (its interval_kinds).",
         ),
     ] = "wald"
     ci_level: Annotated[float, Option("Level of the intervals.", inside=(0, 1))] = 0.95
@@ -89,7 +91,7 @@ class FitRequest:
         ),
     ] = "simstudy"
     draws: Annotated[int, Option("Draws of simulated intervals.", least=100)] = 1000
-    seed: Annotated[int, Option("Seed of simulated intervals.")] = 1
+    seed: Annotated[int, Option("Seed of simulated intervals, and of methods that draw random numbers.")] = 1
     options: Annotated[Mapping[str, Any] | None, Keyword("Further options of the method.")] = None
     slopes: Annotated[
         str | None,
