@@ -130,7 +130,7 @@ class Fit:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """The fields of INTERFACE.md's ``fit --json``; numbers that do not exist are None."""
+        """The fields of ``simstudy fit --json``; numbers that do not exist are None."""
 
         def clean(value: Any) -> Any:
             if isinstance(value, (float, np.floating)):

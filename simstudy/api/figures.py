@@ -12,13 +12,13 @@ import pandas as pd
 from simstudy import performance as measuring
 from simstudy.api.study import Results, up_to_date
 from simstudy.errors import SimstudyError
-from simstudy.performance import FIT_MEASURES
+from simstudy.performance import measure_names, own_name
 from simstudy.performance.choose import choose_parameters, key_parameters
 from simstudy.report import figures as drawing
 from simstudy.report.figures import FORMATS, Chart, save_chart, save_figure
 from simstudy.report.figures.bands import check_band, measures_with
 from simstudy.report.figures.chart import check_formats
-from simstudy.report.figures.registry import check_kind
+from simstudy.report.figures.registry import FigureKind, check_kind
 from simstudy.report.figures.select import chosen_cells, unknown
 from simstudy.runner.pick import pick_replicates
 from simstudy.runner.store import FIGURES
@@ -50,6 +50,14 @@ class _Wanted:
         if self.parameters:
             return choose_parameters(self.parameters, [name for name in table["parameter"].unique() if name])
         return figure_parameters(table)
+
+    def measures(self, kind: FigureKind) -> list[str]:
+        """Measures to draw one by one."""
+        return list(map(own_name, self.options.get("measures") or (kind.defaults.get("measure", "bias"),)))
+
+    def own(self, kind: FigureKind) -> dict[str, Any]:
+        """Level of the intervals, and options that only this kind has."""
+        return {"level": self.found.manifest.level} | self.given(*(set(kind.options) - _COMMON))
 
     def band(self, measure: str) -> dict[str, Any]:
         """The band, if it is about the measure."""
@@ -130,6 +138,7 @@ def charts(
     band: str | None = None,
     compare: tuple[str, str] | None = None,
     of: str | None = None,
+    **own: Any,
 ) -> list[Chart]:
     """Figures of a results folder, each with its title, data and a description in words.
 
@@ -158,6 +167,8 @@ def charts(
         Two methods of a Bland-Altman plot.
     of : str, optional
         ``estimate`` (default) or ``se``: what a Bland-Altman plot compares.
+    **own
+        Options of a kind of figure from another package.
 
     Returns
     -------
@@ -171,7 +182,7 @@ def charts(
     """
     options = {
         "parameters": parameters, "measures": measures, "x": x, "y": y, "estimators": estimators, "cells": cells,
-        "basis": basis, "se_kind": se_kind, "where": where, "band": band, "compare": compare, "of": of,
+        "basis": basis, "se_kind": se_kind, "where": where, "band": band, "compare": compare, "of": of, **own,
     }  # fmt: skip
     options = {name: value for name, value in options.items() if value}
     entry = check_kind(kind or "lines", list(options))
@@ -179,44 +190,35 @@ def charts(
     if found.performance.empty:
         raise SimstudyError(f"{found.folder}: there are no finished replicates yet")
     wanted = _Wanted(found, parameters, options)
-    if entry.source == "replicates":
-        return list(_of_replicates(kind or "", wanted))
     if kind is None and not measures:
         wanted = _Wanted(found, parameters, {**options, "measures": DEFAULT_KINDS})
-    return list(_of_effects(wanted) if entry.source == "effects" else _of_performance(kind or "lines", wanted))
+    return list(_MAKE[entry.made_from](entry, wanted))
 
 
-def _of_performance(kind: str, wanted: _Wanted) -> Iterator[Chart]:
+def _of_performance(kind: FigureKind, wanted: _Wanted) -> Iterator[Chart]:
     """Figures made from the performance table."""
-    table, level = wanted.found.performance, wanted.found.manifest.level
-    shared = wanted.given("x", "y", "estimators", "cells", "where")
-    if kind == "convergence":
-        yield drawing.convergence_chart(table, **shared)
+    table, own = wanted.found.performance, wanted.own(kind)
+    shared = wanted.given("x", "y", "estimators", "cells", "where", "basis", "se_kind") | own
+    if "parameters" not in kind.options:
+        yield drawing.make_chart(kind.name, table, "", **shared)
         return
-    shared |= wanted.given("basis", "se_kind") | {"level": level}
-    measures: Sequence[str] = wanted.options.get("measures") or ("bias",)
-    if kind in ("power", "nested-loop", "lollipop"):
-        chart = {
-            "power": drawing.power_chart,
-            "nested-loop": drawing.nested_loop_chart,
-            "lollipop": drawing.lollipop_chart,
-        }[kind]
+    if kind.several or "measures" not in kind.options:
         several = wanted.given("measures", "band")
-        fits = bool(several.get("measures")) and set(several["measures"]) <= set(FIT_MEASURES)
+        fits = bool(several.get("measures")) and set(several["measures"]) <= set(measure_names("fit"))
         for name in [""] if fits else wanted.names():
-            yield chart(table, name, **shared, **several)
+            yield drawing.make_chart(kind.name, table, name, **shared, **several)
         return
+    measures = wanted.measures(kind)
     check_band(wanted.options.get("band"), measures)
-    draw = drawing.lines_chart if kind == "lines" else drawing.heatmap_chart
     names = wanted.names()
     for measure in measures:
-        for name in [""] if measure in FIT_MEASURES else names:
-            yield draw(table, name, measure=measure, **shared, **wanted.band(measure))
+        for name in [""] if measure in measure_names("fit") else names:
+            yield drawing.make_chart(kind.name, table, name, measure=measure, **shared, **wanted.band(measure))
 
 
-def _of_effects(wanted: _Wanted) -> Iterator[Chart]:
+def _of_effects(kind: FigureKind, wanted: _Wanted) -> Iterator[Chart]:
     """Figures made from the analysis of variance of the design factors."""
-    measures: Sequence[str] = wanted.options.get("measures") or ("bias",)
+    measures = wanted.measures(kind)
     methods = list(wanted.found.performance["estimator"].unique())
     problems = [
         unknown("estimator", name, methods) for name in wanted.options.get("estimators") or () if name not in methods
@@ -231,13 +233,13 @@ def _of_effects(wanted: _Wanted) -> Iterator[Chart]:
         parameters=names,
         **wanted.given("estimators", "basis"),
     )
-    shared = wanted.given("se_kind", "estimators", "band") | {"level": wanted.found.manifest.level}
+    shared = wanted.given("se_kind", "estimators", "band") | wanted.own(kind)
     for measure in measures:
-        for name in [""] if measure in FIT_MEASURES else names:
-            yield drawing.factors_chart(effects, name, measure=measure, **shared)
+        for name in [""] if measure in measure_names("fit") else names:
+            yield drawing.make_chart(kind.name, effects, name, measure=measure, **shared)
 
 
-def _of_replicates(kind: str, wanted: _Wanted) -> Iterator[Chart]:
+def _of_replicates(kind: FigureKind, wanted: _Wanted) -> Iterator[Chart]:
     """Figures made from replicate rows, a cell at a time."""
     table = wanted.found.performance
     places = chosen_cells(table.drop_duplicates("cell"), wanted.options.get("cells"), wanted.options.get("where") or {})
@@ -246,7 +248,7 @@ def _of_replicates(kind: str, wanted: _Wanted) -> Iterator[Chart]:
         cells = cells[:1]
     if len(cells) > MAX_CELLS:
         raise SimstudyError(
-            f"{len(cells)} cells are chosen, and '{kind}' draws a figure for each; choose at most {MAX_CELLS} "
+            f"{len(cells)} cells are chosen, and '{kind.name}' draws a figure for each; choose at most {MAX_CELLS} "
             "(--cell, --where)"
         )
     methods = list(table["estimator"].unique())
@@ -255,13 +257,17 @@ def _of_replicates(kind: str, wanted: _Wanted) -> Iterator[Chart]:
     problems += [unknown("compare", name, methods) for name in compare or () if name not in methods]
     if problems:
         raise SimstudyError(problems)
-    draw: Any = {"zip": drawing.zip_chart, "scatter": drawing.scatter_chart, "bland-altman": drawing.bland_altman_chart}
-    options = wanted.given("se_kind", "compare", "of") | {"level": wanted.found.manifest.level}
+    options = wanted.given("se_kind") | wanted.own(kind)
     names, folder = wanted.names(), read_folder(wanted.found.folder)
     for cell in cells:
         rows = pick_replicates(folder, cell, names, list(compare) if compare else estimators)
         for name in names:
-            yield draw[kind](rows, name, **options)
+            yield drawing.make_chart(kind.name, rows, name, **options)
+
+
+_COMMON = {"parameters", "measures", "x", "y", "estimators", "cells", "where", "basis", "se_kind", "band"}
+_MAKE = {"performance": _of_performance, "effects": _of_effects, "replicates": _of_replicates}
+"""What a kind is made from -> its figures of a study."""
 
 
 def replicates(

@@ -17,6 +17,7 @@ from simstudy.errors import SimstudyError, StoreError
 from simstudy.performance import (
     SUMMARY_COLUMNS,
     failures_table,
+    measure_names,
     performance_table,
     summarise_cell,
     summarise_fit_measures,
@@ -356,14 +357,15 @@ def merge(folders: Sequence[str | Path], out: str | Path | None = None, progress
 
 
 def up_to_date(folder: str | Path) -> Results:
-    """Results from ``performance.parquet`` if no part is newer, otherwise analysed."""
+    """Results from ``performance.parquet`` if no part is newer and no measure is missing, otherwise analysed."""
     root = Path(folder)
     saved = root / f"{PERFORMANCE}.parquet"
     try:
         newest = max((root / name).stat().st_mtime_ns for name in (FITS, MANIFEST))
         if saved.stat().st_mtime_ns >= newest:
-            manifest = read_folder(root).manifest
-            return Results(root, manifest, pd.read_parquet(saved), pd.DataFrame(), pd.DataFrame())
+            manifest, table = read_folder(root).manifest, pd.read_parquet(saved)
+            if set(measure_names("parameter", "fit")) <= set(table["measure"].unique()):
+                return Results(root, manifest, table, pd.DataFrame(), pd.DataFrame())
     except (OSError, ValueError):
         pass
     return results(root)

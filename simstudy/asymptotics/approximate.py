@@ -1,7 +1,7 @@
 """The limit of a method, the true spread of its estimates, and what it reports: fed with the population's moments.
 
 Every method is a function of the sufficient statistics. Its value at the population's moments is what it converges to;
-its derivatives there, with the exact covariance of the moments, give the covariance of its estimates (THEORY B8, F2).
+its derivatives there, with the exact covariance of the moments, give the covariance of its estimates (theory B8, F2).
 Both are found by the method's own fit, so every registered method is served, plug-ins included.
 """
 

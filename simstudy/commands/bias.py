@@ -36,7 +36,7 @@ def bias(
     from rich.console import Console
 
     from simstudy import api
-    from simstudy.report import joined_lines, print_lines, theory_lines, width_of, write_csv
+    from simstudy.report import formula_lines, joined_lines, print_lines, theory_lines, width_of, write_csv
 
     found = api.open_design(design)
     start = time.perf_counter()
@@ -68,7 +68,9 @@ def bias(
             study_name=found.name,
             width=width,
         )
-    print_lines(console, lines)
+    chosen = [entry for entry in found.estimators if not estimator or entry.name in estimator]
+    places = {entry.name: api.describe_estimator(entry.method)["theory"] for entry in chosen}
+    print_lines(console, [*lines, *formula_lines(places, width)])
     if csv is not None:
         write_csv(table, csv)
         print(f"\nwritten: {csv}", file=sys.stderr)

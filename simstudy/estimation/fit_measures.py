@@ -88,7 +88,7 @@ def fit_measures(
     RMSEA and BIC use the number of rows, as lavaan and Mplus do. SRMR is the root mean squared difference between
     unrestricted and implied correlations of a level, the zero diagonal counted (Bollen 1989; lavaan's in two-level
     models; Mplus standardises covariances instead); NaN where a between variance is not positive. Scaled
-    versions divide the chi-squares by the MLR factor c = (q0 c0 - q1 c1) / (q0 - q1) (Yuan & Bentler 2000; THEORY C11).
+    versions divide the chi-squares by the MLR factor c = (q0 c0 - q1 c1) / (q0 - q1) (Yuan & Bentler 2000; theory C11).
     """
     n = len(model.best.loglik)
     l0, l1, lb = model.loglik, unrestricted.loglik, baseline.loglik

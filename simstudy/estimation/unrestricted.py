@@ -1,7 +1,7 @@
 """The unrestricted two-level model: all means, variances and covariances of both levels free ("H1").
 
 Its likelihood has no singularities of parametrisation (a slope on a between variance near zero has), so unbalanced data
-are first fitted here, and structural models start from the moments found. Balanced data have it in closed form (C2).
+are first fitted here, and structural models start from the moments found. Balanced data have a closed form (theory C2).
 """
 
 from __future__ import annotations

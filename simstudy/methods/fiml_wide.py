@@ -1,4 +1,4 @@
-"""`fiml_wide`: full-information maximum likelihood, the cluster as the case (McDonald & Goldstein 1989; THEORY C9)."""
+"""`fiml_wide`: full-information maximum likelihood, the cluster as the case (McDonald & Goldstein 1989; theory C9)."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ class FimlWide(Estimator):
     reference: ClassVar[str] = (
         "McDonald & Goldstein (1989); Rovine & Molenaar (2000); Bauer (2003); Curran (2003); Mehta & Neale (2005)"
     )
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/likelihood.md#c9",)
     year: ClassVar[int] = 1989
     look: ClassVar[Look] = Look(BLACK, "*", True, DOT)
     idea: ClassVar[str] = (

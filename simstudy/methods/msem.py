@@ -1,4 +1,4 @@
-"""`msem`: full-information maximum likelihood of the two-level model (Muthen & Asparouhov 2008; THEORY C1)."""
+"""`msem`: full-information maximum likelihood of the two-level model (Muthen & Asparouhov 2008; theory C1)."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.checks import admissible, check_kinds, judge_data, refuse_few
 from simstudy.methods.closed_forms import negative_variances
-from simstudy.methods.fixed_slopes import IgnoringSlopes, PreparedIgnoring
+from simstudy.methods.fixed_slopes import WithFixedSlopes
 from simstudy.methods.look import BLACK, SOLID, Look
-from simstudy.methods.msem_slopes import NODES, PreparedSlopes, SlopeMsem
-from simstudy.methods.protocol import LATER, Estimator
+from simstudy.methods.msem_slopes import NODES, SlopeMsem
+from simstudy.methods.protocol import LATER, Estimator, PreparedEstimator
 from simstudy.methods.registry import register
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
@@ -52,7 +52,7 @@ class Msem(Estimator):
         ``expected`` means the information given the pattern of missing values).
     fixed_x : bool
         Take the moments of exogenous observed variables as known, as lavaan's default does. SEs of between slopes are
-        then too small where within and between slopes differ (THEORY F1).
+        then too small where within and between slopes differ (theory F1).
     bounds : str
         ``none``, or ``variances``: no variance may be negative.
     measures : bool
@@ -67,6 +67,11 @@ class Msem(Estimator):
     name: ClassVar[str] = "msem"
     title: ClassVar[str] = "multilevel SEM, full-information maximum likelihood"
     reference: ClassVar[str] = "Muthén & Asparouhov (2008); Preacher, Zyphur & Zhang (2010)"
+    theory: ClassVar[tuple[str, ...]] = (
+        "docs/theory/between-slope.md#b8",
+        "docs/theory/likelihood.md#c1",
+        "docs/theory/random-slopes.md#d1",
+    )
     year: ClassVar[int] = 2008
     look: ClassVar[Look] = Look(BLACK, "o", False, SOLID)
     idea: ClassVar[str] = "split every level-1 variable into latent within and between parts, with a model for each"
@@ -106,12 +111,12 @@ class Msem(Estimator):
         """The model's unrestricted moments must be estimable."""
         return self.for_model(model).supports(model, layout) if model.slopes else refuse_few(model, layout)
 
-    def for_model(self, model: TwoLevelModel) -> Msem | SlopeMsem | IgnoringSlopes:
+    def for_model(self, model: TwoLevelModel) -> Estimator:
         """The method itself, or the one for models with random slopes: it takes observed for expected information."""
         if not model.slopes:
             return self
         if self.slopes == "fixed":
-            return IgnoringSlopes(self)
+            return WithFixedSlopes(self)
         kinds = dict.fromkeys("observed" if kind == "expected" else kind for kind in self.se)
         asked = {
             "missing": self.missing == "fiml",
@@ -121,7 +126,7 @@ class Msem(Estimator):
         refused = [name for name, on in asked.items() if on]
         return SlopeMsem(tuple(kinds), self.slopes, self.nodes, self.measures, tuple(refused))
 
-    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedMsem | PreparedSlopes | PreparedIgnoring:
+    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedEstimator:
         """Build index maps and constants."""
         chosen = self.for_model(model)
         return PreparedMsem(self, model, layout) if isinstance(chosen, Msem) else chosen.prepare(model, layout)

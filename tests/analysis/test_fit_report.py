@@ -187,7 +187,7 @@ def test_json_has_the_documented_fields_and_no_nan(found) -> None:
         "icc",
         "parameters",
     }
-    assert documented | {"parameters"} <= set(content)  # INTERFACE.md
+    assert documented | {"parameters"} <= set(content)
     fields = {"lhs", "op", "rhs", "level", "label", "est", "se", "z", "pvalue", "ci_lower", "ci_upper"}
     for row, own in zip(content["parameters"], found.parameters.itertuples(), strict=True):
         assert set(row) == fields

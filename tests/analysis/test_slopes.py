@@ -294,7 +294,7 @@ def test_tests_that_have_no_meaning_are_declined(text: str, message: str) -> Non
 
 
 def test_the_mean_indirect_effect_is_a_defined_parameter() -> None:
-    """Within indirect effect of THEORY D1.4's fit of this case with quadrature of its own: .090922 (SE .0239)."""
+    """Within indirect effect of theory D1.4's fit of this case with quadrature of its own: .090922 (SE .0239)."""
     folder = REFERENCE / "data" / "xiv_rs_m111"
     text = (folder / "model.lav").read_text() + "  a ~ ma*1\n  b ~ mb*1\n  a ~~ sab*b\nind := ma*mb + sab\n"
     data = pd.read_csv(folder / "data.csv")

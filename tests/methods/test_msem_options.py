@@ -220,7 +220,7 @@ def test_fixed_x_of_saturated_models_changes_no_estimate(samples) -> None:
 
 
 def test_fixed_x_drops_the_covariates_part_of_the_between_slopes_variance() -> None:
-    """THEORY B8 at the estimates: the last term, 2 n (beta_B - beta_W)^2 / (n - 1), is what fixed-x SEs leave out."""
+    """Theory B8 at the estimates: the last term, 2 n (beta_B - beta_W)^2 / (n - 1), is what fixed-x SEs leave out."""
     n, clusters = 6, 30
     sample = draw(CONTEXTUAL, BALANCED, 1, seed=9)
     x, y = (CONTEXTUAL.level1.index(name) for name in "xy")
@@ -393,7 +393,7 @@ def test_robust_ses_are_those_of_cluster_densities_written_out(missing) -> None:
     own = found.covariance["observed"][0]
     np.testing.assert_allclose(own @ scores.T @ scores @ own, found.covariance["robust"][0], rtol=0, atol=1e-8)
     trace = np.trace(own @ scores.T @ scores)
-    # THEORY C11, the same differences
+    # Theory C11, the same differences
     assert found.measures["scaling_h0"][0] == pytest.approx(trace / len(params), rel=1e-7)
 
 
