@@ -11,15 +11,20 @@ import numpy as np
 from simstudy.data.incomplete import IncompleteStatistics
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.inference import covariance
+from simstudy.estimation.free_moments import maximise_free_moments
 from simstudy.estimation.scoring import Optimum, with_fallback
 from simstudy.estimation.starts import feasible_between, starts_from_moments, two_level_starts
 from simstudy.likelihood.evaluation import Likelihood, Selectable
 from simstudy.likelihood.normal import two_group
+from simstudy.likelihood.normal.free_moments import has_free_moments
 from simstudy.likelihood.normal.incomplete import IncompleteBatch, IncompleteLikelihood
 from simstudy.likelihood.normal.pseudo_balanced import PseudoBalanced
 from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
 from simstudy.linalg.stacked import FloatArray, dot, entries, transpose
 from simstudy.model.implied import TwoLevelStructure
+
+
+Optimiser = Callable[[Any, Any, tuple[FloatArray, ...]], Optimum]
 
 
 @dataclass(frozen=True)
@@ -34,16 +39,19 @@ class Engine:
         params (R, q) -> sum over clusters of outer products of their scores (R, q, q).
     starts : tuple of (R, q)
         Starting points.
+    optimise : callable
+        (likelihood, data, starts) -> `Optimum`.
     """
 
     likelihood: Likelihood[Any]
     data: Selectable
     meat: Callable[[FloatArray], FloatArray]
     starts: tuple[FloatArray, ...]
+    optimise: Optimiser = with_fallback
 
     def solve(self, *more: FloatArray) -> Optimum:
         """Maximise the likelihood; ``more`` starts are tried first."""
-        return with_fallback(self.likelihood, self.data, (*more, *self.starts))
+        return self.optimise(self.likelihood, self.data, (*more, *self.starts))
 
     def observed(self, params: FloatArray) -> FloatArray:
         """Observed information (R, q, q)."""
@@ -88,7 +96,8 @@ def complete_engine(structure: TwoLevelStructure, statistics: TwoLevelStatistics
         result: FloatArray = np.matmul(transpose(scores), scores)
         return result
 
-    return Engine(likelihood, Data.of(statistics), meat, two_level_starts(structure, statistics))
+    optimise = maximise_free_moments if has_free_moments(structure) else with_fallback
+    return Engine(likelihood, Data.of(statistics), meat, two_level_starts(structure, statistics), optimise)
 
 
 def pseudo_balanced_engine(

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from functools import cached_property
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from simstudy.estimation.result import Status
 from simstudy.likelihood.evaluation import Evaluation, Likelihood, Selectable
-from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, dot, eigh, inverse_spd, matvec, transpose
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, dot, eigh, inverse_spd, is_spd, matvec, solve_spd, transpose
 
 D = TypeVar("D", bound=Selectable)
 
@@ -24,6 +25,54 @@ TOLERANCE = 1e-12
 MAX_ITER = 60
 FALLBACK_MAX_ITER = 400
 STUCK = 1e8
+
+
+class Metric(Protocol):
+    """How an information is solved for a step, where it is not a plain matrix in the parameters."""
+
+    def solve(self, information: FloatArray, score: FloatArray) -> tuple[FloatArray, BoolArray]:
+        """I^-1 g (R, q), and where I is positive definite (R,)."""
+        ...
+
+    def damped(self, information: FloatArray, score: FloatArray, damping: FloatArray) -> FloatArray:
+        """(I + lambda diag|I|)^-1 g (R, q)."""
+        ...
+
+    def curvature(self, information: FloatArray, step: FloatArray) -> FloatArray:
+        """s' I s (R,)."""
+        ...
+
+    def move(self, information: FloatArray, step: FloatArray) -> FloatArray:
+        """The parameters' change (R, q) that a step is."""
+        ...
+
+
+class Dense:
+    """The metric of an information matrix (R, q, q) in the parameters themselves."""
+
+    def solve(self, information: FloatArray, score: FloatArray) -> tuple[FloatArray, BoolArray]:
+        """I^-1 g (R, q), and where I is positive definite (R,)."""
+        return solve_spd(information, score)
+
+    def damped(self, information: FloatArray, score: FloatArray, damping: FloatArray) -> FloatArray:
+        """Solve (I + lambda diag|I|) s = g; where even that is singular, take a short step along the gradient."""
+        diagonal = np.abs(np.diagonal(information, axis1=-2, axis2=-1))
+        diagonal = np.maximum(diagonal, 1e-10 * diagonal.max(axis=-1, keepdims=True) + 1e-300)
+        raised = information + damping[:, None, None] * diagonal[:, :, None] * np.eye(information.shape[-1])
+        step, ok = solve_spd(raised, score)
+        plain = score / (diagonal * (1.0 + damping[:, None]))
+        return np.where(ok[:, None], step, plain)
+
+    def curvature(self, information: FloatArray, step: FloatArray) -> FloatArray:
+        """s' I s (R,)."""
+        return dot(step, matvec(information, step))
+
+    def move(self, information: FloatArray, step: FloatArray) -> FloatArray:
+        """The step itself."""
+        return step
+
+
+DENSE = Dense()
 
 
 @dataclass(frozen=True)
@@ -36,17 +85,20 @@ class Optimum:
     loglik : (R,)
     information : (R, q, q)
         As evaluated within 1e-6 standard errors of ``params``.
-    inverse : (R, q, q)
-        Its inverse, NaN where it is not positive definite.
     status, n_iter : (R,)
     """
 
     params: FloatArray
     loglik: FloatArray
     information: FloatArray
-    inverse: FloatArray
     status: IntArray
     n_iter: IntArray
+
+    @cached_property
+    def inverse(self) -> FloatArray:
+        """Inverse information (R, q, q), NaN where it is not positive definite; computed where it is asked for."""
+        found, ok = inverse_spd(self.information)
+        return np.where(ok[:, None, None], found, np.nan)
 
     def put(self, where: IntArray, other: Optimum) -> Optimum:
         """Replace the replicates ``where`` by those of another optimum."""
@@ -62,7 +114,6 @@ class Optimum:
             merge(self.params, other.params),
             merge(self.loglik, other.loglik),
             merge(self.information, other.information),
-            merge(self.inverse, other.inverse),
             status,
             n_iter,
         )
@@ -75,8 +126,9 @@ def maximise(
     *,
     tolerance: float = TOLERANCE,
     max_iter: int = MAX_ITER,
+    metric: Metric = DENSE,
 ) -> Optimum:
-    """Climb from ``start`` (R, q) with the information that ``evaluate`` returns.
+    """Climb from ``start`` (R, q) with the information that ``evaluate`` returns, in the coordinates of ``metric``.
 
     A start where the likelihood does not exist ends as `Status.NON_PD`.
     """
@@ -84,20 +136,20 @@ def maximise(
     params = start.copy()
     first = evaluate(params, data)
     loglik, score, information = first.loglik.copy(), first.score.copy(), first.information.copy()
-    inverse = np.full((n, q, q), np.nan)
+    newton = np.full((n, q), np.nan)  # the undamped step I^-1 g, NaN where I is not positive definite
     status = np.where(first.ok, int(Status.MAX_ITER), int(Status.NON_PD)).astype(np.int64)
     n_iter = np.zeros(n, dtype=np.int64)
     damping = np.zeros(n)
     active: IntArray = np.flatnonzero(first.ok)
     current: IntArray | None = None
-    fresh = first.ok.copy()  # whether the inverse belongs to the present point
+    fresh = first.ok.copy()  # where the undamped step is not yet that of the present point
     for iteration in range(max_iter + 1):
-        _refresh(active, fresh, information, inverse)
-        usable = np.isfinite(inverse[active, 0, 0])
-        step = matvec(inverse[active], score[active])
+        _refresh(metric, active, fresh, information, score, newton)
+        step = newton[active]
+        usable = np.isfinite(step).all(axis=-1)
         decrement = np.where(usable, dot(score[active], step), np.inf)
         done = usable & (decrement >= 0) & (decrement < tolerance)
-        params[active[done]] += step[done]
+        params[active[done]] += metric.move(information[active[done]], step[done])
         status[active[done]] = int(Status.OK)
         stuck = ~done & (damping[active] > STUCK)
         status[active[stuck]] = np.where(usable[stuck], int(Status.NON_PD), int(Status.SINGULAR_INFORMATION))
@@ -111,10 +163,10 @@ def maximise(
         damping[active[~usable & (damping[active] == 0)]] = 1e-3
         damped = damping[active] > 0
         if damped.any():
-            step[damped] = _damped_step(information[active[damped]], score[active[damped]], damping[active[damped]])
-        trial = params[active] + step
+            step[damped] = metric.damped(information[active[damped]], score[active[damped]], damping[active[damped]])
+        trial = params[active] + metric.move(information[active], step)
         found = evaluate(trial, subset)
-        predicted = dot(step, score[active]) - 0.5 * dot(step, matvec(information[active], step))
+        predicted = dot(step, score[active]) - 0.5 * metric.curvature(information[active], step)
         with np.errstate(invalid="ignore"):
             gain = found.loglik - loglik[active]
             noise = 1e-11 * (1.0 + np.abs(loglik[active]))
@@ -126,28 +178,18 @@ def maximise(
         fresh[taken] = True
         damping[active] = _next_damping(damping[active], accept, ratio)
     left = status == int(Status.MAX_ITER)
-    status[left & ~np.isfinite(inverse[:, 0, 0])] = int(Status.SINGULAR_INFORMATION)
-    return Optimum(params, loglik, information, inverse, status, n_iter)
+    status[left & ~np.isfinite(newton).all(axis=-1)] = int(Status.SINGULAR_INFORMATION)
+    return Optimum(params, loglik, information, status, n_iter)
 
 
-def _refresh(active: IntArray, fresh: BoolArray, information: FloatArray, inverse: FloatArray) -> None:
-    """Invert the information of replicates that have moved."""
+def _refresh(
+    metric: Metric, active: IntArray, fresh: BoolArray, information: FloatArray, score: FloatArray, newton: FloatArray
+) -> None:
+    """Solve for the undamped step of replicates that have moved; a refused step changes neither side."""
     moved = active[fresh[active]]
     if len(moved):
-        found, ok = inverse_spd(information[moved])
-        inverse[moved] = np.where(ok[:, None, None], found, np.nan)
+        newton[moved], _ = metric.solve(information[moved], score[moved])
         fresh[moved] = False
-
-
-def _damped_step(information: FloatArray, score: FloatArray, damping: FloatArray) -> FloatArray:
-    """Solve (I + lambda diag|I|) s = g; where even that is singular, take a short step along the gradient."""
-    diagonal = np.abs(np.diagonal(information, axis1=-2, axis2=-1))
-    diagonal = np.maximum(diagonal, 1e-10 * diagonal.max(axis=-1, keepdims=True) + 1e-300)
-    raised = information + damping[:, None, None] * diagonal[:, :, None] * np.eye(information.shape[-1])
-    inverse, ok = inverse_spd(raised)
-    step = matvec(inverse, score)
-    plain = score / (diagonal * (1.0 + damping[:, None]))
-    return np.where(ok[:, None], step, plain)
 
 
 def _next_damping(damping: FloatArray, accept: BoolArray, ratio: FloatArray) -> FloatArray:
@@ -173,25 +215,56 @@ def with_fallback(
     best = maximise(likelihood.evaluate, data, starts[0], tolerance=tolerance, max_iter=max_iter)
     if likelihood.verify_maximum:
         best = _refuse_saddles(likelihood, data, best)
+    first = best.params
+    for start in starts[1:]:
+        best = try_again(
+            best,
+            data,
+            start,
+            lambda subset, point: maximise(likelihood.evaluate, subset, point, tolerance=tolerance, max_iter=max_iter),
+        )
+    return with_newton(likelihood, data, best, (first, starts[-1]), tolerance=tolerance)
+
+
+def with_newton(
+    likelihood: Likelihood[D],
+    data: D,
+    best: Optimum,
+    starts: tuple[FloatArray, ...],
+    *,
+    tolerance: float = TOLERANCE,
+    where: BoolArray | None = None,
+) -> Optimum:
+    """Newton's method with the observed information for the replicates that are not finished (of those in ``where``)."""
     newton = _newton(likelihood)
-    tries: list[tuple[Callable[[FloatArray, D], Evaluation], FloatArray, int]] = [
-        (likelihood.evaluate, start, max_iter) for start in starts[1:]
-    ]
-    tries += [(newton, start, FALLBACK_MAX_ITER) for start in (best.params, starts[-1])]
-    for evaluate, start, limit in tries:
-        left = np.flatnonzero(best.status != int(Status.OK))
-        if not len(left):
-            break
-        subset = data.select(left)
-        again = maximise(evaluate, subset, start[left], tolerance=tolerance, max_iter=limit)
-        if evaluate is newton:
-            again = _verify(likelihood, subset, again)
-        again = replace(again, n_iter=again.n_iter + best.n_iter[left])
-        better = (again.status == int(Status.OK)) | (again.loglik > best.loglik[left])
-        chosen = np.flatnonzero(better)
-        merged = best.put(left[chosen], _pick(again, chosen))
-        best = replace(merged, n_iter=_total(merged.n_iter, left, again.n_iter))
+
+    def climb(subset: D, start: FloatArray) -> Optimum:
+        found = maximise(newton, subset, start, tolerance=tolerance, max_iter=FALLBACK_MAX_ITER)
+        return _verify(likelihood, subset, found)
+
+    for start in starts:
+        best = try_again(best, data, start, climb, where)
     return best
+
+
+def try_again(
+    best: Optimum,
+    data: D,
+    start: FloatArray,
+    climb: Callable[[D, FloatArray], Optimum],
+    where: BoolArray | None = None,
+) -> Optimum:
+    """Another try for the replicates that are not finished (of those in ``where``), kept where it led higher."""
+    unfinished = best.status != int(Status.OK)
+    left = np.flatnonzero(unfinished if where is None else unfinished & where)
+    if not len(left):
+        return best
+    again = climb(data.select(left), start[left])
+    again = replace(again, n_iter=again.n_iter + best.n_iter[left])
+    better = (again.status == int(Status.OK)) | (again.loglik > best.loglik[left])
+    chosen = np.flatnonzero(better)
+    merged = best.put(left[chosen], _pick(again, chosen))
+    return replace(merged, n_iter=_total(merged.n_iter, left, again.n_iter))
 
 
 def _total(n_iter: IntArray, where: IntArray, values: IntArray) -> IntArray:
@@ -205,7 +278,6 @@ def _pick(optimum: Optimum, which: IntArray) -> Optimum:
         optimum.params[which],
         optimum.loglik[which],
         optimum.information[which],
-        optimum.inverse[which],
         optimum.status[which],
         optimum.n_iter[which],
     )
@@ -238,7 +310,7 @@ def _refuse_saddles(likelihood: Likelihood[D], data: D, optimum: Optimum) -> Opt
     moved = np.flatnonzero((optimum.status == int(Status.OK)) & (optimum.n_iter > 0))
     if not len(moved):
         return optimum
-    _, maximum = inverse_spd(likelihood.observed_information(optimum.params[moved], data.select(moved)))
+    maximum = is_spd(likelihood.observed_information(optimum.params[moved], data.select(moved)))
     status = optimum.status.copy()
     status[moved[~maximum]] = int(Status.SINGULAR_INFORMATION)
     return replace(optimum, status=status)
@@ -247,10 +319,10 @@ def _refuse_saddles(likelihood: Likelihood[D], data: D, optimum: Optimum) -> Opt
 def _verify(likelihood: Likelihood[D], data: D, optimum: Optimum) -> Optimum:
     """Give the expected information back, and take the verdict OK away from saddle points."""
     found = likelihood.evaluate(optimum.params, data)
-    inverse, ok = inverse_spd(found.information)
-    _, maximum = inverse_spd(likelihood.observed_information(optimum.params, data))
     status = optimum.status.copy()
-    status[(status == int(Status.OK)) & ~(ok & maximum)] = int(Status.SINGULAR_INFORMATION)
-    return replace(
-        optimum, information=found.information, inverse=np.where(ok[:, None, None], inverse, np.nan), status=status
-    )
+    done = np.flatnonzero(status == int(Status.OK))
+    if len(done):
+        observed = likelihood.observed_information(optimum.params[done], data.select(done))
+        maximum = is_spd(found.information[done]) & is_spd(observed)
+        status[done[~maximum]] = int(Status.SINGULAR_INFORMATION)
+    return replace(optimum, information=found.information, status=status)
