@@ -20,6 +20,8 @@ from simstudy.report.figures.bands import check_band, measures_with
 from simstudy.report.figures.chart import check_formats
 from simstudy.report.figures.registry import FigureKind, check_kind
 from simstudy.report.figures.select import chosen_cells, unknown
+from simstudy.requests.figures import ChartsRequest, PlotRequest
+from simstudy.requests.option import declared, takes
 from simstudy.runner.pick import pick_replicates
 from simstudy.runner.store import FIGURES
 from simstudy.runner.tables import Folder, read_folder
@@ -29,6 +31,7 @@ __all__ = ["charts", "figure_parameters", "plot", "plot_results", "replicates"]
 MAX_FIGURE_PARAMETERS = 4
 MAX_CELLS = 12
 """Figures of replicates, one a cell, that are drawn at once."""
+CHOICES = tuple(one.name for one in declared(ChartsRequest) if one.keyword_only and one.name != "own")
 DEFAULT_KINDS = ("bias", "coverage")
 
 
@@ -65,30 +68,9 @@ class _Wanted:
         return {"band": name} if name is not None and measure in measures_with(name) else {}
 
 
-def plot(
-    folder: str | Path,
-    parameters: Sequence[str] | None = None,
-    kind: str | None = None,
-    *,
-    out: str | Path | None = None,
-    formats: Sequence[str] | None = None,
-    **options: Any,
-) -> list[Path]:
-    """Draw figures of a results folder and write them with their data.
-
-    Parameters
-    ----------
-    folder : path
-    parameters : sequence of str, optional
-        Names or patterns; by default the study's ``:=`` parameters, or else its labelled ones, at most four.
-    kind : str, optional
-        A key of `simstudy.report.figures.KINDS`; by default bias and coverage are drawn as lines.
-    out : path, optional
-        Folder; ``figures/`` of the results folder by default.  A name that ends in .pdf, .png or .svg is one file.
-    formats : sequence of str, optional
-        ``pdf``, ``png``, ``svg``; by default PDF and PNG.  The data are written as CSV beside them.
-    **options
-        As for `charts`.
+@takes(PlotRequest)
+def plot(request: PlotRequest) -> list[Path]:
+    """Draw figures of a results folder and write them with their data, as CSV beside them.
 
     Returns
     -------
@@ -100,8 +82,9 @@ def plot(
     SimstudyError
         One problem for each name that is unknown and each option that has no use.
     """
+    formats, out, folder = request.formats, request.out, request.folder
     check_formats(formats or ())
-    drawn = charts(folder, kind, parameters=parameters, **options)
+    drawn = charts(folder, **{name: getattr(request, name) for name in CHOICES}, kind=request.kind, own=request.own)
     target = Path(out) if out is not None else Path(folder) / FIGURES
     if target.suffix.removeprefix(".") in FORMATS:
         if formats:
@@ -122,53 +105,9 @@ def plot_results(found: Results, parameters: Sequence[str] | None = None) -> lis
     ]
 
 
-def charts(
-    source: str | Path | Results,
-    kind: str | None = None,
-    *,
-    parameters: Sequence[str] | None = None,
-    measures: Sequence[str] | None = None,
-    x: str | None = None,
-    y: str | None = None,
-    estimators: Sequence[str] | None = None,
-    cells: Sequence[int] | None = None,
-    basis: str | None = None,
-    se_kind: str | None = None,
-    where: Mapping[str, object] | None = None,
-    band: str | None = None,
-    compare: tuple[str, str] | None = None,
-    of: str | None = None,
-    **own: Any,
-) -> list[Chart]:
+@takes(ChartsRequest)
+def charts(request: ChartsRequest) -> list[Chart]:
     """Figures of a results folder, each with its title, data and a description in words.
-
-    Parameters
-    ----------
-    source : path or Results
-    kind : str, optional
-        A key of `simstudy.report.figures.KINDS`; by default bias and coverage as lines.
-    parameters : sequence of str, optional
-        Names or patterns; by default the study's ``:=`` parameters, or else its labelled ones, at most four.
-    measures : sequence of str, optional
-        Bias by default.
-    x, y : str, optional
-        Factors of the axes.
-    estimators, cells : sequence, optional
-        Methods and cells; all by default, the first cell where replicates are drawn.
-    basis : str, optional
-        ``casewise`` (default), ``common``, ...
-    se_kind : str, optional
-        Kind of SE for the methods that have it; by default each method's first.
-    where : mapping, optional
-        Factor -> level to keep.
-    band : str, optional
-        A key of `simstudy.report.figures.BANDS`.
-    compare : (str, str), optional
-        Two methods of a Bland-Altman plot.
-    of : str, optional
-        ``estimate`` (default) or ``se``: what a Bland-Altman plot compares.
-    **own
-        Options of a kind of figure from another package.
 
     Returns
     -------
@@ -180,18 +119,16 @@ def charts(
     SimstudyError
         One problem for each name that is unknown and each option that has no use.
     """
-    options = {
-        "parameters": parameters, "measures": measures, "x": x, "y": y, "estimators": estimators, "cells": cells,
-        "basis": basis, "se_kind": se_kind, "where": where, "band": band, "compare": compare, "of": of, **own,
-    }  # fmt: skip
+    options = {name: getattr(request, name) for name in CHOICES} | dict(request.own or {})
     options = {name: value for name, value in options.items() if value}
+    kind, source = request.kind, request.source
     entry = check_kind(kind or "lines", list(options))
     found = source if isinstance(source, Results) else up_to_date(source)
     if found.performance.empty:
         raise SimstudyError(f"{found.folder}: there are no finished replicates yet")
-    wanted = _Wanted(found, parameters, options)
-    if kind is None and not measures:
-        wanted = _Wanted(found, parameters, {**options, "measures": DEFAULT_KINDS})
+    wanted = _Wanted(found, request.parameters, options)
+    if kind is None and not request.measures:
+        wanted = _Wanted(found, request.parameters, {**options, "measures": DEFAULT_KINDS})
     return list(_MAKE[entry.made_from](entry, wanted))
 
 

@@ -124,6 +124,13 @@ def montecarlo(
     return replace(fit, intervals={**fit.intervals, "montecarlo": (lower, upper)})
 
 
+def normal_draws(estimate: FloatArray, cov: FloatArray, draws: int, seed: int, key: str) -> FloatArray:
+    """Parameters (draws, q) from the normal distribution of one estimate (q,) with covariance (q, q)."""
+    normals = _normals(seed, key, (0,), draws, len(estimate))[0]
+    result: FloatArray = estimate + np.matmul(normals, _factor(cov[None])[0].T)
+    return result
+
+
 @lru_cache(maxsize=1)
 def _normals(seed: int, key: str, replicates: tuple[int, ...], draws: int, k: int) -> FloatArray:
     """Standard normals (R, draws, k); the methods of a study ask for the same ones, one after another."""

@@ -198,6 +198,19 @@ def _next_damping(damping: FloatArray, accept: BoolArray, ratio: FloatArray) -> 
     return np.where(accept, good, np.maximum(8.0 * damping, 0.3))
 
 
+def scored(
+    likelihood: Likelihood[D],
+    data: D,
+    start: FloatArray,
+    *,
+    tolerance: float = TOLERANCE,
+    max_iter: int = MAX_ITER,
+) -> Optimum:
+    """Fisher scoring from one start (R, q); points that are no maxima are refused where that is cheap to know."""
+    best = maximise(likelihood.evaluate, data, start, tolerance=tolerance, max_iter=max_iter)
+    return _refuse_saddles(likelihood, data, best) if likelihood.verify_maximum else best
+
+
 def with_fallback(
     likelihood: Likelihood[D],
     data: D,
@@ -212,17 +225,13 @@ def with_fallback(
     definite where it is not, from where the first scoring stopped and from the last start. What then fails is reported
     as failed.
     """
-    best = maximise(likelihood.evaluate, data, starts[0], tolerance=tolerance, max_iter=max_iter)
-    if likelihood.verify_maximum:
-        best = _refuse_saddles(likelihood, data, best)
+    def climb(subset: D, start: FloatArray) -> Optimum:
+        return scored(likelihood, subset, start, tolerance=tolerance, max_iter=max_iter)
+
+    best = climb(data, starts[0])
     first = best.params
     for start in starts[1:]:
-        best = try_again(
-            best,
-            data,
-            start,
-            lambda subset, point: maximise(likelihood.evaluate, subset, point, tolerance=tolerance, max_iter=max_iter),
-        )
+        best = try_again(best, data, start, climb)
     return with_newton(likelihood, data, best, (first, starts[-1]), tolerance=tolerance)
 
 

@@ -13,13 +13,14 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.errors import EstimatorError
-from simstudy.estimation.constrained import Expander, Holding, exogenous_moments, exogenous_variables, hold, solve_model
+from simstudy.estimation.constrained import Expander, Holding, exogenous_moments, hold, solve_model
 from simstudy.estimation.engine import Engine, complete_engine, incomplete_engine
 from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.fit_measures import Solved, baseline_model, fit_measures
 from simstudy.estimation.inference import covariance
 from simstudy.estimation.result import FitResult, Status
 from simstudy.estimation.scoring import Optimum
+from simstudy.estimation.semidefinite import scored_once, semidefinite
 from simstudy.estimation.starts import starts_from_moments
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray
@@ -30,6 +31,7 @@ from simstudy.methods.look import BLACK, SOLID, Look
 from simstudy.methods.msem_slopes import NODES, SlopeMsem
 from simstudy.methods.protocol import LATER, Estimator, PreparedEstimator
 from simstudy.methods.registry import register
+from simstudy.model.exogenous import exogenous_variables
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population
@@ -62,6 +64,11 @@ class Msem(Estimator):
         ``fixed``: slopes do not vary in the model that is fitted, and the path stands for the mean.
     nodes : int
         Quadrature nodes a latent predictor of random slopes.
+    h1 : str
+        What chi-square, CFI and RMSEA compare with: ``unrestricted``, the maximum over all moments, or ``psd``, that
+        over positive semidefinite between covariance matrices, as software that fits the unrestricted model by EM
+        does (lavaan, Mplus). Where the former is indefinite, the latter chi-square is smaller, and too small for its
+        degrees of freedom (docs/fit.md).
     """
 
     name: ClassVar[str] = "msem"
@@ -87,6 +94,7 @@ class Msem(Estimator):
     measures: bool = False
     slopes: Literal["auto", "observed", "latent", "hybrid", "fixed"] = field(default="auto", metadata=LATER)
     nodes: int = field(default=NODES, metadata=LATER)
+    h1: Literal["unrestricted", "psd"] = field(default="unrestricted", metadata=LATER)
 
     def __post_init__(self) -> None:
         check_kinds(self.name, self.se)
@@ -121,6 +129,7 @@ class Msem(Estimator):
         asked = {
             "missing": self.missing == "fiml",
             "fixed_x": self.fixed_x,
+            "h1": self.h1 != "unrestricted",
             "bounds": self.bounds != "none" and bool(model.factors("within")),  # elsewhere no variance can be negative
         }
         refused = [name for name, on in asked.items() if on]
@@ -157,7 +166,7 @@ class PreparedMsem:
         self.structure = TwoLevelStructure(model)
         self.unrestricted = TwoLevelStructure(unrestricted_model(model))
         self.fixed = exogenous_variables(model) if options.fixed_x else {}
-        self.baseline = TwoLevelStructure(baseline_model(model, self.fixed)) if options.measures else None
+        self.baseline = TwoLevelStructure(baseline_model(model)) if options.measures else None
         self.holding = Holding.of(model, self.fixed)
         if closed_form is None:
             closed_form = layout.balanced and options.missing == "listwise"
@@ -190,15 +199,19 @@ class PreparedMsem:
         starts: tuple[FloatArray, ...] = ()
         if not self.closed_form or self.options.measures or self.options.fixed_x:
             unrestricted = build(self.unrestricted)
-            saturated = Solved(self.unrestricted, unrestricted, unrestricted.solve(), self.unrestricted.q)
-            starts = (self._better_start(saturated, engine),)
+            if self.options.h1 == "psd":
+                first = scored_once(self.unrestricted, unrestricted)
+                saturated = semidefinite(first)
+            else:
+                first = saturated = Solved(self.unrestricted, unrestricted, unrestricted.solve(), self.unrestricted.q)
+            starts, n_iter = (self._better_start(first, engine),), first.best.n_iter
         anchor = exogenous_moments(self.holding, self.structure, saturated) if self.options.fixed_x else None
         solved, expand = solve_model(
             self.structure, engine, self.holding, anchor, starts, bounds=self.options.bounds == "variances"
         )
         best = solved.best
         if saturated is not None and not self.closed_form:
-            best = replace(best, n_iter=best.n_iter + saturated.best.n_iter)
+            best = replace(best, n_iter=best.n_iter + n_iter)
         result = FitResult(
             labels=self.model.names,
             estimate=solved.params,

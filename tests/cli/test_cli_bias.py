@@ -96,7 +96,7 @@ def test_numbers_from_large_samples_are_marked(tmp_path):
         (["--estimator", "mml"], "did you mean 'mlm'"),
         (["--parameter", "cotextual"], "did you mean 'contextual'"),
         (["--joined", "nowhere"], "nowhere"),
-        (["--large-samples", -1], "greater than or equal to 0"),
+        (["--large-samples", -1], "large_samples: found -1; allowed: 0 or more"),
     ],
 )
 def test_bad_input_is_one_message(design, options, said):

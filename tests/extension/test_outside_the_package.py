@@ -171,7 +171,7 @@ def test_figures_draw_the_measure_and_the_kind(study: Path, tmp_path: Path) -> N
         (made,) = simstudy.charts(study, kind, measures=["mean_abs_error"], parameters=["bb"])
         assert "Mean absolute error" in made.title
         assert set(made.data["measure"]) == {"mean_abs_error"}
-    (made,) = simstudy.charts(study, "strip", parameters=["bb"], size=2.0)
+    (made,) = simstudy.charts(study, "strip", parameters=["bb"], own={"size": 2.0})
     assert made.alt == "Mean |error| of bb: 6 dots."
     assert made.figure.axes[0].lines[0].get_markersize() == 2.0
     written = simstudy.plot(study, ["bb"], "strip", out=tmp_path, formats=["svg"])

@@ -279,11 +279,28 @@ def test_baseline_of_fixed_x_fits_keeps_covariances_of_exogenous_variables() -> 
     assert found.measures["baseline_df"][0] == 4
 
 
+def test_baseline_model_leaves_moments_of_exogenous_variables_as_free_as_the_model_does() -> None:
+    """Two predictors a level, modelled or fixed: slopes are all that the baseline lacks; a covariance of 0 stays 0."""
+    text = "level: 1\n y ~ x + w\nlevel: 2\n y ~ x + w"
+    sample = draw(TwoLevelModel.from_syntax(text), UNBALANCED, 1)
+    for fixed_x in (False, True):
+        found = fit("msem", TwoLevelModel.from_syntax(text), sample, fixed_x=fixed_x, measures=True)
+        assert found.measures["baseline_df"][0] == 4
+    uncorrelated = TwoLevelModel.from_syntax(text.replace("level: 2", " x ~~ 0*w\nlevel: 2"))
+    found = fit("msem", uncorrelated, sample, measures=True)
+    assert found.measures["df"][0] == 1
+    assert found.measures["baseline_df"][0] == 5  # nested in the model
+    free = fit("msem", TwoLevelModel.from_syntax("level: 1\n y ~~ x + w\nlevel: 2\n y ~~ x + w"), sample, measures=True)
+    assert free.measures["baseline_df"][0] == 6  # no predictors, so none is exogenous
+
+
 # ---------------------------------------------------------------------- fit measures
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("options", [{}, {"fixed_x": True}, {"missing": "fiml"}], ids=["plain", "fixed x", "fiml"])
+@pytest.mark.parametrize(
+    "options", [{}, {"fixed_x": True}, {"missing": "fiml"}, {"h1": "psd"}], ids=["plain", "fixed x", "fiml", "psd"]
+)
 def test_measures_of_a_batch_are_those_one_by_one_to_the_bit(name, options, samples) -> None:
     model, sample = MODELS[name], samples[name]
     if "missing" in options:
@@ -303,7 +320,8 @@ def test_measures_do_not_change_the_fit(samples) -> None:
     plain, measured = (fit("msem", CFA, samples["factors"], measures=measures) for measures in (False, True))
     np.testing.assert_array_equal(plain.estimate, measured.estimate)
     assert plain.measures == {}
-    unscaled = {"scaling", "scaling_h0", "chisq_scaled", "pvalue_scaled", "cfi_scaled", "tli_scaled", "rmsea_scaled"}
+    unscaled = {"scaling", "scaling_h0", "baseline_scaling", "chisq_scaled", "pvalue_scaled"}
+    unscaled |= {f"{name}_{kind}" for name in ("cfi", "tli", "rmsea") for kind in ("scaled", "robust")}
     for name, values in measured.measures.items():  # scaled ones need the robust kind
         assert np.isnan(values).all() == (name in unscaled), name
 

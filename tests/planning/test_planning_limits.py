@@ -12,7 +12,7 @@ from simstudy.design.scenario import read_scenario
 from simstudy.design.templates import template_text
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.planning.limits import lattice, needed, smallest
-from simstudy.planning.request import limits_of
+from simstudy.planning.question import limits_of
 from simstudy.planning.uncertain import Draws
 from simstudy.planning.verdict import cautions, impossible
 
