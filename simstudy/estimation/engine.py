@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,20 +11,16 @@ import numpy as np
 from simstudy.data.incomplete import IncompleteStatistics
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.inference import covariance
-from simstudy.estimation.free_moments import maximise_free_moments
-from simstudy.estimation.scoring import Optimum, with_fallback
+from simstudy.estimation.free_moments import two_level_optimiser
+from simstudy.estimation.scoring import SCORING, Optimiser, Optimum
 from simstudy.estimation.starts import feasible_between, starts_from_moments, two_level_starts
 from simstudy.likelihood.evaluation import Likelihood, Selectable
 from simstudy.likelihood.normal import two_group
-from simstudy.likelihood.normal.free_moments import has_free_moments
 from simstudy.likelihood.normal.incomplete import IncompleteBatch, IncompleteLikelihood
 from simstudy.likelihood.normal.pseudo_balanced import PseudoBalanced
 from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
 from simstudy.linalg.stacked import FloatArray, dot, entries, transpose
 from simstudy.model.implied import TwoLevelStructure
-
-
-Optimiser = Callable[[Any, Any, tuple[FloatArray, ...]], Optimum]
 
 
 @dataclass(frozen=True)
@@ -39,19 +35,22 @@ class Engine:
         params (R, q) -> sum over clusters of outer products of their scores (R, q, q).
     starts : tuple of (R, q)
         Starting points.
-    optimise : callable
-        (likelihood, data, starts) -> `Optimum`.
+    optimiser : Optimiser
     """
 
     likelihood: Likelihood[Any]
     data: Selectable
     meat: Callable[[FloatArray], FloatArray]
     starts: tuple[FloatArray, ...]
-    optimise: Optimiser = with_fallback
+    optimiser: Optimiser = field(default=SCORING, kw_only=True)
 
     def solve(self, *more: FloatArray) -> Optimum:
         """Maximise the likelihood; ``more`` starts are tried first."""
-        return self.optimise(self.likelihood, self.data, (*more, *self.starts))
+        return self.optimiser.fully(self.likelihood, self.data, (*more, *self.starts))
+
+    def solve_once(self) -> Optimum:
+        """Scoring from the first start, without the slower tries that follow where it fails."""
+        return self.optimiser.once(self.likelihood, self.data, self.starts[0])
 
     def observed(self, params: FloatArray) -> FloatArray:
         """Observed information (R, q, q)."""
@@ -96,8 +95,8 @@ def complete_engine(structure: TwoLevelStructure, statistics: TwoLevelStatistics
         result: FloatArray = np.matmul(transpose(scores), scores)
         return result
 
-    optimise = maximise_free_moments if has_free_moments(structure) else with_fallback
-    return Engine(likelihood, Data.of(statistics), meat, two_level_starts(structure, statistics), optimise)
+    starts = two_level_starts(structure, statistics)
+    return Engine(likelihood, Data.of(statistics), meat, starts, optimiser=two_level_optimiser(structure))
 
 
 def pseudo_balanced_engine(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -117,6 +117,18 @@ class Optimum:
             status,
             n_iter,
         )
+
+
+class Optimiser(Protocol):
+    """A way to maximise a likelihood."""
+
+    def once(self, likelihood: Any, data: Any, start: FloatArray) -> Optimum:
+        """Scoring from one start (R, q), without the slower tries that follow where it fails."""
+        ...
+
+    def fully(self, likelihood: Any, data: Any, starts: tuple[FloatArray, ...]) -> Optimum:
+        """The best point found from all starts, with slower tries for what is left."""
+        ...
 
 
 def maximise(
@@ -230,9 +242,25 @@ def with_fallback(
 
     best = climb(data, starts[0])
     first = best.params
-    for start in starts[1:]:
-        best = try_again(best, data, start, climb)
+    for k, start in enumerate(starts[1:], 1):
+        tried = np.logical_or.reduce([(start == other).all(axis=-1) for other in starts[:k]])
+        best = try_again(best, data, start, climb, ~tried)
     return with_newton(likelihood, data, best, (first, starts[-1]), tolerance=tolerance)
+
+
+class Scoring:
+    """`scored`, and `with_fallback`."""
+
+    def once(self, likelihood: Any, data: Any, start: FloatArray) -> Optimum:
+        """Scoring from one start (R, q)."""
+        return scored(likelihood, data, start)
+
+    def fully(self, likelihood: Any, data: Any, starts: tuple[FloatArray, ...]) -> Optimum:
+        """Scoring from all starts, then Newton's method."""
+        return with_fallback(likelihood, data, starts)
+
+
+SCORING = Scoring()
 
 
 def with_newton(

@@ -12,8 +12,8 @@ import numpy as np
 
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.statistics import TwoLevelStatistics
+from simstudy.estimation.free_moments import two_level_optimiser
 from simstudy.estimation.result import Status
-from simstudy.estimation.scoring import with_fallback
 from simstudy.estimation.starts import two_level_starts
 from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
@@ -53,7 +53,8 @@ class UnrestrictedFitter:
 
     def fit(self, statistics: TwoLevelStatistics) -> UnrestrictedMoments:
         """Fit R data sets whose variables stand in the model's order."""
-        best = with_fallback(self.likelihood, Data.of(statistics), two_level_starts(self.structure, statistics))
+        optimiser = two_level_optimiser(self.structure)
+        best = optimiser.fully(self.likelihood, Data.of(statistics), two_level_starts(self.structure, statistics))
         mu, within, between = self.structure.moments(best.params)
         return UnrestrictedMoments(
             mu, within, between, best.loglik, best.n_iter, np.asarray(best.status == int(Status.OK))
