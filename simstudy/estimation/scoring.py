@@ -17,13 +17,24 @@ import numpy as np
 
 from simstudy.estimation.result import Status
 from simstudy.likelihood.evaluation import Evaluation, Likelihood, Selectable
-from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, dot, eigh, inverse_spd, is_spd, matvec, solve_spd, transpose
+from simstudy.linalg.stacked import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    dot,
+    eigh,
+    inverse_spd,
+    is_spd,
+    matvec,
+    solve_spd,
+    transpose,
+)
 
 D = TypeVar("D", bound=Selectable)
 
 TOLERANCE = 1e-12
 MAX_ITER = 60
-FALLBACK_MAX_ITER = 400
+FALLBACK_MAX_ITER = 150  # where Newton finds a maximum, it takes fewer steps but in one of a hundred
 STUCK = 1e8
 
 
@@ -237,6 +248,7 @@ def with_fallback(
     definite where it is not, from where the first scoring stopped and from the last start. What then fails is reported
     as failed.
     """
+
     def climb(subset: D, start: FloatArray) -> Optimum:
         return scored(likelihood, subset, start, tolerance=tolerance, max_iter=max_iter)
 

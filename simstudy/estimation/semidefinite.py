@@ -36,7 +36,7 @@ from simstudy.linalg.stacked import (
     eigh,
     entries,
     inverse,
-        matvec,
+    matvec,
     submatrix,
     transpose,
 )

@@ -123,7 +123,9 @@ def columns(a: FloatArray, index: IntArray) -> FloatArray:
 
 def entries(a: FloatArray, row: IntArray, column: IntArray) -> FloatArray:
     """Entries (row, column) of stacks of matrices (..., m, n), in C order: (..., k)."""
-    result: FloatArray = np.take(a.reshape(*a.shape[:-2], a.shape[-2] * a.shape[-1]), row * a.shape[-1] + column, axis=-1)
+    result: FloatArray = np.take(
+        a.reshape(*a.shape[:-2], a.shape[-2] * a.shape[-1]), row * a.shape[-1] + column, axis=-1
+    )
     return result
 
 

@@ -83,7 +83,11 @@ class FreeMoments:
             loglik = like.loglik_of(rotation, scatter, within)
             grad_within, grad_between, grad_mean, ww = like.gradients(rotation, r, scatter, within)
             score = np.concatenate(
-                [-half.weight[:n] * half.of(grad_within, n), -half.weight * half.of(grad_between, self.n_pairs), grad_mean],
+                [
+                    -half.weight[:n] * half.of(grad_within, n),
+                    -half.weight * half.of(grad_between, self.n_pairs),
+                    grad_mean,
+                ],
                 axis=-1,
             )
             omega = like.pair_weights(ww)
@@ -105,9 +109,7 @@ class FreeMoments:
         """(I + lambda diag I)^-1 g (R, q)."""
         return self._raised(information, score, damping)[0]
 
-    def _raised(
-        self, information: FloatArray, score: FloatArray, damping: FloatArray
-    ) -> tuple[FloatArray, BoolArray]:
+    def _raised(self, information: FloatArray, score: FloatArray, damping: FloatArray) -> tuple[FloatArray, BoolArray]:
         n, m = self.n_within, self.n_within + self.n_pairs
         own, other, cross, mean = self._parts(information)
         lift = 1.0 + damping[:, None]
@@ -128,7 +130,9 @@ class FreeMoments:
         n, m = self.n_within, self.n_within + self.n_pairs
         own, other, cross, mean = self._parts(information)
         w, b = step[:, :n], step[:, n:m]
-        return dot(own * w, w) + dot(other * b, b) + 2.0 * dot(cross * w, b[:, :n]) + dot(mean * step[:, m:], step[:, m:])
+        return (
+            dot(own * w, w) + dot(other * b, b) + 2.0 * dot(cross * w, b[:, :n]) + dot(mean * step[:, m:], step[:, m:])
+        )
 
     def move(self, information: FloatArray, step: FloatArray) -> FloatArray:
         """The parameters' change (R, q) that a step in rotated coordinates is."""
