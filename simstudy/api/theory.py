@@ -51,7 +51,11 @@ def bias(request: BiasRequest) -> pd.DataFrame:
     design = request.design if isinstance(request.design, Design) else open_design(request.design)
     chosen, entries = _chosen_cells(design, request.cells), _chosen_entries(design, request.estimators)
     start, places = time.perf_counter(), []
-    sampled = {address(cell.population) for cell in chosen if needs_samples(cell.population)}
+    sampled = {
+        address(cell.population)
+        for cell in chosen
+        if any(needs_samples(entry.estimator, cell.population) for entry in entries)
+    }
     with reporter(progress and large_samples > 0 and bool(sampled)) as shown:
         tally = _Tally(shown, large_samples * len(sampled), len(entries))
         for number, entry in enumerate(entries, start=1):

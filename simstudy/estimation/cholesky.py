@@ -23,8 +23,6 @@ from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, entries, tr
 from simstudy.model.parameters import Parameter
 from simstudy.model.twolevel import TwoLevelModel
 
-Triple = tuple[int, int, int]
-
 
 @dataclass(frozen=True)
 class Block:

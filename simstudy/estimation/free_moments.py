@@ -11,8 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from simstudy.estimation.optimum import Box, Optimum
 from simstudy.estimation.result import Status
-from simstudy.estimation.scoring import SCORING, Optimiser, Optimum, maximise, try_again, with_newton
+from simstudy.estimation.scoring import SCORING, Optimiser, maximise, try_again, with_fallback, with_newton
 from simstudy.likelihood.normal.free_moments import FreeMoments, has_free_moments
 from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
 from simstudy.linalg.stacked import FloatArray, is_spd
@@ -38,8 +39,12 @@ class FreeMomentsScoring:
         status[(status == int(Status.OK)) & ~is_spd(information)] = int(Status.SINGULAR_INFORMATION)
         return replace(found, information=information, status=status)
 
-    def fully(self, likelihood: TwoLevelLikelihood, data: Data, starts: tuple[FloatArray, ...]) -> Optimum:
+    def fully(
+        self, likelihood: TwoLevelLikelihood, data: Data, starts: tuple[FloatArray, ...], box: Box | None = None
+    ) -> Optimum:
         """From each of the starts (R, q) in turn, then by Newton's method, unless the likelihood is unbounded."""
+        if box is not None:  # bounds are on parameters, not on rotated coordinates
+            return with_fallback(likelihood, data, starts, box=box)
 
         def climb(subset: Data, start: FloatArray) -> Optimum:
             return self.once(likelihood, subset, start)

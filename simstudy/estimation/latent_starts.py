@@ -22,7 +22,7 @@ WEAK = 0.2
 
 
 def indicators(maps: LevelMatrices) -> dict[int, IntArray]:
-    """Variables that each latent variable has a path to (free, or fixed at another value than 0), in the level's order."""
+    """Variables that each latent variable has a path to, free or fixed, in the level's order; each goes to one."""
     k, v = maps.n_observed, len(maps.variables)
     pattern = maps.base_paths != 0
     pattern[maps.paths.row, maps.paths.column] = True
@@ -30,9 +30,8 @@ def indicators(maps: LevelMatrices) -> dict[int, IntArray]:
     found = {}
     for f in range(k, v):
         mine = np.flatnonzero(pattern[:, f] & ~taken)
-        fixed_first = np.flatnonzero(pattern[:, f])
         taken[mine] = True
-        found[f] = (mine if len(mine) else fixed_first).astype(np.int64)
+        found[f] = mine if len(mine) else np.flatnonzero(pattern[:, f])
     return found
 
 

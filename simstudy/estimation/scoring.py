@@ -4,31 +4,24 @@ Every pass evaluates all unfinished replicates at once; converged ones leave. A 
 lambda is 0 until a step disappoints (Levenberg 1944, Marquardt 1963; gain ratio as in Nielsen 1999). The verdict rests
 on the score and the information: a replicate has converged when the Newton decrement g' I^-1 g, twice the gain in
 log-likelihood that a further step could bring, falls below ``tolerance`` with the information positive definite.
+
+Within a `Box` steps are projected (Bertsekas 1982): a parameter at a bound whose score points outwards is held there,
+the others take the step of the problem without it, and what would leave the box stops at its side. The gain ratio and
+the verdict are those of the projected step and of the parameters that are not held, which may change at every step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from simstudy.estimation.optimum import DENSE, Box, Metric, Optimum, beside, inverse_beside
 from simstudy.estimation.result import Status
 from simstudy.likelihood.evaluation import Evaluation, Likelihood, Selectable
-from simstudy.linalg.stacked import (
-    BoolArray,
-    FloatArray,
-    IntArray,
-    dot,
-    eigh,
-    inverse_spd,
-    is_spd,
-    matvec,
-    solve_spd,
-    transpose,
-)
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, dot, eigh, is_spd, transpose
 
 D = TypeVar("D", bound=Selectable)
 
@@ -38,98 +31,6 @@ FALLBACK_MAX_ITER = 150  # where Newton finds a maximum, it takes fewer steps bu
 STUCK = 1e8
 
 
-class Metric(Protocol):
-    """How an information is solved for a step, where it is not a plain matrix in the parameters."""
-
-    def solve(self, information: FloatArray, score: FloatArray) -> tuple[FloatArray, BoolArray]:
-        """I^-1 g (R, q), and where I is positive definite (R,)."""
-        ...
-
-    def damped(self, information: FloatArray, score: FloatArray, damping: FloatArray) -> FloatArray:
-        """(I + lambda diag|I|)^-1 g (R, q)."""
-        ...
-
-    def curvature(self, information: FloatArray, step: FloatArray) -> FloatArray:
-        """s' I s (R,)."""
-        ...
-
-    def move(self, information: FloatArray, step: FloatArray) -> FloatArray:
-        """The parameters' change (R, q) that a step is."""
-        ...
-
-
-class Dense:
-    """The metric of an information matrix (R, q, q) in the parameters themselves."""
-
-    def solve(self, information: FloatArray, score: FloatArray) -> tuple[FloatArray, BoolArray]:
-        """I^-1 g (R, q), and where I is positive definite (R,)."""
-        return solve_spd(information, score)
-
-    def damped(self, information: FloatArray, score: FloatArray, damping: FloatArray) -> FloatArray:
-        """Solve (I + lambda diag|I|) s = g; where even that is singular, take a short step along the gradient."""
-        diagonal = np.abs(np.diagonal(information, axis1=-2, axis2=-1))
-        diagonal = np.maximum(diagonal, 1e-10 * diagonal.max(axis=-1, keepdims=True) + 1e-300)
-        raised = information + damping[:, None, None] * diagonal[:, :, None] * np.eye(information.shape[-1])
-        step, ok = solve_spd(raised, score)
-        plain = score / (diagonal * (1.0 + damping[:, None]))
-        return np.where(ok[:, None], step, plain)
-
-    def curvature(self, information: FloatArray, step: FloatArray) -> FloatArray:
-        """s' I s (R,)."""
-        return dot(step, matvec(information, step))
-
-    def move(self, information: FloatArray, step: FloatArray) -> FloatArray:
-        """The step itself."""
-        return step
-
-
-DENSE = Dense()
-
-
-@dataclass(frozen=True)
-class Optimum:
-    """Where the optimiser stopped.
-
-    Attributes
-    ----------
-    params : (R, q)
-    loglik : (R,)
-    information : (R, q, q)
-        As evaluated within 1e-6 standard errors of ``params``.
-    status, n_iter : (R,)
-    """
-
-    params: FloatArray
-    loglik: FloatArray
-    information: FloatArray
-    status: IntArray
-    n_iter: IntArray
-
-    @cached_property
-    def inverse(self) -> FloatArray:
-        """Inverse information (R, q, q), NaN where it is not positive definite; computed where it is asked for."""
-        found, ok = inverse_spd(self.information)
-        return np.where(ok[:, None, None], found, np.nan)
-
-    def put(self, where: IntArray, other: Optimum) -> Optimum:
-        """Replace the replicates ``where`` by those of another optimum."""
-
-        def merge(mine: FloatArray, theirs: FloatArray) -> FloatArray:
-            mine = mine.copy()
-            mine[where] = theirs
-            return mine
-
-        status, n_iter = self.status.copy(), self.n_iter.copy()
-        status[where], n_iter[where] = other.status, other.n_iter
-        return Optimum(
-            merge(self.params, other.params),
-            merge(self.loglik, other.loglik),
-            merge(self.information, other.information),
-            status,
-            n_iter,
-        )
-
-
 class Optimiser(Protocol):
     """A way to maximise a likelihood."""
 
@@ -137,7 +38,7 @@ class Optimiser(Protocol):
         """Scoring from one start (R, q), without the slower tries that follow where it fails."""
         ...
 
-    def fully(self, likelihood: Any, data: Any, starts: tuple[FloatArray, ...]) -> Optimum:
+    def fully(self, likelihood: Any, data: Any, starts: tuple[FloatArray, ...], box: Box | None = None) -> Optimum:
         """The best point found from all starts, with slower tries for what is left."""
         ...
 
@@ -149,14 +50,17 @@ def maximise(
     *,
     tolerance: float = TOLERANCE,
     max_iter: int = MAX_ITER,
+    box: Box | None = None,
     metric: Metric = DENSE,
 ) -> Optimum:
-    """Climb from ``start`` (R, q) with the information that ``evaluate`` returns, in the coordinates of ``metric``.
+    """Climb from ``start`` (R, q), or the nearest point of the box, with the information that ``evaluate`` returns.
+
+    Score and information are in the coordinates of ``metric``; a box needs those of the parameters.
 
     A start where the likelihood does not exist ends as `Status.NON_PD`.
     """
     n, q = start.shape
-    params = start.copy()
+    params = start.copy() if box is None else box.clip(start)
     first = evaluate(params, data)
     loglik, score, information = first.loglik.copy(), first.score.copy(), first.information.copy()
     newton = np.full((n, q), np.nan)  # the undamped step I^-1 g, NaN where I is not positive definite
@@ -166,13 +70,28 @@ def maximise(
     active: IntArray = np.flatnonzero(first.ok)
     current: IntArray | None = None
     fresh = first.ok.copy()  # where the undamped step is not yet that of the present point
+    held = None if box is None else np.zeros((n, q), dtype=bool)
+
+    def local(which: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Information and score, those of held parameters such that they do not move."""
+        if held is None:
+            return information[which], score[which]
+        return beside(information[which], held[which]), np.where(held[which], 0.0, score[which])
+
     for iteration in range(max_iter + 1):
-        _refresh(metric, active, fresh, information, score, newton)
+        if held is not None and box is not None:
+            held[active] = box.holds(params[active], score[active])
+        moved = active[fresh[active]]  # a refused step changes neither score nor information
+        if len(moved):
+            newton[moved], _ = metric.solve(*local(moved))
+            fresh[moved] = False
         step = newton[active]
         usable = np.isfinite(step).all(axis=-1)
         decrement = np.where(usable, dot(score[active], step), np.inf)
         done = usable & (decrement >= 0) & (decrement < tolerance)
         params[active[done]] += metric.move(information[active[done]], step[done])
+        if box is not None:
+            params[active[done]] = box.clip(params[active[done]])
         status[active[done]] = int(Status.OK)
         stuck = ~done & (damping[active] > STUCK)
         status[active[stuck]] = np.where(usable[stuck], int(Status.NON_PD), int(Status.SINGULAR_INFORMATION))
@@ -186,8 +105,11 @@ def maximise(
         damping[active[~usable & (damping[active] == 0)]] = 1e-3
         damped = damping[active] > 0
         if damped.any():
-            step[damped] = metric.damped(information[active[damped]], score[active[damped]], damping[active[damped]])
+            step[damped] = metric.damped(*local(active[damped]), damping[active[damped]])
         trial = params[active] + metric.move(information[active], step)
+        if box is not None:
+            trial = box.clip(trial)
+            step = trial - params[active]
         found = evaluate(trial, subset)
         predicted = dot(step, score[active]) - 0.5 * metric.curvature(information[active], step)
         with np.errstate(invalid="ignore"):
@@ -202,17 +124,7 @@ def maximise(
         damping[active] = _next_damping(damping[active], accept, ratio)
     left = status == int(Status.MAX_ITER)
     status[left & ~np.isfinite(newton).all(axis=-1)] = int(Status.SINGULAR_INFORMATION)
-    return Optimum(params, loglik, information, status, n_iter)
-
-
-def _refresh(
-    metric: Metric, active: IntArray, fresh: BoolArray, information: FloatArray, score: FloatArray, newton: FloatArray
-) -> None:
-    """Solve for the undamped step of replicates that have moved; a refused step changes neither side."""
-    moved = active[fresh[active]]
-    if len(moved):
-        newton[moved], _ = metric.solve(information[moved], score[moved])
-        fresh[moved] = False
+    return Optimum(params, loglik, information, status, n_iter, held)
 
 
 def _next_damping(damping: FloatArray, accept: BoolArray, ratio: FloatArray) -> FloatArray:
@@ -228,9 +140,10 @@ def scored(
     *,
     tolerance: float = TOLERANCE,
     max_iter: int = MAX_ITER,
+    box: Box | None = None,
 ) -> Optimum:
     """Fisher scoring from one start (R, q); points that are no maxima are refused where that is cheap to know."""
-    best = maximise(likelihood.evaluate, data, start, tolerance=tolerance, max_iter=max_iter)
+    best = maximise(likelihood.evaluate, data, start, tolerance=tolerance, max_iter=max_iter, box=box)
     return _refuse_saddles(likelihood, data, best) if likelihood.verify_maximum else best
 
 
@@ -241,23 +154,28 @@ def with_fallback(
     *,
     tolerance: float = TOLERANCE,
     max_iter: int = MAX_ITER,
+    box: Box | None = None,
 ) -> Optimum:
     """Fisher scoring from the first start; replicates that it cannot finish get slower tries.
 
     The tries, in order: scoring from the next starts; Newton's method with the observed information, made positive
-    definite where it is not, from where the first scoring stopped and from the last start. What then fails is reported
-    as failed.
+    definite where it is not, from where the first scoring stopped, from the last start, and (within a box) from the
+    best point so far. What then fails is reported as failed.
     """
 
     def climb(subset: D, start: FloatArray) -> Optimum:
-        return scored(likelihood, subset, start, tolerance=tolerance, max_iter=max_iter)
+        return scored(likelihood, subset, start, tolerance=tolerance, max_iter=max_iter, box=box)
 
     best = climb(data, starts[0])
     first = best.params
     for k, start in enumerate(starts[1:], 1):
         tried = np.logical_or.reduce([(start == other).all(axis=-1) for other in starts[:k]])
         best = try_again(best, data, start, climb, ~tried)
-    return with_newton(likelihood, data, best, (first, starts[-1]), tolerance=tolerance)
+    best = with_newton(likelihood, data, best, (first, starts[-1]), tolerance=tolerance, box=box)
+    if box is None:
+        return best
+    # sides of a box make local maxima: the best point so far may not be the first one's
+    return _name_singular(with_newton(likelihood, data, best, (best.params,), tolerance=tolerance, box=box))
 
 
 class Scoring:
@@ -267,9 +185,9 @@ class Scoring:
         """Scoring from one start (R, q)."""
         return scored(likelihood, data, start)
 
-    def fully(self, likelihood: Any, data: Any, starts: tuple[FloatArray, ...]) -> Optimum:
+    def fully(self, likelihood: Any, data: Any, starts: tuple[FloatArray, ...], box: Box | None = None) -> Optimum:
         """Scoring from all starts, then Newton's method."""
-        return with_fallback(likelihood, data, starts)
+        return with_fallback(likelihood, data, starts, box=box)
 
 
 SCORING = Scoring()
@@ -282,18 +200,29 @@ def with_newton(
     starts: tuple[FloatArray, ...],
     *,
     tolerance: float = TOLERANCE,
+    box: Box | None = None,
     where: BoolArray | None = None,
 ) -> Optimum:
-    """Newton's method with the observed information for the replicates that are not finished (of those in ``where``)."""
+    """Newton's method with the observed information for replicates that are not finished (of those in ``where``)."""
     newton = _newton(likelihood)
 
     def climb(subset: D, start: FloatArray) -> Optimum:
-        found = maximise(newton, subset, start, tolerance=tolerance, max_iter=FALLBACK_MAX_ITER)
+        found = maximise(newton, subset, start, tolerance=tolerance, max_iter=FALLBACK_MAX_ITER, box=box)
         return _verify(likelihood, subset, found)
 
     for start in starts:
         best = try_again(best, data, start, climb, where)
     return best
+
+
+def _name_singular(optimum: Optimum) -> Optimum:
+    """Call replicates that ran out of steps not identified where the information beside their bounds is singular."""
+    assert optimum.held is not None
+    left = np.flatnonzero(optimum.status == int(Status.MAX_ITER))
+    _, ok = inverse_beside(optimum.information[left], optimum.held[left])
+    status = optimum.status.copy()
+    status[left[~ok]] = int(Status.SINGULAR_INFORMATION)
+    return replace(optimum, status=status)
 
 
 def try_again(
@@ -312,7 +241,7 @@ def try_again(
     again = replace(again, n_iter=again.n_iter + best.n_iter[left])
     better = (again.status == int(Status.OK)) | (again.loglik > best.loglik[left])
     chosen = np.flatnonzero(better)
-    merged = best.put(left[chosen], _pick(again, chosen))
+    merged = best.put(left[chosen], again.pick(chosen))
     return replace(merged, n_iter=_total(merged.n_iter, left, again.n_iter))
 
 
@@ -320,16 +249,6 @@ def _total(n_iter: IntArray, where: IntArray, values: IntArray) -> IntArray:
     n_iter = n_iter.copy()
     n_iter[where] = values
     return n_iter
-
-
-def _pick(optimum: Optimum, which: IntArray) -> Optimum:
-    return Optimum(
-        optimum.params[which],
-        optimum.loglik[which],
-        optimum.information[which],
-        optimum.status[which],
-        optimum.n_iter[which],
-    )
 
 
 def _newton(likelihood: Likelihood[D]) -> Callable[[FloatArray, D], Evaluation]:
@@ -359,7 +278,8 @@ def _refuse_saddles(likelihood: Likelihood[D], data: D, optimum: Optimum) -> Opt
     moved = np.flatnonzero((optimum.status == int(Status.OK)) & (optimum.n_iter > 0))
     if not len(moved):
         return optimum
-    maximum = is_spd(likelihood.observed_information(optimum.params[moved], data.select(moved)))
+    observed = likelihood.observed_information(optimum.params[moved], data.select(moved))
+    maximum = _positive(observed, optimum.pick(moved))
     status = optimum.status.copy()
     status[moved[~maximum]] = int(Status.SINGULAR_INFORMATION)
     return replace(optimum, status=status)
@@ -372,6 +292,12 @@ def _verify(likelihood: Likelihood[D], data: D, optimum: Optimum) -> Optimum:
     done = np.flatnonzero(status == int(Status.OK))
     if len(done):
         observed = likelihood.observed_information(optimum.params[done], data.select(done))
-        maximum = is_spd(found.information[done]) & is_spd(observed)
+        some = optimum.pick(done)
+        maximum = _positive(found.information[done], some) & _positive(observed, some)
         status[done[~maximum]] = int(Status.SINGULAR_INFORMATION)
     return replace(optimum, information=found.information, status=status)
+
+
+def _positive(information: FloatArray, optimum: Optimum) -> BoolArray:
+    """Where an information is positive definite beside what is held (R,)."""
+    return is_spd(information if optimum.held is None else beside(information, optimum.held))

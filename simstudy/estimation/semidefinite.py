@@ -24,8 +24,9 @@ import numpy as np
 
 from simstudy.estimation.engine import Engine
 from simstudy.estimation.fit_measures import Solved
+from simstudy.estimation.optimum import Optimum
 from simstudy.estimation.result import Status
-from simstudy.estimation.scoring import Optimum, maximise
+from simstudy.estimation.scoring import maximise
 from simstudy.likelihood.evaluation import Evaluation
 from simstudy.linalg.stacked import (
     BoolArray,

@@ -12,8 +12,9 @@ from simstudy.data.products import ClusterProducts
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.cholesky import CholeskyParameters
+from simstudy.estimation.optimum import Optimum
 from simstudy.estimation.result import FitResult
-from simstudy.estimation.scoring import Optimum, with_fallback
+from simstudy.estimation.scoring import with_fallback
 from simstudy.estimation.slope_starts import slope_starts
 from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.likelihood.slopes.chain import Treatment
@@ -94,6 +95,8 @@ class SlopeMsem(Estimator):
             return f"the option '{self.refused[0]}' is not there for models with random slopes"
         if model.table.constraints:
             return "'==' constraints are not supported in models with random slopes (equal labels are)"
+        if model.table.bounded:
+            return "bounds and inequalities are not supported in models with random slopes"
         if layout.n_obs - layout.n_clusters < len(model.level1) + len(model.slopes):
             return "fewer within-cluster degrees of freedom than level-1 variables and slopes"
         if layout.n_clusters <= len(model.observed("between")) + len(model.slopes):

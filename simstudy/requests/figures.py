@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Annotated, Any
 
-from simstudy.requests.option import Argument, Keyword, Option, check_names, placeholder
+from simstudy.requests.option import Argument, Keyword, Option, placeholder
 from simstudy.requests.values import read_levels
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ else:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selection:
-    """Rows of a performance table that a figure shows."""
+class _Drawn:
+    """What can be chosen about any figure."""
 
     estimators: Annotated[
         Sequence[str] | None, Option("Method to draw; may be repeated.", flag="--estimator", more="All by default.")
@@ -43,34 +43,6 @@ class Selection:
     ] = None
     basis: Annotated[str | None, Option("casewise (default), common, lower_bound, upper_bound.")] = None
     se_kind: Annotated[str | None, Option("Kind of SE for the methods that have it; the first by default.")] = None
-
-
-class SelectionOptions(TypedDict, total=False):
-    """Keywords of a function that draws a selection; their meaning is that of `Selection`."""
-
-    estimators: Sequence[str] | None
-    cells: Sequence[int] | None
-    where: Mapping[str, object] | None
-    basis: str | None
-    se_kind: str | None
-
-
-def selection_of(call: str, **options: Unpack[SelectionOptions]) -> Selection:
-    """The selection of a function's keywords.
-
-    Raises
-    ------
-    SimstudyError
-        One problem for each keyword that is unknown.
-    """
-    check_names(Selection, call, options)
-    return Selection(**options)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Drawn(Selection):
-    """What can be chosen about any figure."""
-
     measures: Annotated[
         Sequence[str] | None,
         Option("Measure, such as rmse; may be repeated.", flag="--measure", more="Bias by default."),

@@ -187,21 +187,26 @@ def _problems(value: Any, kind: Keyword) -> Iterator[str]:
     if kind.least is not None and not value >= kind.least:
         yield f"found {value:,g}; allowed: {kind.least:,g} or more"
     if kind.inside is not None and not kind.inside[0] < value < kind.inside[1]:
-        yield f"found {value:g}; it must lie between {kind.inside[0]:g} and {kind.inside[1]:g}"
+        yield f"found {value:g}; allowed: between {kind.inside[0]:g} and {kind.inside[1]:g}"
 
 
 def _with_parameters(text: str, fields: tuple[Declared, ...]) -> str:
     """A docstring with its section of parameters, before the first other one."""
     lines = ["Parameters", "----------"]
     for one in fields:
-        more = one.kind.more if isinstance(one.kind, Option) else ""
         default = "" if one.default is inspect.Parameter.empty else f", default {one.default!r}"
-        lines += [f"{one.name} : {type_text(one.type)}{default}", f"    {' '.join([one.kind.help, more]).strip()}"]
+        lines += [f"{one.name} : {type_text(one.type)}{default}", f"    {help_text(one)}"]
     section = "\n".join(lines)
     first = re.search(r"^\w[\w ]*\n-{3,}$", text, flags=re.MULTILINE)
     if first is None:
         return f"{text}\n\n{section}\n"
     return f"{text[: first.start()]}{section}\n\n{text[first.start() :]}"
+
+
+def help_text(one: Declared) -> str:
+    """What is said of a field in Python."""
+    more = one.kind.more if isinstance(one.kind, Option) else ""
+    return f"{one.kind.help} {more}".strip()
 
 
 def type_text(hint: Any) -> str:

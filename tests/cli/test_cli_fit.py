@@ -271,7 +271,7 @@ def test_all_problems_of_the_call_come_at_once(folder):
         "(did you mean 'msem'?)",
         "--se: found 'robst'; allowed: expected, observed, robust, corrected (did you mean 'robust'?)",
         "--ci: found 'bootstap'; allowed: wald, montecarlo, bootstrap, cluster_bootstrap (did you mean 'bootstrap'?)",
-        "--ci-level: found 95; it must lie between 0 and 1",
+        "--ci-level: found 95; allowed: between 0 and 1",
         "--missing: found 'fml'; allowed: listwise, fiml (did you mean 'fiml'?)",
         "--bounds: found 'variance'; allowed: none, variances (did you mean 'variances'?)",
         "--draws: found 3; allowed: 100 or more",
@@ -342,8 +342,8 @@ def test_the_cluster_column_must_be_named(folder):
 def test_help_names_every_option():
     text = simstudy("--help").stdout
     named = (
-        "cluster estimator se ci ci-level missing fixed-x bounds std-lv standardized rsquare residuals option draws "
-        "seed json csv plot all-parameters h1 level-fit reliability"
+        "cluster estimator se ci ci-level missing fixed-x bounds std-lv auto standardized rsquare residuals option "
+        "draws seed json csv plot all-parameters h1 level-fit reliability"
     )
     for name in named.split():
         assert f"--{name} " in text

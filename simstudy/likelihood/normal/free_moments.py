@@ -126,7 +126,7 @@ class FreeMoments:
         return np.where(ok[:, None], step, np.nan), ok
 
     def curvature(self, information: FloatArray, step: FloatArray) -> FloatArray:
-        """s' I s (R,)."""
+        """S' I s (R,)."""
         n, m = self.n_within, self.n_within + self.n_pairs
         own, other, cross, mean = self._parts(information)
         w, b = step[:, :n], step[:, n:m]

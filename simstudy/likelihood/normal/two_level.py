@@ -23,7 +23,8 @@ import numpy as np
 
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.likelihood.evaluation import Evaluation, Likelihood
-from simstudy.likelihood.normal.half_vectors import Collapse, HalfVectors, frobenius
+from simstudy.likelihood.normal.half_vectors import Collapse, HalfVectors
+from simstudy.likelihood.normal.second_derivatives import kernels, linear_part
 from simstudy.linalg.stacked import (
     BoolArray,
     FloatArray,
@@ -191,12 +192,14 @@ class TwoLevelLikelihood(Likelihood[Data]):
             return (rotation.variances[..., : self.structure.p1, :] * self.sizes).min(axis=(-2, -1))
 
     def within_scatter(self, rotation: _Rotation, data: Data) -> FloatArray:
+        """Rotated within scatter (R, p1, p1)."""
         p1 = self.structure.p1
         basis = rotation.matrix[..., :p1, :p1]
         rotated: FloatArray = np.matmul(np.matmul(basis, data.scatter_within), transpose(basis))
         return rotated
 
     def loglik_of(self, rotation: _Rotation, scatter: FloatArray, within: FloatArray) -> FloatArray:
+        """Log-likelihood (R,) of rotated scatter."""
         squares = np.moveaxis(np.diagonal(scatter, axis1=1, axis2=2), -1, 1) / rotation.variances
         between = (self.counts * np.log(rotation.variances) + squares).sum(axis=-1).sum(axis=-1)
         trace = np.diagonal(within, axis1=-2, axis2=-1).sum(axis=-1)
@@ -302,7 +305,11 @@ class TwoLevelLikelihood(Likelihood[Data]):
             grad_within, grad_between, grad_mean, _ = self.gradients(rotation, r, scatter, within)
             x_within, x_between, x_mean = self._tangents(rotation)
             w = 1.0 / rotation.variances
-            result = self._second_moments(w, r, scatter, within, x_within, x_between, x_mean)
+            kernel = within - 0.5 * (self.n_obs - self.n_clusters) * np.eye(p1)
+            triple, cross = self.second_kernels(w, r, scatter)
+            result = linear_part(
+                triple, cross, kernel, self.half, (x_within, x_between, x_mean), (self._within.free, self._between.free)
+            )
             mean_weight = np.matmul(w, self.mean_counts[:, None])
             result += np.matmul(transpose(x_mean), mean_weight * x_mean)
             basis = rotation.matrix
@@ -320,63 +327,8 @@ class TwoLevelLikelihood(Likelihood[Data]):
         return 0.5 * (result + transpose(result))
 
     def second_kernels(self, w: FloatArray, r: FloatArray, scatter: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """What is left of the clusters in second derivatives of -2 l: sums over sizes, by powers of 1/n.
-
-        The part of D_a and D_b, rotated derivatives of V_n, is sum_jkl D_a[jk] D_b[kl] T_k[jl], that of the mean and D_b
-        is sum_kl mu_a[k] D_b[kl] M[kl]. A derivative of Sigma_W counts 1/n, so that T has three powers and M two.
-
-        Returns
-        -------
-        T : (R, p, p, p, 3)
-            Axes k, j, l: sum_n w_k w_j w_l (scatter_jl - count / 2 [j = l] / w_j) n^-power.
-        M : (R, p, p, 2)
-            sum_n weight w_k w_l r_l n^-power.
-        """
-        p, n_sizes = w.shape[-2:]
-        ww = w[:, :, None, :] * w[:, None, :, :]
-        kernel = ww * scatter
-        index = np.arange(p)
-        kernel[:, index, index] -= 0.5 * self.counts * w
-        flat = kernel.reshape(-1, 1, p * p, n_sizes)
-        triple = np.stack(
-            [np.matmul(flat, (w * self._powers[:, k])[..., None])[..., 0] for k in range(3)], axis=-1
-        ).reshape(-1, p, p, p, 3)
-        cross = np.matmul(ww * (self.mean_counts * r)[:, None], self._powers[:, :2])
-        return triple, cross
-
-    def _second_moments(
-        self,
-        w: FloatArray,
-        r: FloatArray,
-        scatter: FloatArray,
-        within: FloatArray,
-        x_within: FloatArray,
-        x_between: FloatArray,
-        x_mean: FloatArray,
-    ) -> FloatArray:
-        """Second derivatives (R, q, q) of -2 l, halved, in which Sigma and mu are linear in the parameters."""
-        s = self.structure
-        p1, p = s.p1, s.p1 + s.p2
-        triple, cross = self.second_kernels(w, r, scatter)
-        d_within = self.half.full(x_within, p1)  # (R, q_W, p1, p1)
-        d_between = self.half.full(x_between, p)
-        rows = _middle(d_within), _middle(d_between)  # (R, k, q, j): rows of the derivatives, one k at a time
-        f, g = self._within.free, self._between.free
-        result = np.zeros((len(w), s.q, s.q))
-        kernel = within - 0.5 * (self.n_obs - self.n_clusters) * np.eye(p1)
-        own = frobenius(np.matmul(d_within, kernel[:, None]), d_within)
-        result[:, f[:, None], f] += own + _contract(rows[0], triple[:, :p1, :p1, :p1, 2], rows[0])
-        result[:, g[:, None], g] += _contract(rows[1], triple[..., 0], rows[1])
-        both = _contract(rows[0], triple[:, :p1, :p1, :, 1], np.ascontiguousarray(rows[1][:, :p1]))
-        result[:, f[:, None], g] += both
-        result[:, g[:, None], f] += transpose(both)
-        turned = transpose(x_mean)
-        for free, d, kind, m in ((f, d_within, cross[:, :p1, :p1, 1], p1), (g, d_between, cross[..., 0], p)):
-            pulled = np.matmul(d * kind[:, None], np.ones((m, 1)))[..., 0]  # (R, q_l, k)
-            block = np.matmul(np.ascontiguousarray(turned[..., :m]), transpose(pulled))
-            result[:, :, free] += block
-            result[:, free] += transpose(block)
-        return result
+        """`second_derivatives.kernels` at precisions w, rotated means r (R, p, S) and scatter (R, p, p, S)."""
+        return kernels(w, r, scatter, self.counts, self.mean_counts, self._powers)
 
     def cluster_scores(
         self,
@@ -421,18 +373,3 @@ class TwoLevelLikelihood(Likelihood[Data]):
             scores[..., self._within.free] -= np.matmul(grad_within * half.weight[:n], x_within)
             scores[..., self._between.free] -= np.matmul(grad * half.weight, x_between)
         return scores
-
-
-def _middle(d: FloatArray) -> FloatArray:
-    """Stacks of symmetric matrices (R, q, p, p), one row of all of them at a time: (R, p, q, p)."""
-    return np.ascontiguousarray(np.swapaxes(d, 1, 2))
-
-
-def _contract(left: FloatArray, kernel: FloatArray, right: FloatArray) -> FloatArray:
-    """Sum over k of left_k kernel_k right_k' (R, q, q') for (R, k, q, j), (R, k, j, l), (R, k, q', l)."""
-    half = np.matmul(left, np.ascontiguousarray(kernel))
-    n, _, q, _ = half.shape
-    flat_left = np.swapaxes(half, 1, 2).reshape(n, q, -1)
-    flat_right = np.swapaxes(right, 1, 2).reshape(n, right.shape[2], -1)
-    result: FloatArray = np.matmul(flat_left, transpose(flat_right))
-    return result

@@ -1,13 +1,13 @@
 """A kind of figure as one record: what it draws, from which table, with which options, and its words for readers.
 
 `register_figure` adds one, here (`kinds/`) or in another package; `simstudy plot DIR KIND`, `simstudy.charts` and the
-functions made by `chart_function` find it by name.
+functions made by `figure_functions` find it by name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,32 +19,22 @@ from simstudy.performance.registry import Registry
 from simstudy.report.figures.chart import Chart, file_stem
 from simstudy.report.figures.select import Selection, select
 from simstudy.report.figures.style import styled
+from simstudy.requests.figures import ChartsRequest
+from simstudy.requests.option import declared, help_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-OPTIONS: Mapping[str, str] = {
+OPTIONS: Mapping[str, str] = {one.name: help_text(one) for one in declared(ChartsRequest)} | {
     "measure": "The measure to draw; bias by default.",
-    "measures": "Measures, one after the other.",
-    "x": "Factor of the x axis, or the one that varies fastest; by default the number of clusters, or the first "
-    "numeric factor that varies.",
-    "y": "Factor of the y axis; by default the cluster size where it varies.",
-    "basis": "``casewise`` (default), ``common``, ``lower_bound``, ``upper_bound``.",
-    "se_kind": "Kind of SE for the methods that have it; by default each method's first.",
-    "estimators": "Methods to draw; all by default.",
-    "cells": "Cells to draw; all by default.",
     "cell": "Cell to draw; by default the only one.",
-    "where": "Factor -> level to keep.",
-    "band": "A key of `BANDS`: the convention of a source about what is acceptable.",
-    "compare": "The two methods, first minus second.",
-    "of": "``estimate`` (default) or ``se``.",
     "theory": "Numbers of theory (`simstudy.theory_curve`): where the x axis is the number of clusters, they are drawn "
     "as lines and the simulated numbers as points.",
     "level": "Nominal level of the intervals, .95 by default.",
 }
 """What can be chosen of the built-in kinds, explained."""
 PLURALS = ("parameters", "measures", "estimators", "cells")
-_SELECTION = ("basis", "se_kind", "estimators", "cells", "where")
+_SELECTION = tuple(one.name for one in fields(Selection))
 CELLS = ("estimators", "cells", "where")
 TABLE = ("parameters", *CELLS, "basis", "se_kind", "band")
 REPLICATES = ("parameters", *CELLS, "se_kind")
@@ -204,7 +194,8 @@ def check_kind(name: str, given: Sequence[str]) -> FigureKind:
         if option not in found.options:
             others = [other for other, entry in KINDS.items() if option in entry.options]
             spoken = option.removesuffix("s") if option in PLURALS else option
-            use = f"it is for {', '.join(others)}" if others else f"it has {', '.join(found.options) or 'no options'}"
+            has = f"it has {', '.join(found.options) or 'no options'}{did_you_mean(option, found.options)}"
+            use = f"it is for {', '.join(others)}" if others else has
             problems.append(f"{spoken}: '{name}' has no use for it; {use}")
     if problems:
         raise SimstudyError(problems)
@@ -246,29 +237,19 @@ def make_chart(name: str, table: pd.DataFrame, parameter: str | None = None, **o
     return Chart(name, file_stem(*drawn.stem), drawn.title, kind.words(drawn), drawn.data, drawn.figure)
 
 
-def chart_function(name: str) -> Callable[..., Chart]:
-    """Function that draws one figure of a kind, with its title, words and numbers."""
-    kind = KINDS[name]
-    if "parameters" in kind.options:
+def figure_functions(kind: FigureKind) -> tuple[Callable[..., Chart], Callable[..., Figure]]:
+    """Functions that draw one figure of a kind: with its title, words and numbers, and the figure alone."""
+    of_parameter = "parameters" in kind.options
 
-        def draw(table: pd.DataFrame, parameter: str | None = None, **options: Any) -> Chart:
-            return make_chart(name, table, parameter, **options)
-    else:
+    def draw(table: pd.DataFrame, *parameter: str, **options: Any) -> Chart:
+        name = options.pop("parameter", None) if of_parameter else ""
+        return make_chart(kind.name, table, *(parameter or (name,)), **options)
 
-        def draw(table: pd.DataFrame, **options: Any) -> Chart:  # type: ignore[misc]
-            return make_chart(name, table, "", **options)
+    def plot(table: pd.DataFrame, *parameter: str, **options: Any) -> Figure:
+        return draw(table, *parameter, **options).figure
 
-    return _spoken(draw, kind, f"{name.replace('-', '_')}_chart", "Chart")
-
-
-def plot_function(name: str) -> Callable[..., Figure]:
-    """Function that draws one figure of a kind, the figure alone."""
-    draw = chart_function(name)
-
-    def plot(*args: Any, **options: Any) -> Figure:
-        return draw(*args, **options).figure
-
-    return _spoken(plot, KINDS[name], f"plot_{name.replace('-', '_')}", "Figure")
+    name = kind.name.replace("-", "_")
+    return _spoken(draw, kind, f"{name}_chart", "Chart"), _spoken(plot, kind, f"plot_{name}", "Figure")
 
 
 def _spoken(function: Callable[..., Any], kind: FigureKind, name: str, returns: str) -> Callable[..., Any]:
