@@ -15,8 +15,8 @@ from simstudy.analysis.choices import check_choices, check_no_slopes, make_metho
 from simstudy.analysis.read import check_data
 from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
 from simstudy.analysis.slopes import boundary_notes, slope_facts
-from simstudy.arrays import FloatArray
-from simstudy.data.sample import Sample, from_frame
+from simstudy.arrays import FloatArray, IntArray
+from simstudy.data.sample import Sample, cluster_order, from_frame
 from simstudy.estimators import registry
 from simstudy.estimators.base import Estimator, FitResult, Status, failed
 from simstudy.estimators.checks import refuse_constraints
@@ -40,6 +40,10 @@ class Context:
         One data set (R = 1), NaN where values are missing.
     cluster_ids : tuple
         Identifier of every cluster, in the sample's order.
+    rows : Index (N,)
+        Index in the user's data of every row of the sample.
+    order : (N,)
+        Row of the data that were used at each place of the sample.
     method : Estimator
     result : FitResult
         With ``:=`` parameters.
@@ -47,6 +51,8 @@ class Context:
 
     sample: Sample
     cluster_ids: tuple[Any, ...]
+    rows: pd.Index[Any]
+    order: IntArray
     method: Estimator
     result: FitResult
 
@@ -125,7 +131,7 @@ def fit(
     method = registry.for_model(make_method(estimator, se, chosen, options), model)
     checked, notes = check_data(data, model, cluster, missing)
     n_dropped = len(data) - len(checked)
-    sample, ids = _sample(checked, model, cluster)
+    sample, ids, order = _sample(checked, model, cluster)
     asked = {
         "se": method.se_kinds[0], "ci": ci, "ci_level": ci_level, "missing": missing, "fixed_x": fixed_x,
         "bounds": bounds or "none", "std_lv": std_lv, "draws": draws, "seed": seed,
@@ -145,7 +151,7 @@ def fit(
         if result.measures.get("boundary", np.zeros(1))[0] == 1.0:
             notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
     result = with_defined(result, model.estimands)
-    context = Context(sample, ids, method, result)
+    context = Context(sample, ids, checked.index[order], order, method, result)
     if bounds == "variances":
         at_zero = [
             row.path for row in model.table.rows if _is_held_variance(row.op, row.lhs, row.rhs, row.free, result)
@@ -194,12 +200,11 @@ def _is_held_variance(op: str, lhs: str, rhs: str, free: int, result: FitResult)
     return op == "~~" and lhs == rhs and free >= 0 and bool(result.estimate[0, free] == 0.0)
 
 
-def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sample, tuple[Any, ...]]:
-    """One data set with its cluster identifiers, smallest clusters first."""
+def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sample, tuple[Any, ...], IntArray]:
+    """One data set, its cluster identifiers, and the row of the data at each place, smallest clusters first."""
     sample = from_frame(data, cluster, model.level1, model.level2, missing=True)
-    counts = data.groupby(cluster, sort=False, observed=True).size()
-    order = np.argsort(counts.to_numpy(), kind="stable")
-    return sample, tuple(counts.index[order])
+    order, _ = cluster_order(data[cluster])
+    return sample, tuple(data[cluster].iloc[order[sample.layout.row_starts]]), order
 
 
 def _unsupported(method: Estimator, model: TwoLevelModel, sample: Sample) -> str | None:

@@ -40,7 +40,7 @@ def check_data(
     Returns
     -------
     data : DataFrame
-        The cluster column, then ``model.variables`` as floats with NaN for missing values.
+        The cluster column, then ``model.variables`` as floats with NaN for missing values; rows keep their index.
     notes : tuple of str
         What the user should know.
 
@@ -84,8 +84,8 @@ def check_data(
         raise DataError(problems)
     columns = {name: table.values[name] for name in model.level1}
     columns |= {name: table.spread(name)[0][table.codes] for name in model.level2}
-    kept = ids.iloc[table.rows].reset_index(drop=True)
-    return pd.DataFrame({cluster: kept, **columns}), (*notes, *_remarks(table))
+    kept = ids.iloc[table.rows]
+    return pd.DataFrame({cluster: kept, **columns}, index=kept.index), (*notes, *_remarks(table))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -178,8 +179,8 @@ def random_effects(fit: Fit) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a cluster: ``cluster``, then ``name`` and ``name_se`` of every random slope, random intercept and latent
-        variable.
+        A row a cluster, in the order of their appearance in the data, with the cluster's identifier as index: ``name``
+        and ``name_se`` of every random slope, random intercept and latent variable.
 
     Raises
     ------
@@ -196,14 +197,28 @@ def random_effects(fit: Fit) -> pd.DataFrame:
     mean = np.concatenate([found.mean, implied.mean[k:] + (found.mean - implied.mean[:k]) @ regression.T], axis=1)
     factors = np.diagonal(left) + np.einsum("vp,jpq,vq->jv", regression, found.cov, regression)
     variance = np.concatenate([np.diagonal(found.cov, axis1=1, axis2=2), factors], axis=1)
-    columns: dict[str, object] = {"cluster": list(fit.context.cluster_ids)}
     slopes = [slope.name for slope in fit.model.slopes]
     names = level.maps.variables
-    for name in [*slopes, *(name for name in names if name not in slopes and name not in fit.model.level2)]:
-        place = names.index(name)
-        columns[name] = mean[:, place]
-        columns[f"{name}_se"] = np.sqrt(np.maximum(variance[:, place], 0.0))
-    return pd.DataFrame(columns)
+    wanted = [*slopes, *(name for name in names if name not in slopes and name not in fit.model.level2)]
+    at = [names.index(name) for name in wanted]
+    return by_cluster(fit, columns_of(wanted, mean[:, at], variance[:, at]))
+
+
+def columns_of(names: Sequence[str], values: FloatArray, variances: FloatArray) -> dict[str, FloatArray]:
+    """Columns ``name`` and ``name_se`` of values and variances (n, k)."""
+    errors = np.sqrt(np.maximum(variances, 0.0))
+    return {
+        key: column
+        for k, name in enumerate(names)
+        for key, column in ((name, values[:, k]), (f"{name}_se", errors[:, k]))
+    }
+
+
+def by_cluster(fit: Fit, columns: Mapping[str, FloatArray]) -> pd.DataFrame:
+    """Columns (J,) in the sample's order as a table in that of the data, with the clusters' identifiers as index."""
+    context = fit.context
+    table = pd.DataFrame(columns, index=pd.Index(context.cluster_ids, name="cluster"))
+    return table.iloc[np.argsort(context.order[context.sample.layout.row_starts])]
 
 
 def random_means(fit: Fit) -> dict[str, float]:

@@ -182,9 +182,10 @@ def _further(fit: Fit, *, level_fit: bool, wald: str | None, scores: Path | None
         found = factor_scores(fit)
         stem = scores.with_suffix("")
         stem.parent.mkdir(parents=True, exist_ok=True)
-        for level, table in (("between", found.between), ("within", found.within)):
+        rows = found.within.set_axis(found.within.index + 1).rename_axis("row")  # as messages count them
+        for level, table in (("between", found.between), ("within", rows)):
             target = stem.with_name(f"{stem.name}-{level}.csv")
-            table.to_csv(target, index=False)
+            table.to_csv(target)
             _say(f"written: {target}")
 
 

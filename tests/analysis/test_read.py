@@ -145,7 +145,7 @@ def test_good_data_come_back_with_the_columns_of_the_model_only():
     data = school_data().sample(frac=1.0, random_state=2)
     checked, notes = check_data(data, MODEL, "school")
     assert checked.columns.tolist() == ["school", *MODEL.variables]
-    assert checked.index.tolist() == list(range(len(data)))
+    assert checked.index.tolist() == data.index.tolist()
     assert notes == ()
     np.testing.assert_array_equal(checked["y"], data["y"])
     np.testing.assert_array_equal(checked["school"], data["school"])

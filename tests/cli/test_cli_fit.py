@@ -366,6 +366,8 @@ def test_level_fit_wald_test_and_scores(written):
     between, within = (pd.read_csv(written / f"eb-{level}.csv") for level in ("between", "within"))
     assert (len(between), len(within)) == (50, 300)
     assert {"cluster", "y", "y_se", "m"} <= set(between.columns)
+    assert within["row"].tolist() == list(range(1, 301))  # as messages count rows
+    assert within["cluster"].tolist() == pd.read_csv(written / "data.csv")["school"].tolist()
 
 
 def test_a_wald_test_of_an_unknown_label_is_refused(written):
