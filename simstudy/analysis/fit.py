@@ -15,6 +15,7 @@ from simstudy.analysis.choices import check_choices, check_no_slopes, make_metho
 from simstudy.analysis.read import check_data
 from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
 from simstudy.analysis.slopes import boundary_notes, slope_facts
+from simstudy.analysis.units import Units, restore_likelihoods
 from simstudy.arrays import FloatArray, IntArray
 from simstudy.data.sample import Sample, cluster_order, from_frame
 from simstudy.estimators import registry
@@ -47,6 +48,10 @@ class Context:
     method : Estimator
     result : FitResult
         With ``:=`` parameters.
+    units : Units, optional
+        Working units, where data are scaled so badly that the method is fitted in others than the user's.
+    working : FitResult, optional
+        What was fitted in them.
     """
 
     sample: Sample
@@ -55,6 +60,8 @@ class Context:
     order: IntArray
     method: Estimator
     result: FitResult
+    units: Units | None = None
+    working: FitResult | None = None
 
 
 def fit(
@@ -139,19 +146,19 @@ def fit(
     if model.slopes:
         asked |= {key: getattr(method, key) for key in ("slopes", "nodes") if hasattr(method, key)}
     facts: tuple[SlopeFact, ...] = ()
+    units, inner = None, None
     reason = _unsupported(method, model, sample)
     if reason is not None:
         result = failed(model.names, (method.se_kinds[0],), 1, Status.NOT_SUPPORTED)
         notes = (*notes, f"{estimator} cannot fit this model: {reason}")
     else:
-        prepared = method.prepare(model, sample.layout)
-        result = prepared.fit(_data_for(method, sample))
+        prepared, result, units, inner = _fit_in_units(method, model, sample)
         facts = slope_facts(model, prepared)
         notes = (*notes, *_caveats(method, model))
         if result.measures.get("boundary", np.zeros(1))[0] == 1.0:
             notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
     result = with_defined(result, model.estimands)
-    context = Context(sample, ids, checked.index[order], order, method, result)
+    context = Context(sample, ids, checked.index[order], order, method, result, units, inner)
     if bounds == "variances":
         at_zero = [
             row.path for row in model.table.rows if _is_held_variance(row.op, row.lhs, row.rhs, row.free, result)
@@ -219,6 +226,24 @@ def _caveats(method: Estimator, model: TwoLevelModel) -> tuple[str, ...]:
     """What a method has to say of its own about its estimates of this model; methods need not."""
     caveats = getattr(method, "caveats", None)
     return tuple(caveats(model)) if callable(caveats) else ()
+
+
+def _fit_in_units(
+    method: Estimator, model: TwoLevelModel, sample: Sample
+) -> tuple[Any, FitResult, Units | None, FitResult | None]:
+    """The prepared method and its result in the user's units; working units, and the result in them, if needed."""
+    units = Units.of(model, sample, alike=getattr(method, "averages_items", False))
+    if units is None:
+        prepared = method.prepare(model, sample.layout)
+        return prepared, prepared.fit(_data_for(method, sample)), None, None
+
+    def fit_in(units: Units) -> tuple[Any, FitResult]:
+        prepared = method.prepare(units.model, sample.layout)
+        return prepared, prepared.fit(_data_for(method, units.sample(sample)))
+
+    prepared, inner = fit_in(units)
+    outer = units.outward(restore_likelihoods(inner, units, lambda other: fit_in(other)[1]))
+    return prepared, outer, units, inner
 
 
 def _data_for(method: Estimator, sample: Sample) -> Any:
