@@ -56,7 +56,7 @@ if TYPE_CHECKING:
         write_report,
     )
     from simstudy.design import load_design, parse_design
-    from simstudy.estimators.registry import register
+    from simstudy.methods.registry import register
     from simstudy.model.twolevel import TwoLevelModel
 
 _HOMES = {
@@ -104,7 +104,7 @@ _HOMES = {
     ),
     "simstudy.analysis.fit": ("fit", "fit_all"),
     "simstudy.design": ("load_design", "parse_design"),
-    "simstudy.estimators.registry": ("register",),
+    "simstudy.methods.registry": ("register",),
     "simstudy.model.twolevel": ("TwoLevelModel",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

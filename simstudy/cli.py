@@ -319,7 +319,7 @@ command(plan_command)
 
 
 def _print_table(table: Any, left: int) -> None:
-    from simstudy.report.text import TextTable
+    from simstudy.report.tables.text import TextTable
 
     rows = tuple(tuple(_shown(value) for value in row) for row in table.itertuples(index=False, name=None))
     for line in TextTable(tuple(map(str, table.columns)), rows, left=left).lines():

@@ -10,9 +10,9 @@ import numpy as np
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
-from simstudy.estimators import registry
-from simstudy.estimators.base import NEEDS, Estimator, FitResult, PreparedEstimator, Status
-from simstudy.estimators.inference import with_defined
+from simstudy.estimation.inference import with_defined
+from simstudy.estimation.result import NEEDS, Estimator, FitResult, PreparedEstimator, Status
+from simstudy.methods import registry
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.draw import draw_cluster_statistics, draw_sample, draw_statistics
 from simstudy.population.population import Population

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simstudy.arrays import FloatArray
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.errors import EstimatorError
-from simstudy.estimators.base import FitResult
-from simstudy.estimators.inference import with_defined
-from simstudy.estimators.slopes import PreparedSlopes
-from simstudy.likelihood.slope_chain import Treatment
+from simstudy.estimation.inference import with_defined
+from simstudy.estimation.result import FitResult
+from simstudy.likelihood.slopes.chain import Treatment
+from simstudy.linalg.stacked import FloatArray
+from simstudy.methods.msem_slopes import PreparedSlopes
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.draw import draw_cluster_statistics, draw_sample, draw_statistics, generator
 from simstudy.population.population import Population

@@ -11,13 +11,13 @@ from scipy import stats
 
 from simstudy.analysis.result import Fit
 from simstudy.analysis.slopes import refuse_slopes
-from simstudy.arrays import FloatArray
 from simstudy.errors import EstimatorError
-from simstudy.estimators.base import Status
-from simstudy.estimators.engine import Engine, complete_engine, incomplete_engine
-from simstudy.estimators.fit_measures import Solved, baseline_model, fit_measures, rmsea_interval
-from simstudy.estimators.starts import starts_from_moments
-from simstudy.estimators.unrestricted import unrestricted_model
+from simstudy.estimation.engine import Engine, complete_engine, incomplete_engine
+from simstudy.estimation.fit_measures import Solved, baseline_model, fit_measures, rmsea_interval
+from simstudy.estimation.result import Status
+from simstudy.estimation.starts import starts_from_moments
+from simstudy.estimation.unrestricted import unrestricted_model
+from simstudy.linalg.stacked import FloatArray
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.parameters import LEVEL_NAMES, number_rows
 from simstudy.model.twolevel import TwoLevelModel

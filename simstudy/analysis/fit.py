@@ -16,15 +16,15 @@ from simstudy.analysis.read import check_data
 from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
 from simstudy.analysis.slopes import boundary_notes, slope_facts
 from simstudy.analysis.units import Units, restore_likelihoods
-from simstudy.arrays import FloatArray, IntArray
 from simstudy.data.sample import Sample, cluster_order, from_frame
-from simstudy.estimators import registry
-from simstudy.estimators.base import Estimator, FitResult, Status, failed
-from simstudy.estimators.checks import refuse_constraints
-from simstudy.estimators.engine import complete_engine, incomplete_engine
-from simstudy.estimators.fit_measures import rmsea_interval
-from simstudy.estimators.inference import montecarlo, with_defined
-from simstudy.estimators.unrestricted import unrestricted_model
+from simstudy.estimation.engine import complete_engine, incomplete_engine
+from simstudy.estimation.fit_measures import rmsea_interval
+from simstudy.estimation.inference import montecarlo, with_defined
+from simstudy.estimation.result import Estimator, FitResult, Status, failed
+from simstudy.estimation.unrestricted import unrestricted_model
+from simstudy.linalg.stacked import FloatArray, IntArray
+from simstudy.methods import registry
+from simstudy.methods.checks import refuse_constraints
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 

@@ -11,10 +11,10 @@ from scipy import stats
 from simstudy.analysis.derived import require_solution
 from simstudy.analysis.result import Fit
 from simstudy.analysis.slopes import prepared_slopes
-from simstudy.arrays import FloatArray
 from simstudy.errors import EstimatorError, ModelError, did_you_mean
-from simstudy.estimators.base import Status
-from simstudy.estimators.slopes import PreparedSlopes
+from simstudy.estimation.result import Status
+from simstudy.linalg.stacked import FloatArray
+from simstudy.methods.msem_slopes import PreparedSlopes
 from simstudy.model.expressions import parse_expression
 from simstudy.model.parameters import number_rows
 from simstudy.model.twolevel import TwoLevelModel

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from simstudy.arrays import BoolArray, FloatArray, IntArray
 from simstudy.errors import DataError, did_you_mean
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
 from simstudy.model.twolevel import TwoLevelModel
 
 CODES = (-9.0, -99.0, -999.0, -9999.0)

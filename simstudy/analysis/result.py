@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from simstudy.arrays import FloatArray
-from simstudy.estimators.base import Status
+from simstudy.estimation.result import Status
+from simstudy.linalg.stacked import FloatArray
 from simstudy.model.twolevel import TwoLevelModel
 
 PARAMETER_COLUMNS = (

@@ -10,8 +10,8 @@ import pandas as pd
 from simstudy.analysis.derived import require_solution
 from simstudy.analysis.result import Fit
 from simstudy.analysis.slopes import by_cluster, columns_of, random_effects
-from simstudy.arrays import FloatArray
-from simstudy.likelihood.incomplete import IncompleteLikelihood
+from simstudy.likelihood.normal.incomplete import IncompleteLikelihood
+from simstudy.linalg.stacked import FloatArray
 from simstudy.model.implied import TwoLevelStructure
 
 

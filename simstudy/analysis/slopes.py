@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from simstudy.analysis.result import Fit, SlopeFact
-from simstudy.arrays import FloatArray
 from simstudy.data.products import ClusterProducts
 from simstudy.errors import EstimatorError
-from simstudy.estimators.ignoring import PreparedIgnoring
-from simstudy.estimators.mlm_slopes import PreparedCoefficients
-from simstudy.estimators.slopes import PreparedSlopes
-from simstudy.estimators.slopes_as_outcomes import PreparedOutcomes
+from simstudy.linalg.stacked import FloatArray
+from simstudy.methods.by_cluster.slopes_as_outcomes import PreparedOutcomes
+from simstudy.methods.fixed_slopes import PreparedIgnoring
+from simstudy.methods.mixed.mlm_slopes import PreparedCoefficients
+from simstudy.methods.msem_slopes import PreparedSlopes
 from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
 

@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 
 from simstudy.analysis.unit_rules import own_intercepts, scales_of, shifts_of
-from simstudy.arrays import BoolArray, FloatArray
 from simstudy.data.sample import Sample
-from simstudy.estimators.base import FitResult
+from simstudy.estimation.result import FitResult
+from simstudy.linalg.stacked import BoolArray, FloatArray
 from simstudy.model.constraints import Constraint
 from simstudy.model.expressions import Expression, Node
 from simstudy.model.parameters import LEVEL_NAMES, Parameter
@@ -126,9 +126,7 @@ class Units:
             scale = np.array([2.0 ** self.exponents[name] for name in names])
             return (values - shift) / scale
 
-        return replace(
-            sample, rows=turn(sample.rows, sample.level1), clusters=turn(sample.clusters, sample.level2)
-        )
+        return replace(sample, rows=turn(sample.rows, sample.level1), clusters=turn(sample.clusters, sample.level2))
 
     # ------------------------------------------------------------------ and back
 

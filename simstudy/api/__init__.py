@@ -28,7 +28,7 @@ from simstudy.api.study import (
 )
 from simstudy.api.tables import format_performance, further_tables, table_options
 from simstudy.api.theory import best, bias, joined, theory_curve
-from simstudy.api.theory_rows import CALCULATIONS
+from simstudy.asymptotics.table import CALCULATIONS
 from simstudy.planning.result import Plan
 from simstudy.report.figures import (
     plot_bias,

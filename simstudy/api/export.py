@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from simstudy.arrays import FloatArray
 from simstudy.errors import SimstudyError, StoreError
+from simstudy.linalg.stacked import FloatArray
 from simstudy.performance import kind_order
 from simstudy.runner.parts import DamagedPartError
 from simstudy.runner.tables import CellRows, Folder, iterate_cells, read_folder

@@ -13,13 +13,13 @@ from simstudy import performance as measuring
 from simstudy.api.study import Results, up_to_date
 from simstudy.errors import SimstudyError
 from simstudy.performance import FIT_MEASURES
+from simstudy.performance.choose import choose_parameters, key_parameters
 from simstudy.report import figures as drawing
 from simstudy.report.figures import FORMATS, Chart, save_chart, save_figure
 from simstudy.report.figures.bands import check_band, measures_with
 from simstudy.report.figures.chart import check_formats
-from simstudy.report.figures.kinds import check_kind
+from simstudy.report.figures.registry import check_kind
 from simstudy.report.figures.select import chosen_cells, unknown
-from simstudy.report.view import choose_parameters, key_parameters
 from simstudy.runner.pick import pick_replicates
 from simstudy.runner.store import FIGURES
 from simstudy.runner.tables import Folder, read_folder

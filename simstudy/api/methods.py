@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from simstudy.estimators import registry
-from simstudy.report.methods import methods_table, plot_methods
+from simstudy.methods import registry
+from simstudy.report.figures.kinds.methods import methods_table, plot_methods
 
 __all__ = ["describe_estimator", "list_estimators", "methods_table", "plot_methods"]
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from simstudy.api.plan_source import Source, default_folder, plan_folder, plan_json, read_source, write_plan
 from simstudy.design import Design
 from simstudy.design.design import digest_of
 from simstudy.errors import SimstudyError, did_you_mean
@@ -24,9 +23,10 @@ from simstudy.planning.request import Request, find_parameter, read_cost
 from simstudy.planning.result import Plan
 from simstudy.planning.search import Effort
 from simstudy.planning.simulate import Simulator
+from simstudy.planning.source import Source, default_folder, plan_folder, plan_json, read_source, write_plan
 from simstudy.planning.uncertain import Draws, Uncertain, draw, parse_uncertain
 from simstudy.report import plot_plan, plot_plan_map, save_figure, write_csv
-from simstudy.runner.engine import n_workers
+from simstudy.runner.backends.local import n_workers
 from simstudy.runner.files import write_bytes
 from simstudy.runner.progress import Lines, Silent
 

@@ -17,8 +17,8 @@ from simstudy.errors import SimstudyError
 from simstudy.performance import factor_effects
 from simstudy.report.document.html import Source, report_html
 from simstudy.report.document.prereg import preregistration
-from simstudy.report.effects import effect_blocks
 from simstudy.report.figures import Chart, factors_chart, lines_chart
+from simstudy.report.tables.effects import effect_blocks
 from simstudy.runner.files import write_bytes
 from simstudy.runner.manifest import Manifest, current_versions
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from simstudy.analysis.nested import SlopeTest, slope_variance_test
 from simstudy.analysis.slopes import random_effects
-from simstudy.report.caterpillar import caterpillar_data, plot_caterpillar, save_caterpillar
+from simstudy.report.figures.kinds.caterpillar import caterpillar_data, plot_caterpillar, save_caterpillar
 
 __all__ = [
     "SlopeTest",

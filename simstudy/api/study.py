@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from simstudy.api.until import Rounds, read_until
 from simstudy.design import Design, load_design
+from simstudy.design.load import find_modules_beside
 from simstudy.errors import SimstudyError, StoreError
 from simstudy.performance import (
     SUMMARY_COLUMNS,
@@ -22,20 +21,21 @@ from simstudy.performance import (
     summarise_cell,
     summarise_fit_measures,
 )
+from simstudy.planning.until import Rounds, read_until
 from simstudy.report import write_csv
-from simstudy.runner.engine import execute, n_workers
+from simstudy.runner.backends.local import execute, n_workers
+from simstudy.runner.block import Study
 from simstudy.runner.files import write_bytes, write_table
-from simstudy.runner.fit import Study
 from simstudy.runner.manifest import MANIFEST, Manifest
 from simstudy.runner.merge import merge_folders
 from simstudy.runner.parts import FITS, DamagedPartError, set_aside
-from simstudy.runner.plan import BLOCK_SIZE, WHOLE, Shard, coverage, missing_tasks, wanted_replicates
 from simstudy.runner.progress import Reporter, reporter
 from simstudy.runner.replay import Replay, draw_frame
 from simstudy.runner.replay import replay as replay_fit
 from simstudy.runner.status import StudyStatus, read_status
 from simstudy.runner.store import check_folder, locked, open_folder, tidy
 from simstudy.runner.tables import iterate_cells, read_folder
+from simstudy.runner.todo import BLOCK_SIZE, WHOLE, Shard, coverage, missing_tasks, wanted_replicates
 
 __all__ = [
     "Replay",
@@ -104,13 +104,6 @@ def open_design(path: str | Path) -> Design:
     """
     find_modules_beside(path)
     return load_design(path)
-
-
-def find_modules_beside(path: str | Path) -> None:
-    """Put a file's folder at the end of ``sys.path``."""
-    folder = str(Path(path).resolve().parent)
-    if folder not in sys.path:
-        sys.path.append(folder)
 
 
 def default_folder(name: str, shard: Shard) -> Path:

@@ -9,7 +9,7 @@ from simstudy.api.imported import Imported
 from simstudy.api.study import Results, results
 from simstudy.report import fit_measure_blocks
 from simstudy.report import format_performance as lay_out
-from simstudy.report.blocks import Block
+from simstudy.report.tables.blocks import Block
 
 __all__ = ["format_performance", "further_tables", "table_options"]
 

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from simstudy.api.study import analyse, open_design
-from simstudy.api.theory_rows import CALCULATIONS, Place, theory_table
 from simstudy.asymptotics import approximate_all
 from simstudy.asymptotics.approximate import needs_samples
 from simstudy.asymptotics.large_samples import SAMPLES, Tick, address
 from simstudy.asymptotics.layouts import grown
+from simstudy.asymptotics.table import CALCULATIONS, Place, theory_table
 from simstudy.design import Cell, Design, EstimatorEntry
 from simstudy.errors import SimstudyError, StoreError, did_you_mean
 from simstudy.runner.progress import Reporter, State, reporter

@@ -18,13 +18,13 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from simstudy.arrays import FloatArray, eigh, transpose
 from simstudy.asymptotics.layouts import grown, shares
 from simstudy.asymptotics.moments import Points
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics, from_cluster_means
-from simstudy.population.psd import psd_factor
+from simstudy.linalg.psd import psd_factor
+from simstudy.linalg.stacked import FloatArray, eigh, transpose
 
 # Primitive polynomials of GF(2^k), the term x^k left out.
 POLYNOMIALS = {3: 0b011, 4: 0b0011, 5: 0b00101, 6: 0b000011, 7: 0b0000011, 8: 0b00011101}

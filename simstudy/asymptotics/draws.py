@@ -13,11 +13,11 @@ import numpy as np
 from scipy.special import ndtri
 from scipy.stats import qmc
 
-from simstudy.arrays import FloatArray, IntArray, matvec
 from simstudy.asymptotics.normal import quantile
 from simstudy.asymptotics.result import Asymptotics
+from simstudy.linalg.psd import psd_factor
+from simstudy.linalg.stacked import FloatArray, IntArray, matvec
 from simstudy.model.estimands import Estimands
-from simstudy.population.psd import psd_factor
 
 OUTER, INNER = 1024, 1024
 WIDTHS = 64

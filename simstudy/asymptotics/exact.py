@@ -14,8 +14,8 @@ import numpy as np
 from scipy.special import gammaln, ndtr
 from scipy.stats import f as f_distribution
 
-from simstudy.arrays import FloatArray, eigh, inverse
 from simstudy.asymptotics.normal import quantile
+from simstudy.linalg.stacked import FloatArray, eigh, inverse
 
 NEGLIGIBLE = 1e-9
 """Probability of a boundary estimate below which it is left out."""

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from simstudy.arrays import FloatArray
 from simstudy.asymptotics.exact import (
     Components,
     Regression,
@@ -30,12 +29,13 @@ from simstudy.asymptotics.exact import (
     negative_variance,
     residual_spread,
 )
-from simstudy.estimators.aggregated import Aggregated
-from simstudy.estimators.base import Estimator
-from simstudy.estimators.disaggregated import Disaggregated
-from simstudy.estimators.equations import Centring, Equation, level1_equations, level2_equations
-from simstudy.estimators.mlm import RandomIntercepts
-from simstudy.estimators.two_step import TwoStep
+from simstudy.estimation.result import Estimator
+from simstudy.linalg.stacked import FloatArray
+from simstudy.methods.mixed.equations import Centring, Equation, level1_equations, level2_equations
+from simstudy.methods.mixed.mlm import RandomIntercepts
+from simstudy.methods.one_level.aggregated import Aggregated
+from simstudy.methods.one_level.disaggregated import Disaggregated
+from simstudy.methods.two_step import TwoStep
 from simstudy.model.parameters import Parameter
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from simstudy.arrays import BoolArray, FloatArray, IntArray
 from simstudy.asymptotics.moments import MEAN, Moments, Points, join
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
-from simstudy.estimators.base import FitResult, PreparedEstimator, Status
-from simstudy.estimators.inference import with_defined
+from simstudy.estimation.inference import with_defined
+from simstudy.estimation.result import FitResult, PreparedEstimator, Status
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
 from simstudy.model.twolevel import TwoLevelModel
 
 STEP = 1e-3

@@ -17,15 +17,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from simstudy.arrays import BoolArray, FloatArray
 from simstudy.asymptotics.layouts import grown, shares
 from simstudy.asymptotics.result import Asymptotics, SampleErrors, nothing, without_rounding
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
-from simstudy.estimators.base import Estimator, FitResult, Needs, Status, failed, stack_results
-from simstudy.estimators.incomplete import fit_listwise, takes_missing
-from simstudy.estimators.inference import with_defined
+from simstudy.estimation.inference import with_defined
+from simstudy.estimation.result import Estimator, FitResult, Needs, Status, failed, stack_results
+from simstudy.linalg.stacked import BoolArray, FloatArray
+from simstudy.methods.listwise import fit_listwise, takes_missing
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.draw import draw_cluster_statistics, draw_sample, draw_statistics
 from simstudy.population.population import Population

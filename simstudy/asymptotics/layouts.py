@@ -6,9 +6,9 @@ from math import gcd
 
 import numpy as np
 
-from simstudy.arrays import FloatArray, IntArray
 from simstudy.data.layout import ClusterLayout
 from simstudy.errors import DataError
+from simstudy.linalg.stacked import FloatArray, IntArray
 
 MANY = 10_000_000
 """Clusters that stand for infinitely many. Divisors such as J - 1 then matter in the seventh digit, which

@@ -20,12 +20,12 @@ from functools import cached_property
 
 import numpy as np
 
-from simstudy.arrays import FloatArray, IntArray, transpose
 from simstudy.asymptotics.layouts import weights
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.statistics import TwoLevelStatistics
+from simstudy.linalg.psd import psd_factor
+from simstudy.linalg.stacked import FloatArray, IntArray, transpose
 from simstudy.population.population import Population
-from simstudy.population.psd import psd_factor
 
 WITHIN, SCATTER, MEAN = 0, 1, 2
 

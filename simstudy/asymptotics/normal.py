@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from simstudy.arrays import FloatArray
+from simstudy.linalg.stacked import FloatArray
 
 NEWTON_STEPS = 8
 """From these starts four reach the last digit."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from simstudy.arrays import FloatArray
 from simstudy.asymptotics import normal
-from simstudy.estimators.base import Estimator, Status
+from simstudy.estimation.result import Estimator, Status
+from simstudy.linalg.stacked import FloatArray
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population
 

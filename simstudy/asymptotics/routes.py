@@ -16,15 +16,15 @@ from typing import Any, cast
 
 import numpy as np
 
-from simstudy.arrays import BoolArray, FloatArray, IntArray
 from simstudy.asymptotics.clusters import MAX_DIMENSION, ExactClusters
 from simstudy.asymptotics.expand import STEP, Method, expand
 from simstudy.asymptotics.layouts import MANY, EveryClusterError, ManyClusters, grown, shares
 from simstudy.asymptotics.moments import Moments
 from simstudy.asymptotics.result import SeLaw
 from simstudy.data.layout import ClusterLayout
-from simstudy.estimators.base import Estimator, Status
-from simstudy.estimators.deputy import Deputy
+from simstudy.estimation.result import Estimator, Status
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
+from simstudy.methods.substitute import Deputy
 from simstudy.model.twolevel import TwoLevelModel
 
 SEVERAL = 20_000

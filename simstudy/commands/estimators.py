@@ -22,8 +22,8 @@ def estimators(
     from rich.text import Text
 
     from simstudy import api
-    from simstudy.report.story import story_lines, story_table_lines
-    from simstudy.report.text import Line
+    from simstudy.report.tables.story import story_lines, story_table_lines
+    from simstudy.report.tables.text import Line
 
     console = Console(highlight=False)
     width = min(console.width, TEXT_WIDTH) if console.is_terminal else TEXT_WIDTH

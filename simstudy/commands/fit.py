@@ -122,7 +122,7 @@ def fit(
 
     from simstudy.analysis.fit import fit as fit_one
     from simstudy.analysis.fit import fit_all
-    from simstudy.report.fit_summary import print_fit, print_side_by_side
+    from simstudy.report.tables.fit_summary import print_fit, print_side_by_side
 
     choices = {
         "se": se, "ci": ci, "ci_level": ci_level, "missing": missing, "bounds": bounds, "draws": draws,
@@ -151,12 +151,12 @@ def fit(
         _further(one, level_fit=level_fit, wald=wald, scores=scores)
     _write(fits, extra, tests, json_file, csv)
     if caterpillar is not None and one.converged:
-        from simstudy.report.caterpillar import save_caterpillar
+        from simstudy.report.figures.kinds.caterpillar import save_caterpillar
 
         for written in save_caterpillar(one, caterpillar):
             _say(f"written: {written}")
     if plot is not None:
-        from simstudy.report.diagram import path_diagram, save_diagram
+        from simstudy.report.figures.diagram.draw import path_diagram, save_diagram
 
         drawn = fits["msem"] if "msem" in fits else next(iter(fits.values()))
         _say(f"written: {save_diagram(path_diagram(drawn), plot)}")
@@ -281,7 +281,7 @@ def _write(
     csv: Path | None,
 ) -> None:
     """JSON with everything, CSV with the parameters."""
-    from simstudy.report.tables import write_csv
+    from simstudy.report.tables.performance import write_csv
 
     if json_file is not None:
         records = [one.to_json() for one in fits.values()]

@@ -64,7 +64,7 @@ def _check_choices(choices: Mapping[str, Any]) -> list[str]:
 
 
 def _check_estimator(name: str, options: list[str]) -> list[str]:
-    from simstudy.estimators import registry
+    from simstudy.methods import registry
 
     if name == ALL:
         return ["--option: options belong to one method; name it with --estimator"] if options else []
@@ -79,7 +79,7 @@ def _check_estimator(name: str, options: list[str]) -> list[str]:
 
 
 def _check_plot(plot: Path | None) -> list[str]:
-    from simstudy.report.diagram import FORMATS
+    from simstudy.report.figures.diagram.draw import FORMATS
 
     if plot is None or plot.suffix.lower().removeprefix(".") in FORMATS:
         return []

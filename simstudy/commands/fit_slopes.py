@@ -20,7 +20,7 @@ def check_slope_choices(
     """Problems of what is asked about random slopes, found before anything is fitted."""
     from simstudy.analysis.choices import check_no_slopes
     from simstudy.analysis.nested import without_variance
-    from simstudy.report.caterpillar import check_format
+    from simstudy.report.figures.kinds.caterpillar import check_format
 
     problems: list[str] = []
     if not model.slopes:

@@ -172,10 +172,11 @@ def factors(
     from rich.text import Text
 
     from simstudy import api
+    from simstudy.performance.choose import choose_parameters, in_order
     from simstudy.report import effect_blocks, key_parameters, write_csv, write_text
-    from simstudy.report.render import to_html, to_latex, to_lines, to_markdown
-    from simstudy.report.tables import FILE_WIDTH
-    from simstudy.report.view import choose_measures, choose_parameters, in_order
+    from simstudy.report.tables.performance import FILE_WIDTH
+    from simstudy.report.tables.render import to_html, to_latex, to_lines, to_markdown
+    from simstudy.report.tables.view import choose_measures
 
     found = api.up_to_date(folder)
     known = in_order(found.performance["parameter"].unique())

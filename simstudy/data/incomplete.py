@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-from simstudy.arrays import BoolArray, FloatArray, IntArray
 from simstudy.errors import DataError
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from simstudy.arrays import IntArray
 from simstudy.errors import DataError
+from simstudy.linalg.stacked import IntArray
 
 
 @dataclass(frozen=True)

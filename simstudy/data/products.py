@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simstudy.arrays import BoolArray, FloatArray, IntArray
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.statistics import TwoLevelStatistics
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from simstudy.arrays import FloatArray, IntArray
 from simstudy.data.incomplete import IncompleteStatistics, incomplete_statistics
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.statistics import TwoLevelStatistics, from_cluster_means
 from simstudy.errors import DataError, did_you_mean
+from simstudy.linalg.stacked import FloatArray, IntArray
 
 
 @dataclass(frozen=True)

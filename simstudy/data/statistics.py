@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simstudy.arrays import FloatArray, IntArray, outer
 from simstudy.data.layout import ClusterLayout
 from simstudy.errors import DataError
+from simstudy.linalg.stacked import FloatArray, IntArray, outer
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simstudy.arrays import BoolArray, FloatArray, IntArray
 from simstudy.data.sample import Sample
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True)

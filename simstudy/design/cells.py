@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
-from simstudy.arrays import FloatArray
 from simstudy.data.layout import ClusterLayout
 from simstudy.design.design import Cell, digest_of
 from simstudy.design.factors import Factor, Level
@@ -14,6 +13,7 @@ from simstudy.design.problems import Path, Problems
 from simstudy.design.situation import COMPLETE_NORMAL, Situation
 from simstudy.design.values import Entries, evaluate
 from simstudy.errors import DesignError
+from simstudy.linalg.stacked import FloatArray
 from simstudy.model.slope_structure import Meaning
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.calibrate import attempt

@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from simstudy.estimators.base import LATER, Estimator
-from simstudy.estimators.deputy import Deputy
+from simstudy.estimation.result import LATER, Estimator
+from simstudy.methods.substitute import Deputy
 from simstudy.model.syntax import Statement, parse_syntax
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from simstudy.design.schema import (
 from simstudy.design.situation import read_situation
 from simstudy.design.values import Entries, Names, check_names, names_used, read_entry, reference
 from simstudy.errors import DesignError, EstimatorError, ModelError, did_you_mean
-from simstudy.estimators import registry
+from simstudy.methods import registry
 from simstudy.model.slope_structure import Meaning
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.given import name_problem, resolve, share_problem
@@ -374,3 +375,10 @@ def _intervals(section: IntervalsSection, problems: Problems) -> Intervals:
     if len(kinds) < len(section.kinds):
         problems.add(("intervals", "kinds"), "a kind stands in the list twice")
     return Intervals(section.level, kinds, section.draws)
+
+
+def find_modules_beside(path: str | FilePath) -> None:
+    """Put a file's folder at the end of ``sys.path``."""
+    folder = str(FilePath(path).resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from simstudy.arrays import FloatArray
 from simstudy.design.cells import SHARES, Recipe, one_cell
 from simstudy.design.design import Cell, EstimatorEntry, Intervals, digest_of
 from simstudy.design.factors import Level
@@ -24,7 +23,8 @@ from simstudy.design.load import read_raw, read_toml
 from simstudy.design.schema import shown
 from simstudy.design.values import names_used
 from simstudy.errors import DesignError, EstimatorError, ModelError, did_you_mean
-from simstudy.estimators import registry
+from simstudy.linalg.stacked import FloatArray
+from simstudy.methods import registry
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.given import resolve
 from simstudy.population.sizes import parse_groups, parse_sizes, run_lengths

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
 
-from simstudy.arrays import BoolArray, FloatArray, IntArray
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True)

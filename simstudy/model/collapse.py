@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simstudy.arrays import IntArray
+from simstudy.linalg.stacked import IntArray
 from simstudy.model.implied import LevelStructure
 from simstudy.model.parameters import Parameter, ParameterTable
 from simstudy.model.representation import level_matrices

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from simstudy.arrays import FloatArray, IntArray, inverse
 from simstudy.errors import ModelError
+from simstudy.linalg.stacked import FloatArray, IntArray, inverse
 from simstudy.model.expressions import Expression
 from simstudy.model.syntax import Statement
 

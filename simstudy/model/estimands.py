@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from simstudy.arrays import FloatArray, IntArray
+from simstudy.linalg.stacked import FloatArray, IntArray
 from simstudy.model.expressions import Expression
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simstudy.arrays import BoolArray, FloatArray, IntArray, columns, inverse, matvec
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, columns, inverse, matvec
 from simstudy.model.representation import LevelMatrices, fill, level_matrices
 from simstudy.model.twolevel import TwoLevelModel
 

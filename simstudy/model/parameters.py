@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from simstudy.arrays import IntArray
 from simstudy.errors import ModelError, did_you_mean
+from simstudy.linalg.stacked import IntArray
 from simstudy.model.constraints import Constraint, build_constraints
 from simstudy.model.expressions import CONSTANTS, Expression
 from simstudy.model.slopes import RandomSlope, slope_problems

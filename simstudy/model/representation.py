@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simstudy.arrays import FloatArray, IntArray, matvec
+from simstudy.linalg.stacked import FloatArray, IntArray, matvec
 from simstudy.model.parameters import Parameter
 from simstudy.model.twolevel import TwoLevelModel
 

@@ -15,8 +15,8 @@ from typing import Literal
 
 import numpy as np
 
-from simstudy.arrays import FloatArray, IntArray, eigh, inverse
 from simstudy.errors import ModelError
+from simstudy.linalg.stacked import FloatArray, IntArray, eigh, inverse
 from simstudy.model.implied import LevelStructure
 from simstudy.model.representation import level_matrices
 from simstudy.model.twolevel import TwoLevelModel

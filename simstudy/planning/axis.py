@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-from simstudy.arrays import FloatArray
 from simstudy.errors import DesignError
+from simstudy.linalg.stacked import FloatArray
 from simstudy.planning.criterion import Criterion
 from simstudy.planning.curve import Offset
 from simstudy.planning.limits import Limits, smallest

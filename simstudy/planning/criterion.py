@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from simstudy.arrays import FloatArray
 from simstudy.errors import SimstudyError
+from simstudy.linalg.stacked import FloatArray
 
 Kind = Literal["at_least", "at_most", "within"]
 """The measure must be at least the target, at most the target, or its absolute value at most the target."""

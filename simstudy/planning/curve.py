@@ -20,7 +20,7 @@ import numpy as np
 from scipy.special import chdtrc
 from scipy.stats import norm
 
-from simstudy.arrays import FloatArray, inverse_spd
+from simstudy.linalg.stacked import FloatArray, inverse_spd
 from simstudy.planning.criterion import Criterion, basis, inverse_link, link
 
 STEP = 1.2

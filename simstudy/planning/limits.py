@@ -22,9 +22,9 @@ from functools import cached_property, lru_cache
 import numpy as np
 from scipy.special import ndtri
 
-from simstudy.arrays import FloatArray, cholesky, eigh, submatrix
 from simstudy.asymptotics import Asymptotics
 from simstudy.asymptotics.normal import coverage, quantile, rejection, width
+from simstudy.linalg.stacked import FloatArray, cholesky, eigh, submatrix
 from simstudy.model.estimands import Estimands
 from simstudy.planning.criterion import Basis, Criterion, basis, link
 

@@ -10,7 +10,7 @@ import numpy as np
 from simstudy.asymptotics import Asymptotics, approximate_all
 from simstudy.design.scenario import Scenario
 from simstudy.errors import ModelError, SimstudyError, did_you_mean
-from simstudy.estimators.base import Status
+from simstudy.estimation.result import Status
 from simstudy.model.expressions import Expression, parse_expression
 from simstudy.planning.criterion import Criterion
 from simstudy.planning.limits import Limits, Target

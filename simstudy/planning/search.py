@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from simstudy.arrays import FloatArray
+from simstudy.linalg.stacked import FloatArray
 from simstudy.planning.criterion import Criterion, link
 from simstudy.planning.curve import STEP, Curve, Observed, Offset, fit_curve
 from simstudy.planning.simulate import Outcome

@@ -17,19 +17,19 @@ import numpy as np
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from simstudy.arrays import BoolArray, FloatArray
 from simstudy.asymptotics.normal import quantile
 from simstudy.design import Cell
 from simstudy.design.scenario import Scenario
-from simstudy.estimators.base import FitResult, Status
+from simstudy.estimation.result import FitResult, Status
+from simstudy.linalg.stacked import BoolArray, FloatArray
 from simstudy.performance import measures, rates, robust
 from simstudy.performance.moments import Measured
 from simstudy.planning.criterion import Criterion
 from simstudy.planning.curve import Observed
 from simstudy.planning.limits import Target
 from simstudy.planning.uncertain import Draws
+from simstudy.runner.block import Study
 from simstudy.runner.files import read_table, write_table
-from simstudy.runner.fit import Study
 from simstudy.runner.fit_cells import fit_cells
 from simstudy.runner.progress import Reporter
 

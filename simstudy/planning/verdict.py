@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import ndtr
 
-from simstudy.arrays import BoolArray, FloatArray
 from simstudy.asymptotics.normal import quantile
+from simstudy.linalg.stacked import BoolArray, FloatArray
 from simstudy.planning.limits import Limits
 
 ZERO = 1e-6

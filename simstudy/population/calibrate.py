@@ -23,8 +23,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simstudy.arrays import FloatArray, inverse
 from simstudy.errors import DesignError
+from simstudy.linalg.stacked import FloatArray, inverse
 from simstudy.model.parameters import Parameter
 from simstudy.model.slope_structure import Meaning
 from simstudy.model.twolevel import TwoLevelModel

@@ -21,10 +21,10 @@ from typing import Literal
 
 import numpy as np
 
-from simstudy.arrays import FloatArray
 from simstudy.errors import DesignError
+from simstudy.linalg.psd import psd_factor
+from simstudy.linalg.stacked import FloatArray
 from simstudy.population.fleishman import NORMAL, Polynomial, fleishman, intermediate, possible
-from simstudy.population.psd import psd_factor
 
 Kind = Literal["normal", "vale_maurelli", "t"]
 Unit = Literal["row", "cluster"]

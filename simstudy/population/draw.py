@@ -30,14 +30,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simstudy.arrays import FloatArray, cholesky, inverse
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics, from_cluster_means
 from simstudy.errors import DataError
+from simstudy.linalg.psd import psd_factor
+from simstudy.linalg.stacked import FloatArray, cholesky, inverse
 from simstudy.population.missing import remove
 from simstudy.population.population import Population
-from simstudy.population.psd import psd_factor
 from simstudy.population.rows import draw_rows, reduce_rows
 from simstudy.population.streams import ROWS, STATISTICS, Streams, generator
 

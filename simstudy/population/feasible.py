@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from simstudy.arrays import FloatArray, inverse
+from simstudy.linalg.psd import psd_factor
+from simstudy.linalg.stacked import FloatArray, inverse
 from simstudy.model.parameters import Parameter
 from simstudy.model.representation import fill, level_matrices
 from simstudy.model.slope_structure import Meaning, SlopeStructure
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.given import LEVELS, Problem, Request, Shares
-from simstudy.population.psd import psd_factor
 
 ROUNDING = 1e-12
 """Relative to the variance asked for: a residual variance this small is a rounding error of zero."""

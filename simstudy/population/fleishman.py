@@ -12,8 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from simstudy.arrays import FloatArray, inverse
 from simstudy.errors import DesignError
+from simstudy.linalg.stacked import FloatArray, inverse
 
 _SMALLEST_STEP = 1e-7
 _SOLVED = 1e-12

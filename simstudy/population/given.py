@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simstudy.arrays import FloatArray
 from simstudy.errors import did_you_mean
+from simstudy.linalg.stacked import FloatArray
 from simstudy.model.constraints import ConstraintSet
 from simstudy.model.parameters import Parameter
 from simstudy.model.syntax import LEVELS as LEVEL_WORDS

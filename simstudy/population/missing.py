@@ -19,10 +19,10 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from simstudy.arrays import BoolArray, FloatArray
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.errors import DataError, DesignError, did_you_mean
+from simstudy.linalg.stacked import BoolArray, FloatArray
 from simstudy.population.streams import MISSING, Streams
 
 # Nodes of the trapezoid rule over a normal density; for these smooth integrands exact to the last digits.

@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-from simstudy.arrays import FloatArray
 from simstudy.data.layout import ClusterLayout
+from simstudy.linalg.stacked import FloatArray
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.slope_structure import Meaning, SlopeStructure
 from simstudy.model.twolevel import TwoLevelModel

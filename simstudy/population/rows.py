@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from simstudy.arrays import FloatArray, IntArray
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
+from simstudy.linalg.stacked import FloatArray, IntArray
 from simstudy.model.slope_structure import SlopeStructure
 from simstudy.population.distributions import Shape
 from simstudy.population.population import Population

@@ -1,6 +1,6 @@
 """Tables and figures of a study's performance."""
 
-from simstudy.report.effects import effect_blocks, effect_lines
+from simstudy.performance.choose import key_parameters
 from simstudy.report.figures import (
     BANDS,
     figure_data,
@@ -8,12 +8,12 @@ from simstudy.report.figures import (
     plot_coverage,
     save_figure,
 )
-from simstudy.report.fit_measures import fit_measure_blocks, fit_measure_tables
-from simstudy.report.joined import joined_lines
-from simstudy.report.methods import markdown, methods_data, methods_table, plot_methods
-from simstudy.report.plan_figures import plot_plan, plot_plan_map
-from simstudy.report.plan_text import plan_lines
-from simstudy.report.tables import (
+from simstudy.report.figures.kinds.methods import markdown, methods_data, methods_table, plot_methods
+from simstudy.report.figures.kinds.plan import plot_plan, plot_plan_map
+from simstudy.report.tables.effects import effect_blocks, effect_lines
+from simstudy.report.tables.fit_measures import fit_measure_blocks, fit_measure_tables
+from simstudy.report.tables.joined import joined_lines
+from simstudy.report.tables.performance import (
     FORMATS,
     STYLES,
     check_style,
@@ -23,9 +23,9 @@ from simstudy.report.tables import (
     write_csv,
     write_text,
 )
-from simstudy.report.theory import print_lines, theory_lines, width_of
-from simstudy.report.until import until_lines
-from simstudy.report.view import key_parameters
+from simstudy.report.tables.plan_text import plan_lines
+from simstudy.report.tables.theory import print_lines, theory_lines, width_of
+from simstudy.report.tables.until import until_lines
 
 __all__ = [
     "BANDS",

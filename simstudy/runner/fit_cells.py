@@ -13,9 +13,9 @@ import numpy as np
 
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.design import Cell, EstimatorEntry
-from simstudy.estimators.base import FitResult
-from simstudy.estimators.inference import montecarlo, with_defined
-from simstudy.runner.fit import Batch, Study, batch_size, check_result, fit_block
+from simstudy.estimation.inference import montecarlo, with_defined
+from simstudy.estimation.result import FitResult
+from simstudy.runner.block import Batch, Study, batch_size, check_result, fit_block
 from simstudy.runner.rows import slim
 
 

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_info
 from simstudy.design import Design
 from simstudy.errors import StoreError
 from simstudy.runner.files import write_bytes
-from simstudy.runner.plan import method_digests
+from simstudy.runner.todo import method_digests
 
 MANIFEST = "manifest.json"
 FORMAT = 1

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from simstudy.design import Cell, Design, parse_design
 from simstudy.errors import StoreError, did_you_mean
 from simstudy.population.draw import draw_sample
-from simstudy.runner.fit import Study, fit_block
+from simstudy.runner.block import Study, fit_block
 from simstudy.runner.manifest import current_versions, version_changes
 from simstudy.runner.parts import DamagedPartError
 from simstudy.runner.rows import fit_table, replicate_table

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from simstudy.arrays import BoolArray, FloatArray, IntArray
-from simstudy.estimators.base import FitResult, Status
-from simstudy.estimators.fit_measures import STORED
+from simstudy.estimation.fit_measures import STORED
+from simstudy.estimation.result import FitResult, Status
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
 
 MONTECARLO = "montecarlo"
 # the log-likelihood is a column of its own

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from simstudy.estimators.base import Status
-from simstudy.runner.plan import coverage
+from simstudy.estimation.result import Status
 from simstudy.runner.tables import Folder, by_cell, read_folder
+from simstudy.runner.todo import coverage
 
 PROBLEM_COLUMNS = ("cell", "estimator", "status", "replicate", "count", "message", "traceback")
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from simstudy.design import Cell, EstimatorEntry
-from simstudy.estimators.base import FitResult, Status
-from simstudy.runner.fit import Study, fit_block, no_fit
+from simstudy.estimation.result import FitResult, Status
+from simstudy.runner.block import Study, fit_block, no_fit
 from simstudy.runner.parts import Failure, Part, cell_address, write_part
 from simstudy.runner.rows import MethodFits, fit_table, replicate_table
 

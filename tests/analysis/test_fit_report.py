@@ -13,8 +13,8 @@ from scipy import stats
 from simstudy.analysis.fit import fit, fit_all
 from simstudy.analysis.result import PARAMETER_COLUMNS, Fit
 from simstudy.errors import DataError, EstimatorError, ModelError
-from simstudy.estimators import registry
-from simstudy.estimators.base import Status
+from simstudy.estimation.result import Status
+from simstudy.methods import registry
 from simstudy.model.twolevel import TwoLevelModel
 
 MODEL = """

@@ -10,9 +10,9 @@ import numpy as np
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
-from simstudy.estimators import registry
-from simstudy.estimators.base import FitResult, Status, failed
-from simstudy.estimators.disaggregated import Disaggregated
+from simstudy.estimation.result import FitResult, Status, failed
+from simstudy.methods import registry
+from simstudy.methods.one_level.disaggregated import Disaggregated
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population
 

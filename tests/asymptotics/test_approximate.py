@@ -14,8 +14,8 @@ from asymptotics_cases import BALANCED, MODEL, UNEQUAL, population
 from simstudy.asymptotics import approximate, approximate_all
 from simstudy.asymptotics.routes import on_sums
 from simstudy.data.layout import ClusterLayout
-from simstudy.estimators import registry
-from simstudy.estimators.base import Status
+from simstudy.estimation.result import Status
+from simstudy.methods import registry
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.distributions import Distribution, LevelDistribution
 from simstudy.population.missing import MissingRule

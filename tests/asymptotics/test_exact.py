@@ -10,7 +10,7 @@ from scipy import stats
 from simstudy.asymptotics.exact import Components, Regression, chi_square_grid, mean_slope, residual_spread
 from simstudy.asymptotics.exact_methods import exact_numbers
 from simstudy.data.layout import ClusterLayout
-from simstudy.estimators import registry
+from simstudy.methods import registry
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population
 

@@ -14,8 +14,8 @@ from simstudy.asymptotics import Asymptotics, approximate, approximate_all, by_l
 from simstudy.asymptotics import large_samples as module
 from simstudy.data.layout import ClusterLayout
 from simstudy.errors import SimstudyError
-from simstudy.estimators import registry
-from simstudy.estimators.base import Status
+from simstudy.estimation.result import Status
+from simstudy.methods import registry
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.calibrate import calibrate
 from simstudy.population.distributions import Distribution, LevelDistribution

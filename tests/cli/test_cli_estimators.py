@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 import simstudy
 from simstudy.cli import app
 from simstudy.errors import EstimatorError
-from simstudy.estimators import registry
-from simstudy.report.story import story_lines, story_table_lines
+from simstudy.methods import registry
+from simstudy.report.tables.story import story_lines, story_table_lines
 
 BUILT_IN = [name for name in registry.names() if registry.find(name).__module__.startswith("simstudy.")]
 

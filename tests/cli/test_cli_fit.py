@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from simstudy.analysis import fit as fit_module
 from simstudy.cli import app
 from simstudy.commands import fit as command_module
-from simstudy.estimators import registry
-from simstudy.estimators.base import Status
+from simstudy.estimation.result import Status
+from simstudy.methods import registry
 
 MODEL = """level: within
   y ~ bw*m

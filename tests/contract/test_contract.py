@@ -2,7 +2,7 @@
 
 import pytest
 
-from simstudy.estimators import registry
+from simstudy.methods import registry
 from simstudy.testing import check_estimator
 
 OPTIONS = {

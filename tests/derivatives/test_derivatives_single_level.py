@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from derivative_cases import LAYOUTS, NAMES, close, differences, family, random_rows
 
-from simstudy.likelihood.single_level import Data, SingleLevelLikelihood
+from simstudy.likelihood.normal.single_level import Data, SingleLevelLikelihood
 from simstudy.model.collapse import SingleLevelModel, between_model, merged_model
 
 MERGED = tuple(name for name in NAMES if isinstance(merged_model(family(name)[0]), SingleLevelModel))

@@ -9,7 +9,7 @@ from derivative_cases import LAYOUTS, NAMES, close, differences, family, perturb
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import from_moments
-from simstudy.likelihood.two_level import Data, TwoLevelLikelihood
+from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
 from simstudy.model.implied import TwoLevelStructure
 
 every = pytest.mark.parametrize("name", NAMES)

@@ -8,11 +8,11 @@ from derivative_cases import LAYOUTS, NAMES, close, differences, family, perturb
 from scipy import stats
 
 from simstudy.data.layout import ClusterLayout
-from simstudy.estimators.starts import starts_from_moments
-from simstudy.estimators.unrestricted import unrestricted_model
-from simstudy.likelihood import two_group
-from simstudy.likelihood.pseudo_balanced import PseudoBalanced
-from simstudy.likelihood.two_level import Data, TwoLevelLikelihood
+from simstudy.estimation.starts import starts_from_moments
+from simstudy.estimation.unrestricted import unrestricted_model
+from simstudy.likelihood.normal import two_group
+from simstudy.likelihood.normal.pseudo_balanced import PseudoBalanced
+from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
 from simstudy.model.implied import TwoLevelStructure
 
 every = pytest.mark.parametrize("name", NAMES)

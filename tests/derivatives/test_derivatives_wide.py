@@ -9,7 +9,7 @@ from derivative_cases import NAMES, close, differences, family, perturbed, rando
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.wide import WideData, wide_data
-from simstudy.likelihood.wide import WideLikelihood
+from simstudy.likelihood.normal.wide import WideLikelihood
 from simstudy.model.implied import TwoLevelStructure
 
 LAYOUT = ClusterLayout.of([1, 2, 2, 3, 5])

@@ -8,7 +8,7 @@ import types
 import pytest
 from design_fakes import Fake
 
-from simstudy.estimators import registry
+from simstudy.methods import registry
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 
 from simstudy.data.statistics import from_moments
 from simstudy.design import load_design
-from simstudy.estimators import registry
+from simstudy.methods import registry
 
 DESIGNS = Path(__file__).resolve().parents[2] / "designs"
 LECTURE = ("all_methods", "all_methods_mediation")

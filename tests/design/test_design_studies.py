@@ -9,9 +9,9 @@ import pytest
 
 from simstudy.data.statistics import from_moments
 from simstudy.design import Cell, Design, load_design
-from simstudy.estimators import registry
-from simstudy.estimators.base import FitResult, stack_results
-from simstudy.estimators.inference import with_defined
+from simstudy.estimation.inference import with_defined
+from simstudy.estimation.result import FitResult, stack_results
+from simstudy.methods import registry
 from simstudy.population.draw import draw_cluster_statistics, draw_sample, draw_statistics
 from simstudy.population.missing import listwise
 

@@ -10,8 +10,8 @@ import pytest
 
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
-from simstudy.likelihood.complete_data import CompleteDataLikelihood
-from simstudy.likelihood.two_level import Data, TwoLevelLikelihood
+from simstudy.likelihood.normal.complete_data import CompleteDataLikelihood
+from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 

@@ -21,8 +21,8 @@ from simstudy.data.incomplete import IncompleteStatistics, incomplete_statistics
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample, from_frame
 from simstudy.errors import DataError
-from simstudy.likelihood.incomplete import IncompleteBatch, IncompleteLikelihood
-from simstudy.likelihood.two_level import Data, TwoLevelLikelihood
+from simstudy.likelihood.normal.incomplete import IncompleteBatch, IncompleteLikelihood
+from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 

@@ -7,9 +7,9 @@ import pytest
 from slope_cases import CASES, brute_force, gentle, products, sample, values
 
 from simstudy.data.layout import ClusterLayout
-from simstudy.likelihood.latent_slopes import LatentSlopes
-from simstudy.likelihood.random_slopes import ObservedSlopes
-from simstudy.likelihood.two_level import Data, TwoLevelLikelihood
+from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
+from simstudy.likelihood.slopes.latent import LatentSlopes
+from simstudy.likelihood.slopes.observed import ObservedSlopes
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.slope_structure import SlopeStructure
 from simstudy.model.twolevel import TwoLevelModel

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from simstudy.likelihood.random_coefficient import CoefficientData, RandomCoefficient
+from simstudy.likelihood.mixed.random_coefficient import CoefficientData, RandomCoefficient
 
 SIZES = [1, 2, 3, 5, 8, 4, 6, 2]
 

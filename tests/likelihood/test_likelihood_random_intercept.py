@@ -7,7 +7,7 @@ import pytest
 from likelihood_oracles import DenseMixedModel
 from scipy import optimize
 
-from simstudy.likelihood.random_intercept import Moments, _derivatives, fit_random_intercept
+from simstudy.likelihood.mixed.random_intercept import Moments, _derivatives, fit_random_intercept
 
 LAYOUTS = {
     "balanced": [4] * 8,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from simstudy.likelihood.single_level import Data, SingleLevelLikelihood
+from simstudy.likelihood.normal.single_level import Data, SingleLevelLikelihood
 from simstudy.model.collapse import between_model
 from simstudy.model.twolevel import TwoLevelModel
 

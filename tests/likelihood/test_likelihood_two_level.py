@@ -11,7 +11,7 @@ from likelihood_oracles import stacked_loglik
 
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
-from simstudy.likelihood.two_level import Data, TwoLevelLikelihood
+from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 

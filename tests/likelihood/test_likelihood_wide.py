@@ -10,9 +10,9 @@ from scipy import stats
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.wide import wide_data
-from simstudy.likelihood.incomplete import IncompleteBatch, IncompleteLikelihood
-from simstudy.likelihood.two_level import Data, TwoLevelLikelihood
-from simstudy.likelihood.wide import WideLikelihood
+from simstudy.likelihood.normal.incomplete import IncompleteBatch, IncompleteLikelihood
+from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
+from simstudy.likelihood.normal.wide import WideLikelihood
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 

@@ -15,7 +15,7 @@ from simstudy.analysis.fit import fit
 from simstudy.analysis.nested import likelihood_ratio_test, wald_test
 from simstudy.analysis.result import Fit
 from simstudy.errors import ModelError
-from simstudy.likelihood.two_level import Data, TwoLevelLikelihood
+from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
 from simstudy.model.constraints import ConstraintSet
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel

@@ -9,7 +9,7 @@ from scipy import stats
 
 from simstudy.performance import SUMMARY_COLUMNS, expected_percentiles, summarise_fit_measures
 from simstudy.report import fit_measure_blocks
-from simstudy.report.render import to_html, to_lines
+from simstudy.report.tables.render import to_html, to_lines
 
 R, DF = 400, 8
 

@@ -13,7 +13,7 @@ from simstudy.performance.blocks import estimate_measures, inference_measures, w
 from simstudy.planning.criterion import MEASURES, Criterion
 from simstudy.planning.simulate import Design, Outcome
 from simstudy.planning.uncertain import Draws
-from simstudy.runner.fit import Study, fit_block
+from simstudy.runner.block import Study, fit_block
 from simstudy.runner.fit_cells import fit_cells
 
 NAMES = ("estimate", "lower", "upper", "converged", "truth")

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from scipy import optimize
 
-import simstudy.estimators  # noqa: F401  (registers the methods)
+import simstudy.methods  # noqa: F401  (registers the methods)
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.statistics import from_moments
-from simstudy.estimators import registry
-from simstudy.estimators.base import FitResult
-from simstudy.estimators.inference import with_defined
+from simstudy.estimation.inference import with_defined
+from simstudy.estimation.result import FitResult
+from simstudy.methods import registry
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 

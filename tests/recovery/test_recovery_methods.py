@@ -19,7 +19,7 @@ from recovery_forms import (
 )
 
 from simstudy.data.layout import ClusterLayout
-from simstudy.estimators import registry
+from simstudy.methods import registry
 from simstudy.model.twolevel import TwoLevelModel
 
 BASE = Contextual()

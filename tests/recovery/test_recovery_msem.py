@@ -9,8 +9,8 @@ from recovery_forms import CONTEXTUAL, FAMILIES, Contextual, fit, population, se
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
-from simstudy.estimators import registry
-from simstudy.estimators.inference import with_defined
+from simstudy.estimation.inference import with_defined
+from simstudy.methods import registry
 from simstudy.model.twolevel import TwoLevelModel
 
 LAYOUTS = {"balanced": ClusterLayout.of([5] * 60), "unbalanced": ClusterLayout.of([1, 2, 3, 5, 9, 20] * 10)}

@@ -10,9 +10,9 @@ from recovery_forms import CONTEXTUAL, FAMILIES, Contextual, fit, path_coefficie
 
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.statistics import TwoLevelStatistics
-from simstudy.estimators import registry
-from simstudy.estimators.base import FitResult
-from simstudy.estimators.inference import with_defined
+from simstudy.estimation.inference import with_defined
+from simstudy.estimation.result import FitResult
+from simstudy.methods import registry
 from simstudy.model.twolevel import TwoLevelModel
 
 BALANCED = ClusterLayout.of([5] * 60)

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import simstudy.estimators  # noqa: F401  (registers the methods)
+import simstudy.methods  # noqa: F401  (registers the methods)
 from simstudy.data.sample import Sample, from_frame
-from simstudy.estimators import registry
-from simstudy.estimators.base import FitResult
-from simstudy.estimators.inference import with_defined
+from simstudy.estimation.inference import with_defined
+from simstudy.estimation.result import FitResult
+from simstudy.methods import registry
 from simstudy.model.twolevel import TwoLevelModel
 
 DATA = Path(__file__).parent / "data"
@@ -97,7 +97,7 @@ def fit(method: str, text: str | TwoLevelModel, data: pd.DataFrame, cluster: str
 
 def score_norm(found: Fit) -> float:
     """Largest element of the two-level score at the estimate, by row: comparable with lavaan's gradient."""
-    from simstudy.likelihood.two_level import Data, TwoLevelLikelihood
+    from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
     from simstudy.model.implied import TwoLevelStructure
 
     layout = found.sample.layout

@@ -22,11 +22,11 @@ from simstudy.analysis.derived import level_fit, standardized
 from simstudy.analysis.fit import fit
 from simstudy.analysis.result import Fit
 from simstudy.data.sample import Sample
-from simstudy.estimators.fit_measures import rmsea_interval
-from simstudy.estimators.inference import covariance
-from simstudy.estimators.starts import starts_from_moments
-from simstudy.estimators.unrestricted import unrestricted_model
-from simstudy.likelihood.two_level import Data, TwoLevelLikelihood
+from simstudy.estimation.fit_measures import rmsea_interval
+from simstudy.estimation.inference import covariance
+from simstudy.estimation.starts import starts_from_moments
+from simstudy.estimation.unrestricted import unrestricted_model
+from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
 from simstudy.model.implied import TwoLevelStructure
 
 STORED = DATA / "xii_fit"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from reference_cases import content, fit, frame
 
-from simstudy.likelihood.random_intercept import Moments, fit_random_intercept
+from simstudy.likelihood.mixed.random_intercept import Moments, fit_random_intercept
 
 MODEL = """
 level: within

@@ -7,7 +7,7 @@ import pytest
 from reference_cases import DATA, content
 
 from simstudy.data.sample import from_frame
-from simstudy.estimators import registry
+from simstudy.methods import registry
 from simstudy.model.twolevel import TwoLevelModel
 
 MODELS = {

@@ -15,9 +15,9 @@ import pytest
 from reference_cases import CASES, DATA, Fit, fit, frame, model
 
 from simstudy.data.sample import from_frame
-from simstudy.estimators import registry
-from simstudy.estimators.base import Status
-from simstudy.estimators.inference import with_defined
+from simstudy.estimation.inference import with_defined
+from simstudy.estimation.result import Status
+from simstudy.methods import registry
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 

@@ -16,9 +16,9 @@ from slope_cases import brute_force
 
 from simstudy.data.products import ClusterProducts
 from simstudy.data.sample import Sample, from_frame
-from simstudy.estimators.base import FitResult
-from simstudy.estimators.slopes import SlopeMsem
-from simstudy.likelihood.latent_slopes import LatentSlopes
+from simstudy.estimation.result import FitResult
+from simstudy.likelihood.slopes.latent import LatentSlopes
+from simstudy.methods.msem_slopes import SlopeMsem
 from simstudy.model.slope_structure import SlopeStructure
 from simstudy.model.twolevel import TwoLevelModel
 

@@ -18,8 +18,8 @@ from reference_cases import CASES, DATA, Fit, default, difference, fit, frame, m
 from scipy import optimize
 
 from simstudy.data.sample import from_frame
-from simstudy.estimators import registry
-from simstudy.estimators.inference import with_defined
+from simstudy.estimation.inference import with_defined
+from simstudy.methods import registry
 from simstudy.model.twolevel import TwoLevelModel
 
 KINDS = {"observed": "se_observed", "expected": "se_expected", "robust": "se_mlr"}

@@ -18,7 +18,7 @@ import simstudy
 from simstudy.analysis.result import Fit
 from simstudy.analysis.slopes import random_effects
 from simstudy.errors import SimstudyError
-from simstudy.report.caterpillar import NAMED, caterpillar_data, plot_caterpillar, save_caterpillar
+from simstudy.report.figures.kinds.caterpillar import NAMED, caterpillar_data, plot_caterpillar, save_caterpillar
 
 
 @cache

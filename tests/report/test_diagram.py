@@ -12,11 +12,11 @@ from matplotlib.patches import Ellipse, FancyArrowPatch, Rectangle
 from test_fit_summary import fit_by_hand
 
 from simstudy.errors import SimstudyError
-from simstudy.estimators.base import Status
+from simstudy.estimation.result import Status
 from simstudy.model.twolevel import TwoLevelModel
-from simstudy.report.diagram import path_diagram, save_diagram
-from simstudy.report.diagram_layout import crosses, place_nodes
-from simstudy.report.diagram_routes import Arrow, border, route_arrows
+from simstudy.report.figures.diagram.draw import path_diagram, save_diagram
+from simstudy.report.figures.diagram.layout import crosses, place_nodes
+from simstudy.report.figures.diagram.routes import Arrow, border, route_arrows
 
 MODELS = {
     "1-1-1": "level: within\n m ~ aw*x\n y ~ bw*m + cw*x\nlevel: between\n m ~ ab*x\n y ~ bb*m + cb*x",

@@ -29,7 +29,7 @@ from simstudy.report.figures import (
     plot_lines,
     save_chart,
 )
-from simstudy.report.figures.heatmap import cell_decimals, compact
+from simstudy.report.figures.kinds.heatmap import cell_decimals, compact
 from simstudy.report.figures.panels import in_level_order, make_grid
 from simstudy.report.figures.scales import bias_limits, coverage_ticks, stretched
 from simstudy.report.figures.select import figure_data

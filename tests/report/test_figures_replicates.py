@@ -11,10 +11,10 @@ from scipy.stats import norm
 
 from simstudy.errors import SimstudyError
 from simstudy.report.figures import bland_altman_chart, scatter_chart, zip_chart
-from simstudy.report.figures.bland_altman import ROUNDING
+from simstudy.report.figures.kinds.bland_altman import ROUNDING
+from simstudy.report.figures.kinds.scatter import MAX_POINTS
+from simstudy.report.figures.kinds.zips import MAX_LINES
 from simstudy.report.figures.replicates import central_limits
-from simstudy.report.figures.scatter import MAX_POINTS
-from simstudy.report.figures.zips import MAX_LINES
 
 Z95 = norm.ppf(0.975)
 TWO = ("mlm", "msem")

@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from simstudy.estimators import registry
+from simstudy.methods import registry
 from simstudy.report import plot_bias, plot_coverage
 from simstudy.report.figures.keys import line_look
 from simstudy.report.figures.style import BUILT_IN, COLOURS, MethodStyle, method_styles

@@ -13,10 +13,10 @@ from rich.console import Console
 from simstudy import __version__
 from simstudy.analysis.result import PARAMETER_COLUMNS, Fit
 from simstudy.errors import SimstudyError
-from simstudy.estimators import registry
-from simstudy.estimators.base import Status
+from simstudy.estimation.result import Status
+from simstudy.methods import registry
 from simstudy.model.twolevel import TwoLevelModel
-from simstudy.report.fit_summary import (
+from simstudy.report.tables.fit_summary import (
     fit_summary_lines,
     print_fit,
     print_side_by_side,

@@ -16,7 +16,7 @@ from simstudy import api
 from simstudy.design import Design, load_design, parse_design
 from simstudy.errors import SimstudyError
 from simstudy.performance import CATALOG
-from simstudy.report.document import words
+from simstudy.report.document import sentences as words
 from simstudy.report.document.meanings import MEANINGS
 from simstudy.report.document.payload import payload
 

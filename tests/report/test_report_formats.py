@@ -17,9 +17,9 @@ from test_report_tables import FACTORS, METHODS, R, study
 from simstudy.errors import SimstudyError
 from simstudy.performance import PAIR_MEASURES
 from simstudy.report import FORMATS, STYLES, effect_blocks, format_performance
-from simstudy.report.blocks import Definitions, Heading, Paragraph
-from simstudy.report.render import latex_escape, to_html, to_latex, to_lines, to_markdown
-from simstudy.report.text import TextTable
+from simstudy.report.tables.blocks import Definitions, Heading, Paragraph
+from simstudy.report.tables.render import latex_escape, to_html, to_latex, to_lines, to_markdown
+from simstudy.report.tables.text import TextTable
 
 ABOUT = {"factors": FACTORS, "level": 0.95, "study_name": "demo", "replications": R}
 NASTY = r"50% & more_than #1 {a} ~ b^2 < c > d | $x$ \y [z] *s*"

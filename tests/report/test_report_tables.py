@@ -14,7 +14,7 @@ from rich.console import Console
 from simstudy.errors import SimstudyError
 from simstudy.performance import LABELS, MEASURES, failures_table, performance_table, summarise_cell
 from simstudy.report import STYLES, key_parameters, performance_lines, print_performance, write_csv
-from simstudy.report.text import Number, TextTable, fixed, percent, setting, with_mcse
+from simstudy.report.tables.text import Number, TextTable, fixed, percent, setting, with_mcse
 
 METHODS = ["plain", "latent", "silent"]
 PARAMS = ["bb", "effect", "within: y ~~ y"]

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from simstudy.estimators.base import FitResult, Status
+from simstudy.estimation.result import FitResult, Status
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from simstudy import api
 from simstudy.design import parse_design
 from simstudy.errors import SimstudyError
 from simstudy.population.draw import draw_statistics
-from simstudy.runner.engine import n_workers
+from simstudy.runner.backends.local import n_workers
 from simstudy.runner.parts import read_part
 
 HERE = Path(__file__).parent

@@ -10,10 +10,10 @@ from run_fakes import design_text
 
 from simstudy import api
 from simstudy.design import parse_design
-from simstudy.estimators.base import Status
+from simstudy.estimation.result import Status
 from simstudy.population.draw import draw_statistics
-from simstudy.runner import fit
-from simstudy.runner.fit import Study, fit_block
+from simstudy.runner import block as fit
+from simstudy.runner.block import Study, fit_block
 from simstudy.runner.rows import MEASURES, fit_table, replicate_table
 
 

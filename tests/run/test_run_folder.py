@@ -14,10 +14,10 @@ from simstudy.data.sample import from_frame
 from simstudy.design import parse_design
 from simstudy.errors import SimstudyError, StoreError
 from simstudy.population.draw import draw_statistics
-from simstudy.runner.plan import Shard, missing_tasks
 from simstudy.runner.progress import Lines, State, clock
 from simstudy.runner.rows import slim
 from simstudy.runner.store import scan
+from simstudy.runner.todo import Shard, missing_tasks
 
 METHODS = ("Fake", "Raises", "mlm")
 
@@ -44,7 +44,7 @@ def test_replay_notices_a_difference(study, monkeypatch):
         fit.estimate[:, 0] = np.nextafter(fit.estimate[:, 0], 9.0)
         return fit
 
-    from simstudy.runner import fit
+    from simstudy.runner import block as fit
 
     monkeypatch.setattr(fit, "_READY", {})
     monkeypatch.setattr(fit, "slim", shifted)

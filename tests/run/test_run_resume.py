@@ -80,7 +80,7 @@ def test_resume_runs_only_what_is_missing(tmp_path, clean):
 def test_nothing_is_run_when_nothing_is_missing(tmp_path, monkeypatch):
     root = tmp_path / "study"
     run(design_text("Fake"), root)
-    monkeypatch.setattr("simstudy.runner.engine.run_task", None)
+    monkeypatch.setattr("simstudy.runner.backends.local.run_task", None)
     run(design_text("Fake"), root)
 
 

@@ -7,10 +7,10 @@ import pickle
 import numpy as np
 
 from simstudy.design import parse_design
-from simstudy.estimators import registry
-from simstudy.estimators.ignoring import IgnoringSlopes
-from simstudy.estimators.mlm_slopes import RandomSlopes
-from simstudy.runner.fit import Study, fit_block
+from simstudy.methods import registry
+from simstudy.methods.fixed_slopes import IgnoringSlopes
+from simstudy.methods.mixed.mlm_slopes import RandomSlopes
+from simstudy.runner.block import Study, fit_block
 from simstudy.runner.rows import fit_table
 
 TEXT = """

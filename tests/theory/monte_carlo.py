@@ -11,8 +11,8 @@ from path_forms import Mediation, MicroMacro
 
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.statistics import TwoLevelStatistics
-from simstudy.estimators.base import Estimator, Status
-from simstudy.estimators.inference import with_defined
+from simstudy.estimation.inference import with_defined
+from simstudy.estimation.result import Estimator, Status
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.draw import draw_statistics
 from simstudy.population.population import Population

@@ -18,7 +18,7 @@ from closed_forms import Contextual
 from monte_carlo import contextual, level2_predictor, mediation_111, mediation_211, micro_macro
 
 from simstudy.asymptotics import Asymptotics, approximate
-from simstudy.estimators import registry
+from simstudy.methods import registry
 from simstudy.population.population import Population
 
 BASE = Contextual()

@@ -9,7 +9,7 @@ from monte_carlo import LIMIT
 import simstudy
 from simstudy import api
 from simstudy.design import parse_design
-from simstudy.estimators import registry
+from simstudy.methods import registry
 
 REPLICATIONS = 400
 MEASURES = ("mean_estimate", "empirical_se", "model_se", "coverage", "rejection")

@@ -13,11 +13,11 @@ import path_forms as pf
 import pytest
 from scipy import stats
 
-from simstudy.estimators.base import Estimator
-from simstudy.estimators.croon import Croon
-from simstudy.estimators.inference import with_defined
-from simstudy.estimators.msem import Msem
-from simstudy.estimators.two_step import TwoStep
+from simstudy.estimation.inference import with_defined
+from simstudy.estimation.result import Estimator
+from simstudy.methods.croon.croon import Croon
+from simstudy.methods.msem import Msem
+from simstudy.methods.two_step import TwoStep
 from simstudy.population.draw import draw_cluster_statistics
 from simstudy.population.population import Population
 

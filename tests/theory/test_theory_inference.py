@@ -12,10 +12,10 @@ from closed_forms import Contextual
 from scipy import stats
 
 from simstudy.data.statistics import TwoLevelStatistics
-from simstudy.estimators.aggregated import Aggregated
-from simstudy.estimators.disaggregated import Disaggregated
-from simstudy.estimators.mlm import Mlm, MlmCentered
-from simstudy.estimators.msem import Msem
+from simstudy.methods.mixed.mlm import Mlm, MlmCentered
+from simstudy.methods.msem import Msem
+from simstudy.methods.one_level.aggregated import Aggregated
+from simstudy.methods.one_level.disaggregated import Disaggregated
 
 pytestmark = pytest.mark.slow
 

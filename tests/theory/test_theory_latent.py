@@ -17,8 +17,8 @@ from scipy import stats
 
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample, from_frame
-from simstudy.estimators import registry
-from simstudy.estimators.base import FitResult
+from simstudy.estimation.result import FitResult
+from simstudy.methods import registry
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.draw import draw_statistics
 from simstudy.population.population import Population

@@ -16,13 +16,13 @@ import pytest
 from closed_forms import Contextual
 
 from simstudy.data.statistics import from_moments
-from simstudy.estimators.aggregated import Aggregated
-from simstudy.estimators.base import Estimator, FitResult
-from simstudy.estimators.disaggregated import Disaggregated
-from simstudy.estimators.inference import with_defined
-from simstudy.estimators.mlm import Mlm, MlmCentered
-from simstudy.estimators.msem import Msem
-from simstudy.estimators.two_step import TwoStep
+from simstudy.estimation.inference import with_defined
+from simstudy.estimation.result import Estimator, FitResult
+from simstudy.methods.mixed.mlm import Mlm, MlmCentered
+from simstudy.methods.msem import Msem
+from simstudy.methods.one_level.aggregated import Aggregated
+from simstudy.methods.one_level.disaggregated import Disaggregated
+from simstudy.methods.two_step import TwoStep
 from simstudy.population.population import Population
 
 BASE = Contextual()

@@ -12,11 +12,11 @@ import numpy as np
 import path_forms as pf
 import pytest
 
-from simstudy.estimators.aggregated import Aggregated
-from simstudy.estimators.disaggregated import Disaggregated
-from simstudy.estimators.mlm import Mlm, MlmCentered
-from simstudy.estimators.msem import Msem
-from simstudy.estimators.two_step import TwoStep
+from simstudy.methods.mixed.mlm import Mlm, MlmCentered
+from simstudy.methods.msem import Msem
+from simstudy.methods.one_level.aggregated import Aggregated
+from simstudy.methods.one_level.disaggregated import Disaggregated
+from simstudy.methods.two_step import TwoStep
 
 pytestmark = pytest.mark.slow
 

@@ -12,9 +12,9 @@ import pytest
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.products import ClusterProducts
 from simstudy.data.sample import Sample
-from simstudy.estimators import registry
-from simstudy.estimators.base import FitResult
-from simstudy.estimators.slopes import SlopeMsem
+from simstudy.estimation.result import FitResult
+from simstudy.methods import registry
+from simstudy.methods.msem_slopes import SlopeMsem
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.calibrate import calibrate
 from simstudy.population.draw import draw_cluster_statistics, draw_sample

@@ -8,8 +8,8 @@ from scipy.stats import chi2
 
 from simstudy.analysis.nested import mixture_pvalue, without_variance
 from simstudy.data.layout import ClusterLayout
-from simstudy.estimators.inference import montecarlo, with_defined
-from simstudy.estimators.slopes import SlopeMsem
+from simstudy.estimation.inference import montecarlo, with_defined
+from simstudy.methods.msem_slopes import SlopeMsem
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.calibrate import calibrate
 from simstudy.population.draw import draw_cluster_statistics

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from simstudy.data.layout import ClusterLayout
-from simstudy.estimators import registry
-from simstudy.estimators.base import FitResult
+from simstudy.estimation.result import FitResult
+from simstudy.methods import registry
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.calibrate import calibrate
 from simstudy.population.draw import draw_cluster_statistics

@@ -12,8 +12,8 @@ from quasi_forms import TwoMatrixLimit, upper_tail
 from scipy import stats
 
 from simstudy.data.layout import ClusterLayout
-from simstudy.estimators import registry
-from simstudy.estimators.base import FitResult, stack_results
+from simstudy.estimation.result import FitResult, stack_results
+from simstudy.methods import registry
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.draw import draw_cluster_statistics

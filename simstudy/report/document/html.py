@@ -13,17 +13,17 @@ import pandas as pd
 
 from simstudy.design import Design
 from simstudy.performance import CATALOG
-from simstudy.report.blocks import Block
-from simstudy.report.document import words
+from simstudy.report.document import sentences as words
 from simstudy.report.document.meanings import MEANINGS
 from simstudy.report.document.payload import payload
-from simstudy.report.failures import by_cell, by_method, common_lines, counted, tail_lines
 from simstudy.report.figures import Chart, figure_svg
 from simstudy.report.figures.words import factor_label
-from simstudy.report.fit_measures import fit_measure_tables
-from simstudy.report.render import html_block, html_table
-from simstudy.report.text import NOT_AVAILABLE, TextTable, fixed
-from simstudy.report.view import View, make_view
+from simstudy.report.tables.blocks import Block
+from simstudy.report.tables.failures import by_cell, by_method, common_lines, counted, tail_lines
+from simstudy.report.tables.fit_measures import fit_measure_tables
+from simstudy.report.tables.render import html_block, html_table
+from simstudy.report.tables.text import NOT_AVAILABLE, TextTable, fixed
+from simstudy.report.tables.view import View, make_view
 from simstudy.runner.manifest import Manifest
 
 MAX_MOMENT_CELLS = 400

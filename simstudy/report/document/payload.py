@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from simstudy.performance import BASES, CATALOG
-from simstudy.report.text import setting
-from simstudy.report.view import in_order
+from simstudy.performance.choose import in_order
+from simstudy.report.tables.text import setting
 
 DIGITS = 4
 BASIS_WORDS = {

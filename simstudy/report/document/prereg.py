@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from simstudy.design import Design
 from simstudy.performance import CATALOG
-from simstudy.report.document import words
-from simstudy.report.render import to_markdown
-from simstudy.report.text import TextTable
+from simstudy.report.document import sentences as words
+from simstudy.report.tables.render import to_markdown
+from simstudy.report.tables.text import TextTable
 
 OPEN = "**To be filled in.**"
 """Mark of an answer that the design file does not hold."""

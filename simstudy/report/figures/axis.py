@@ -14,7 +14,7 @@ from simstudy.performance import PAIR_MEASURES
 from simstudy.report.figures.bands import Band, find_band
 from simstudy.report.figures.scales import LINEAR_FROM, FloatArray, bias_limits, coverage_ticks, stretched
 from simstudy.report.figures.words import measure_words, names_of, percent_level, rejection_words, series_words
-from simstudy.report.text import fixed
+from simstudy.report.tables.text import fixed
 
 Z_BAND = 1.959963984540054
 """MCSE bands are 95 % intervals of the number that infinitely many replications would give."""

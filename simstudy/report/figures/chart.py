@@ -17,7 +17,7 @@ import pandas as pd
 
 from simstudy.errors import SimstudyError, did_you_mean
 from simstudy.report.figures.style import DPI, SETTINGS, styled
-from simstudy.report.tables import write_csv
+from simstudy.report.tables.performance import write_csv
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,7 @@ from simstudy.errors import SimstudyError, did_you_mean
 from simstudy.report.figures.panels import as_number, in_level_order
 from simstudy.report.figures.select import factor_columns
 from simstudy.report.figures.words import FACTOR_LABELS, factor_label, measure_title, series_words, truth_words
-from simstudy.report.text import setting
+from simstudy.report.tables.text import setting
 
 MAX_METHODS = 8
 """Methods of which a description gives the numbers one by one."""

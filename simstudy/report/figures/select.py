@@ -10,7 +10,7 @@ import pandas as pd
 
 from simstudy.errors import SimstudyError, did_you_mean
 from simstudy.performance import BASES, COLUMNS, PAIR_MEASURES, PAIRED
-from simstudy.report.text import setting
+from simstudy.report.tables.text import setting
 
 
 @dataclass(frozen=True)

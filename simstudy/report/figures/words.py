@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from simstudy.performance import CATALOG, LABELS, PAIRED
-from simstudy.report.text import setting
-from simstudy.report.view import LEVEL_PREFIXES
+from simstudy.performance.choose import LEVEL_PREFIXES
+from simstudy.report.tables.text import setting
 
 FACTOR_LABELS: Mapping[str, str] = {
     "n_clusters": "Number of clusters (J)",

@@ -1,0 +1,1 @@
+"""What methods share: results, the optimiser, starting values, inference, fit measures."""

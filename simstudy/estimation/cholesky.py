@@ -1,0 +1,193 @@
+"""Working parameters of models with random slopes: covariance matrices that may touch their boundary (THEORY S4, D1.3).
+
+The likelihood of random slopes has poles where covariance matrices of random elements are indefinite, and its maximum
+is often on the boundary, where they are singular. So (residual) covariances of the between level are Psi = L L' with L
+lower triangular, as in lme4; Newton's method in L goes onto the boundary quadratically. Of Psi's
+
+- blocks with all variances and covariances free become Cholesky factors;
+- in blocks with gaps (covariances that are 0 or fixed) variances become squares, and covariances correlations;
+- other variances (shared by a label, or beside fixed ones) become squares.
+
+Within residual variances become logarithms where the within level has no factors. The rest stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simstudy.linalg.psd import psd_factor
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, entries, transpose
+from simstudy.model.parameters import Parameter
+from simstudy.model.twolevel import TwoLevelModel
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A covariance matrix that is free: indices of its parameters (n, n), symmetric."""
+
+    index: IntArray
+
+    @property
+    def size(self) -> int:
+        """Number of variables, n."""
+        return len(self.index)
+
+    @property
+    def lower(self) -> tuple[IntArray, IntArray]:
+        """Rows and columns of the lower triangle."""
+        row, column = np.tril_indices(self.size)
+        return row.astype(np.int64), column.astype(np.int64)
+
+
+class Working:
+    """Map between free parameters theta and working parameters xi, both (R, q).
+
+    Attributes
+    ----------
+    blocks : tuple of Block
+    squares, logs : int arrays
+    correlations : tuple of (covariance, variance, variance)
+        Indices of parameters.
+    """
+
+    def __init__(self, model: TwoLevelModel) -> None:
+        self.q = len(model.names)
+        rows = [row for row in model.table.at("between") if row.op == "~~"]
+        used: dict[int, int] = {}
+        for row in model.table.rows:
+            if row.free >= 0:
+                used[row.free] = used.get(row.free, 0) + 1
+        blocks, correlations, squares = [], [], set()
+        slopes = {slope.name for slope in model.slopes}
+        for found in _components(rows):
+            names = sorted(found, key=slopes.__contains__)  # the last variable's variance may vanish without harm
+            mine = [row for row in rows if row.lhs in names and row.rhs in names]
+            alone = all(row.free >= 0 and used[row.free] == 1 for row in mine)
+            if alone and len(names) > 1 and len(mine) == len(names) * (len(names) + 1) // 2:
+                blocks.append(Block(_indices(names, mine)))
+                continue
+            squares |= {row.free for row in mine if row.lhs == row.rhs and row.free >= 0}
+            variances = {row.lhs: row.free for row in mine if row.lhs == row.rhs}
+            for row in mine:
+                ends = variances.get(row.lhs, -1), variances.get(row.rhs, -1)
+                if row.lhs != row.rhs and row.free >= 0 and used[row.free] == 1 and min(ends) >= 0:
+                    correlations.append((row.free, *ends))
+        within = [row for row in model.table.at("within") if row.op == "~~" and row.lhs == row.rhs and row.free >= 0]
+        logs = set() if model.factors("within") else {row.free for row in within} - squares
+        self.blocks, self.correlations = tuple(blocks), tuple(correlations)
+        self.squares: IntArray = np.array(sorted(squares), dtype=np.int64)
+        self.logs: IntArray = np.array(sorted(logs), dtype=np.int64)
+
+    def natural(self, xi: FloatArray) -> FloatArray:
+        """Parameters theta."""
+        theta = xi.copy()
+        theta[:, self.squares] = xi[:, self.squares] ** 2
+        theta[:, self.logs] = np.exp(xi[:, self.logs])
+        for covariance, first, second in self.correlations:
+            theta[:, covariance] = xi[:, covariance] * xi[:, first] * xi[:, second]
+        for block in self.blocks:
+            factor = self._factor(block, xi)
+            row, column = block.lower
+            theta[:, block.index[row, column]] = entries(np.matmul(factor, transpose(factor)), row, column)
+        return theta
+
+    def working(self, theta: FloatArray) -> FloatArray:
+        """Working parameters of feasible theta; what is not feasible is moved to the boundary."""
+        xi = theta.copy()
+        xi[:, self.squares] = np.sqrt(np.maximum(theta[:, self.squares], 0.0))
+        xi[:, self.logs] = np.log(theta[:, self.logs])
+        for covariance, first, second in self.correlations:
+            scale = xi[:, first] * xi[:, second]
+            xi[:, covariance] = np.where(scale > 0.0, theta[:, covariance] / np.where(scale > 0.0, scale, 1.0), 0.0)
+        for block in self.blocks:
+            row, column = block.lower
+            xi[:, block.index[row, column]] = entries(psd_factor(theta[:, block.index]), row, column)
+        return xi
+
+    def _factor(self, block: Block, xi: FloatArray) -> FloatArray:
+        """L (R, n, n) of a block."""
+        row, column = block.lower
+        factor = np.zeros((len(xi), block.size, block.size))
+        factor[:, row, column] = xi[:, block.index[row, column]]
+        return factor
+
+    def jacobian(self, xi: FloatArray) -> FloatArray:
+        """Derivatives (R, q, q) of theta with respect to xi."""
+        result = np.zeros((*xi.shape, self.q))
+        result[:, np.arange(self.q), np.arange(self.q)] = 1.0
+        result[:, self.squares, self.squares] = 2.0 * xi[:, self.squares]
+        result[:, self.logs, self.logs] = np.exp(xi[:, self.logs])
+        for covariance, first, second in self.correlations:
+            result[:, covariance, covariance] = xi[:, first] * xi[:, second]
+            result[:, covariance, first] += xi[:, covariance] * xi[:, second]
+            result[:, covariance, second] += xi[:, covariance] * xi[:, first]
+        for block in self.blocks:
+            place = block.index
+            for i, k in zip(*block.lower, strict=True):  # d Psi_ij / d L_ik = L_jk, twice that for i = j
+                result[:, place[i, k], place[i, k]] = 0.0
+            for i, k in zip(*block.lower, strict=True):
+                for j in range(k, block.size):
+                    result[:, place[i, j], place[i, k]] = xi[:, place[j, k]] * (2.0 if i == j else 1.0)
+        return result
+
+    def curvature(self, xi: FloatArray, score: FloatArray) -> FloatArray:
+        """Sum (R, q, q) of the score, with respect to theta, times second derivatives of theta."""
+        result = np.zeros((*xi.shape, self.q))
+        result[:, self.squares, self.squares] = 2.0 * score[:, self.squares]
+        result[:, self.logs, self.logs] = score[:, self.logs] * np.exp(xi[:, self.logs])
+        for covariance, first, second in self.correlations:
+            for a, b, other in ((covariance, first, second), (covariance, second, first), (first, second, covariance)):
+                result[:, a, b] += score[:, covariance] * xi[:, other]
+                result[:, b, a] += score[:, covariance] * xi[:, other]
+        for block in self.blocks:
+            place = block.index
+            for k in range(block.size):
+                for i in range(k, block.size):
+                    for j in range(k, block.size):
+                        result[:, place[i, k], place[j, k]] = score[:, place[i, j]] * (2.0 if i == j else 1.0)
+        return result
+
+    def boundary(self, xi: FloatArray, small: FloatArray) -> BoolArray:
+        """Which of R estimates have a singular covariance matrix of random elements.
+
+        Parameters
+        ----------
+        small : (R, q)
+            Squares of working standard deviations below these are 0.
+        """
+        found = (xi[:, self.squares] ** 2 <= small[:, self.squares]).any(axis=-1)
+        for covariance, *_ in self.correlations:
+            found |= np.abs(xi[:, covariance]) >= 1.0 - 1e-8
+        for block in self.blocks:
+            place = np.diagonal(block.index)
+            found |= (xi[:, place] ** 2 <= small[:, place]).any(axis=-1)
+        return np.asarray(found)
+
+
+def _components(rows: Sequence[Parameter]) -> list[list[str]]:
+    """Variables that free or fixed covariances connect, in order of appearance."""
+    group = {row.lhs: {row.lhs} for row in rows if row.lhs == row.rhs}
+    for row in rows:
+        if row.lhs != row.rhs and (row.free >= 0 or row.value != 0.0):
+            joined = group.setdefault(row.lhs, {row.lhs}) | group.setdefault(row.rhs, {row.rhs})
+            for name in joined:
+                group[name] = joined
+    found: list[list[str]] = []
+    for name in group:
+        if not any(name in names for names in found):
+            found.append([other for other in group if other in group[name]])
+    return found
+
+
+def _indices(names: Sequence[str], rows: Sequence[Parameter]) -> IntArray:
+    at = {name: i for i, name in enumerate(names)}
+    index = np.zeros((len(names), len(names)), dtype=np.int64)
+    for row in rows:
+        i, j = at[row.lhs], at[row.rhs]
+        index[i, j] = index[j, i] = row.free
+    return index

@@ -1,0 +1,173 @@
+"""`Engine`: a likelihood together with R data sets, complete or not, behind one face."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from simstudy.data.incomplete import IncompleteStatistics
+from simstudy.data.statistics import TwoLevelStatistics
+from simstudy.estimation.inference import covariance
+from simstudy.estimation.scoring import Optimum, with_fallback
+from simstudy.estimation.starts import feasible_between, starts_from_moments, two_level_starts
+from simstudy.likelihood.normal import two_group
+from simstudy.likelihood.normal.incomplete import IncompleteBatch, IncompleteLikelihood
+from simstudy.likelihood.normal.pseudo_balanced import PseudoBalanced
+from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
+from simstudy.linalg.stacked import FloatArray, dot, entries, transpose
+from simstudy.model.implied import TwoLevelStructure
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What is needed to fit a model to R data sets and to judge the fit.
+
+    Attributes
+    ----------
+    likelihood, data
+        As `scoring.maximise` takes them.
+    meat : callable
+        params (R, q) -> sum over clusters of outer products of their scores (R, q, q).
+    starts : tuple of (R, q)
+        Starting points.
+    """
+
+    likelihood: Any
+    data: Any
+    meat: Callable[[FloatArray], FloatArray]
+    starts: tuple[FloatArray, ...]
+
+    def solve(self, *more: FloatArray) -> Optimum:
+        """Maximise the likelihood; ``more`` starts are tried first."""
+        return with_fallback(self.likelihood, self.data, (*more, *self.starts))
+
+    def observed(self, params: FloatArray) -> FloatArray:
+        """Observed information (R, q, q)."""
+        result: FloatArray = self.likelihood.observed_information(params, self.data)
+        return result
+
+    def robust(self, params: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Sandwich covariance (R, q, q), and the scaling factor tr(H^-1 meat) / q (R,) of THEORY C11."""
+        bread, meat = covariance(self.observed(params)), self.meat(params)
+        product = np.matmul(bread, meat)
+        q = params.shape[-1]
+        diagonal = entries(product, np.arange(q), np.arange(q))
+        scaling = dot(diagonal, np.ones_like(diagonal)) / q
+        return np.matmul(product, bread), scaling
+
+
+@dataclass(frozen=True)
+class FirstStep:
+    """Unrestricted moments that were estimated, and how well.
+
+    Attributes
+    ----------
+    structure : TwoLevelStructure
+        Of the unrestricted model.
+    params : (R, q1)
+    covariance : (R, q1, q1)
+        Gamma, their sampling covariance.
+    """
+
+    structure: TwoLevelStructure
+    params: FloatArray
+    covariance: FloatArray
+
+
+def complete_engine(structure: TwoLevelStructure, statistics: TwoLevelStatistics) -> Engine:
+    """Engine of complete data whose variables stand in the model's order."""
+    layout = statistics.layout
+    likelihood = TwoLevelLikelihood(structure, layout.distinct, layout.counts)
+
+    def meat(params: FloatArray) -> FloatArray:
+        scores = likelihood.cluster_scores(params, *statistics.clusters(), layout.group)
+        result: FloatArray = np.matmul(transpose(scores), scores)
+        return result
+
+    return Engine(likelihood, Data.of(statistics), meat, two_level_starts(structure, statistics))
+
+
+def pseudo_balanced_engine(
+    structure: TwoLevelStructure, statistics: TwoLevelStatistics, pseudo: PseudoBalanced
+) -> Engine:
+    """Engine of Muthén's quasi-likelihood; it starts from its closed-form maximum of saturated path models."""
+    likelihood, data = pseudo.likelihood(structure), pseudo.data(statistics)
+    c, layout, p1 = pseudo.layout.anova_size, pseudo.layout, structure.p1
+    within = statistics.scatter_within / (layout.n_obs - layout.n_clusters)
+    between = data.scatter[..., 0] / layout.n_clusters
+    between[:, :p1, :p1] -= within / c
+    mean = data.means[..., 0]
+    raised = feasible_between(within, between, p1, 0.3 / c)
+
+    def meat(params: FloatArray) -> FloatArray:
+        scores = pseudo.cluster_scores(likelihood, params, statistics)
+        result: FloatArray = np.matmul(transpose(scores), scores)
+        return result
+
+    starts = tuple(starts_from_moments(structure, mean, within, found) for found in (between, raised))
+    return Engine(likelihood, data, meat, starts)
+
+
+def two_group_engine(
+    structure: TwoLevelStructure, data: two_group.Data, sizes: tuple[int, int], first: FirstStep | None = None
+) -> Engine:
+    """Engine of a within and a between matrix on ``sizes`` degrees of freedom.
+
+    With the first step that estimated the matrices, robust covariances carry its uncertainty: the score's derivative
+    with respect to the moments, K, gives the covariance of the score K Gamma K'. Without, they are NaN.
+    """
+    likelihood = two_group.TwoGroupLikelihood(structure, *sizes)
+
+    def meat(params: FloatArray) -> FloatArray:
+        if first is None:
+            return np.full((*params.shape, params.shape[-1]), np.nan)
+        unrestricted = two_group.TwoGroupLikelihood(first.structure, *sizes)
+        slopes = likelihood.sensitivity(params, data, unrestricted, first.params)
+        result: FloatArray = np.matmul(np.matmul(slopes, first.covariance), transpose(slopes))
+        return result
+
+    return Engine(likelihood, data, meat, (starts_from_moments(structure, data.mean, data.within, data.between),))
+
+
+def incomplete_engine(structure: TwoLevelStructure, items: tuple[IncompleteStatistics, ...]) -> Engine:
+    """Engine of data sets with missing values whose variables stand in the model's order."""
+    likelihood = IncompleteLikelihood(structure)
+
+    def meat(params: FloatArray) -> FloatArray:
+        found = []
+        for values, item in zip(params, items, strict=True):
+            scores = likelihood.cluster_scores(values, item)
+            found.append(np.matmul(scores.T, scores))
+        return np.stack(found)
+
+    moments = [available_moments(item) for item in items]
+    mean, within, between = (np.stack(parts) for parts in zip(*moments, strict=True))
+    return Engine(likelihood, IncompleteBatch(items), meat, (starts_from_moments(structure, mean, within, between),))
+
+
+def available_moments(item: IncompleteStatistics) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Crude mu (p,), Sigma_within (p1, p1) and Sigma_between (p, p), without covariances, from the values observed."""
+    p1, p2 = len(item.level1), len(item.level2)
+    seen = item.patterns[item.pattern]  # (G, p1)
+    weight = np.where(seen, item.count[:, None], 0.0)
+    mean = (weight * item.means).sum(axis=0) / weight.sum(axis=0)
+    total = (np.diagonal(item.scatter, axis1=1, axis2=2) + weight * (item.means - mean) ** 2).sum(axis=0)
+    total = total / weight.sum(axis=0)
+    rows = np.zeros((item.n_clusters, p1))
+    np.add.at(rows, item.cluster, weight)
+    sums = np.zeros((item.n_clusters, p1))
+    np.add.at(sums, item.cluster, weight * item.means)
+    cluster_mean = sums / np.maximum(rows, 1.0)
+    inside = np.diagonal(item.scatter, axis1=1, axis2=2) + weight * (item.means - cluster_mean[item.cluster]) ** 2
+    within = inside.sum(axis=0) / np.maximum(rows.sum(axis=0) - (rows > 0).sum(axis=0), 1.0)
+    within = np.clip(within, 0.05 * total, total)
+    between = np.zeros((p1 + p2, p1 + p2))
+    between[np.arange(p1), np.arange(p1)] = np.maximum(total - within, 0.05 * total)
+    z_seen = item.z_patterns[item.z_pattern]
+    z_mean = item.z.sum(axis=0) / np.maximum(z_seen.sum(axis=0), 1)
+    z_var = (np.where(z_seen, item.z - z_mean, 0.0) ** 2).sum(axis=0) / np.maximum(z_seen.sum(axis=0), 1)
+    between[np.arange(p1, p1 + p2), np.arange(p1, p1 + p2)] = z_var
+    return np.concatenate([mean, z_mean]), np.diag(within), between

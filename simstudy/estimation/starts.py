@@ -1,0 +1,178 @@
+"""Starting values from moment estimators: exact maximum likelihood for saturated balanced models (THEORY C2)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simstudy.data.statistics import TwoLevelStatistics, total_scatter
+from simstudy.linalg.stacked import (
+    FloatArray,
+    IntArray,
+    cholesky,
+    columns,
+    eigh,
+    entries,
+    inverse,
+    matvec,
+    submatrix,
+    transpose,
+)
+from simstudy.model.implied import LevelStructure, TwoLevelStructure
+from simstudy.model.parameters import Parameter
+
+# Between-to-within variance ratio that weighs clusters of different size in the starting between moments.
+TYPICAL_RATIO = 0.15
+
+
+def moment_estimates(statistics: TwoLevelStatistics) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Analysis-of-variance estimates of mu (R, p), Sigma_within (R, p1, p1), Sigma_between (R, p, p).
+
+    Sigma_between subtracts the within noise from the weighted covariance of cluster means (divisor J, as maximum
+    likelihood) and may be indefinite.
+    """
+    layout, p1 = statistics.layout, len(statistics.level1)
+    within = statistics.scatter_within / (layout.n_obs - layout.n_clusters)
+    sizes = layout.distinct.astype(float)
+    weight = 1.0 / (TYPICAL_RATIO + 1.0 / sizes)
+    total = weight * layout.counts
+    mean, scatter = total_scatter(statistics.size_scatter * weight[:, None, None], statistics.size_means, total)
+    between = scatter / total.sum()
+    between[:, :p1, :p1] -= within * float((total / sizes).sum() / total.sum())
+    return mean, within, between
+
+
+def feasible_between(within: FloatArray, between: FloatArray, p1: int, floor: float) -> FloatArray:
+    """Raise the generalised eigenvalues of Sigma_yy|z with respect to Sigma_W to at least ``floor``.
+
+    Parameters
+    ----------
+    within : (R, p1, p1)
+    between : (R, p, p)
+    """
+    link = between[:, :p1, p1:]
+    conditional = between[:, :p1, :p1]
+    shift = np.zeros_like(conditional)
+    if between.shape[-1] > p1:
+        inner, _ = inverse(between[:, p1:, p1:])
+        shift = np.matmul(np.matmul(link, np.nan_to_num(inner)), transpose(link))
+    factor, ok = cholesky(within)
+    lower, _ = inverse(factor)
+    values, vectors, _ = eigh(np.matmul(np.matmul(lower, conditional - shift), transpose(lower)))
+    if (~ok | (values >= floor).all(axis=-1)).all():
+        return between
+    back = np.matmul(factor, vectors)
+    result = between.copy()
+    raised = np.matmul(back * np.maximum(values, floor)[:, None, :], transpose(back)) + shift
+    low = ok & (values < floor).any(axis=-1)
+    result[low, :p1, :p1] = raised[low]
+    return result
+
+
+def two_level_starts(structure: TwoLevelStructure, statistics: TwoLevelStatistics) -> tuple[FloatArray, FloatArray]:
+    """Two starting points (R, q): from the moments as they are, and from a positive definite Sigma_between.
+
+    The first is the maximum-likelihood estimate of saturated path models on balanced data.
+    """
+    layout, p1 = statistics.layout, structure.p1
+    mean, within, between = moment_estimates(statistics)
+    largest = float(layout.distinct[-1])
+    first = between if layout.balanced else feasible_between(within, between, p1, -0.7 / largest)
+    second = feasible_between(within, between, p1, 0.3 / layout.mean_size)
+    return (
+        starts_from_moments(structure, mean, within, first),
+        starts_from_moments(structure, mean, within, second),
+    )
+
+
+def starts_from_moments(
+    structure: TwoLevelStructure, mean: FloatArray, within: FloatArray, between: FloatArray
+) -> FloatArray:
+    """Parameters (R, q) that reproduce unrestricted moments where the model can, and least squares where it cannot.
+
+    Parameters
+    ----------
+    mean : (R, p)
+    within : (R, p1, p1)
+    between : (R, p, p)
+    """
+    sums, counts = np.zeros((len(mean), structure.q)), np.zeros(structure.q)
+    at = structure.between.positions
+    only = np.array([k for k in range(structure.p1) if k not in at], dtype=np.int64)
+    mean_within = np.zeros((len(mean), structure.p1))
+    mean_within[:, only] = mean[:, only]
+    add_level_starts(structure.within, within, mean_within, sums, counts)
+    add_level_starts(structure.between, submatrix(between, at, at), columns(mean, at), sums, counts)
+    start = sums / np.maximum(counts, 1.0)
+    user: dict[int, float] = {}
+    rows: tuple[Parameter, ...] = structure.model.table.rows
+    for row in rows:
+        if row.free >= 0 and not np.isnan(row.start):
+            user.setdefault(row.free, row.start)
+    for index, value in user.items():
+        start[:, index] = value
+    return start
+
+
+def add_level_starts(
+    level: LevelStructure, cov: FloatArray, mean: FloatArray, sums: FloatArray, counts: FloatArray
+) -> None:
+    """Add one level's starting values to ``sums`` (R, q), and how many each parameter has to ``counts`` (q,).
+
+    Paths among observed variables are least squares on the level's covariance matrix; residual covariances and
+    intercepts follow. Levels with latent variables take crude values, from which scoring climbs.
+
+    Parameters
+    ----------
+    cov : (R, p_l, p_l)
+    mean : (R, p_l)
+    """
+    maps = level.maps
+    k, v = maps.n_observed, len(maps.variables)
+    if v > k:
+        _latent_starts(level, cov, mean, sums, counts)
+        return
+    paths = np.broadcast_to(maps.base_paths, (len(cov), v, v)).copy()
+    for outcome in np.unique(maps.paths.row):
+        mine = maps.paths.row == outcome
+        predictors = maps.paths.column[mine]
+        fixed = matvec(cov, np.broadcast_to(maps.base_paths[outcome], (len(cov), v)))
+        target = columns(cov[:, :, outcome] - fixed, predictors)
+        inner, ok = inverse(submatrix(cov, predictors, predictors))
+        slopes = np.where(ok[:, None], matvec(np.nan_to_num(inner), target), 0.0)
+        paths[:, outcome, predictors] = slopes
+        _accumulate(sums, maps.paths.free[mine], slopes)
+    residual = np.eye(v) - paths
+    psi = np.matmul(np.matmul(residual, cov), transpose(residual))
+    _accumulate(sums, maps.covariances.free, entries(psi, maps.covariances.row, maps.covariances.column))
+    intercepts = matvec(residual, mean)
+    _accumulate(sums, maps.means.free, columns(intercepts, maps.means.row))
+    for group in (maps.paths, maps.covariances, maps.means):
+        np.add.at(counts, group.free, 1.0)
+
+
+def _accumulate(sums: FloatArray, index: IntArray, values: FloatArray) -> None:
+    """Add columns (R, k) of ``values`` to the columns ``index`` (k,) of ``sums``; indices may repeat."""
+    for k, place in enumerate(index):
+        sums[:, place] += values[:, k]
+
+
+def _latent_starts(
+    level: LevelStructure, cov: FloatArray, mean: FloatArray, sums: FloatArray, counts: FloatArray
+) -> None:
+    maps = level.maps
+    k = maps.n_observed
+    scale = np.maximum(np.diagonal(cov, axis1=-2, axis2=-1), 1e-3 * np.abs(cov).max(axis=(-2, -1))[:, None])
+    latent_scale = 0.5 * scale.mean(axis=-1)
+    loading = (maps.paths.column >= k) & (maps.paths.row < k)
+    _accumulate(sums, maps.paths.free, np.broadcast_to(np.where(loading, 1.0, 0.0), (len(cov), len(loading))))
+    diagonal = maps.covariances.row == maps.covariances.column
+    values = np.zeros((len(cov), len(diagonal)))
+    for i in np.flatnonzero(diagonal):
+        variable = maps.covariances.row[i]
+        values[:, i] = 0.5 * scale[:, variable] if variable < k else latent_scale
+    _accumulate(sums, maps.covariances.free, values)
+    observed = maps.means.row < k
+    at = np.where(observed, maps.means.row, 0)
+    _accumulate(sums, maps.means.free, np.where(observed, columns(mean, at), 0.0))
+    for group in (maps.paths, maps.covariances, maps.means):
+        np.add.at(counts, group.free, 1.0)

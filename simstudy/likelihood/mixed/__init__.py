@@ -1,0 +1,1 @@
+"""Profile likelihoods of regressions with random intercepts or coefficients."""

@@ -1,0 +1,1 @@
+"""Likelihoods of normal data with random intercepts, one distributional situation a file."""

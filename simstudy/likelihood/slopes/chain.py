@@ -1,0 +1,270 @@
+"""From parameters of a model with random slopes to what the Gaussian integral depends on, with two derivatives.
+
+With E = (I - A)^-1 of the within level and F picking its observed variables, X = X_0 + F E Z, where X_0 has the columns
+of random intercepts and of the observed variables themselves, and Z has a column e_o(k) for the slope of outcome o(k),
+and -m for the means. A derivative of X with respect to a path A_ij, an intercept m_i or a mean slope has rank one,
+
+    dX = left right',    left = column i of F E,    right = row j of E Z (path), -e_mean (intercept),
+
+and those of Sigma_W have rank two (`implied`), so everything is products of small matrices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from simstudy.likelihood.slopes.kernel import Reduced
+from simstudy.linalg.entrywise import inverse_factor
+from simstudy.linalg.stacked import FloatArray, IntArray, columns, inverse, submatrix, transpose
+from simstudy.model.implied import LevelImplied, Tangents
+from simstudy.model.slope_structure import SlopeStructure
+
+Treatment = Literal["observed", "latent", "hybrid"]
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Matrices of one evaluation.
+
+    Attributes
+    ----------
+    within, between : LevelImplied
+    precision : (R, p1, p1)
+        W = Sigma_W^-1.
+    spanned : (R, v, c)
+        E Z.
+    weighted : (R, p1, c)
+        Y = W X.
+    reduced : Reduced
+    """
+
+    within: LevelImplied
+    between: LevelImplied
+    precision: FloatArray
+    spanned: FloatArray
+    weighted: FloatArray
+    reduced: Reduced
+
+
+class SlopeChain:
+    """Index arrays of a model under one treatment of its slopes' predictors.
+
+    Attributes
+    ----------
+    place : (r,)
+        Covariate that each random element multiplies: 0 for intercepts.
+    order : (f,)
+        Random elements, then observed level-2 variables, among `SlopeStructure.elements`.
+    cover : int array
+        Between parts of predictors that the integral takes as given (latent treatment): the last of ``order``.
+    """
+
+    def __init__(self, structure: SlopeStructure, treatment: Treatment) -> None:
+        self.structure, self.treatment = structure, treatment
+        b, shared = len(structure.both), structure.shared
+        self.cover: IntArray = np.unique(shared[shared >= 0]) if treatment == "latent" else np.zeros(0, dtype=np.int64)
+        self.intercepts: IntArray = np.setdiff1d(np.arange(b), self.cover)
+        self.slopes: IntArray = np.arange(b, structure.r)
+        between = np.arange(structure.r, structure.r + structure.p2)
+        self.order: IntArray = np.concatenate([self.intercepts, self.slopes, between, self.cover]).astype(np.int64)
+        self.place: IntArray = np.concatenate([np.zeros(len(self.intercepts), dtype=np.int64), structure.predictor + 1])
+        self.r, self.k = len(self.place), structure.p1 + 1
+        self.c, self.f = self.r + self.k, len(self.order)
+        first = len(self.intercepts)
+        self.at_slope: IntArray = np.arange(first, self.r)  # columns of X
+        self.at_mean = self.r
+        hybrid = treatment == "hybrid"
+        self.linked: IntArray = np.flatnonzero(shared >= 0) if hybrid else np.zeros(0, dtype=np.int64)
+        self.at_linked: IntArray = shared[self.linked]  # columns of the intercepts that a mean slope multiplies
+        self.base = np.zeros((structure.p1, self.c))
+        self.base[structure.both[self.intercepts], np.arange(first)] = 1.0
+        self.base[np.arange(structure.p1), self.r + 1 + np.arange(structure.p1)] = 1.0
+        maps = structure.within.maps
+        self.paths, self.covariances, self.means = maps.paths, maps.covariances, maps.means
+        self.n_paths, self.n_cov, self.n_means = len(self.paths.row), len(self.covariances.row), len(self.means.row)
+        self.half = np.where(self.covariances.row == self.covariances.column, 0.5, 1.0)
+        free = np.concatenate([self.paths.free, self.covariances.free, self.means.free])
+        self.scatter = np.zeros((len(free), structure.q))
+        self.scatter[np.arange(len(free)), free] = 1.0
+        level = structure.between
+        self.scatter_cov = np.zeros((len(level.cov_free), structure.q))
+        self.scatter_cov[np.arange(len(level.cov_free)), level.cov_free] = 1.0
+        self.scatter_mean = np.zeros((len(level.mean_free), structure.q))
+        self.scatter_mean[np.arange(len(level.mean_free)), level.mean_free] = 1.0
+
+    def reduce(self, params: FloatArray) -> Pieces:
+        """Everything at free parameters (R, q)."""
+        s = self.structure
+        within, between = s.within.implied(params), s.between.implied(params)
+        precision, _ = inverse(within.sigma)
+        _, log_det = inverse_factor(within.sigma[..., None])
+        spanned = np.zeros((len(params), within.total.shape[-1], self.c))
+        outcomes = columns(within.total, s.outcome)
+        spanned[:, :, self.at_slope] = outcomes
+        spanned[:, :, self.at_mean] = -within.mean
+        for k, column in zip(self.linked, self.at_linked, strict=True):
+            spanned[:, :, column] -= between.mu[:, self.slopes[k], None] * outcomes[:, :, k]
+        x = self.base + spanned[:, : s.p1]
+        weighted = np.matmul(precision, x)
+        phi = np.matmul(transpose(x), weighted)
+        ok = within.ok & between.ok & np.isfinite(log_det[:, 0])
+        cov = submatrix(between.sigma, self.order, self.order)
+        reduced = Reduced(phi, log_det[:, 0], columns(between.mu, self.order), cov, ok)
+        return Pieces(within, between, precision, spanned, weighted, reduced)
+
+    # ------------------------------------------------------------------------------------------------------ derivatives
+
+    def _entries(self, pieces: Pieces) -> tuple[FloatArray, FloatArray, Tangents]:
+        """Left and right (R, p1, n), (R, c, n) of dX of paths, intercepts, slopes; dSigma of paths, covariances."""
+        s, e = self.structure, pieces.within.total
+        g = e[:, : s.p1]
+        n = len(e)
+        unit = np.zeros((n, self.c, self.n_means + len(self.linked)))
+        unit[:, self.at_mean, : self.n_means] = -1.0
+        unit[:, self.at_linked, self.n_means + np.arange(len(self.linked))] = -1.0
+        lefts = np.concatenate([self.paths.row, self.means.row, s.outcome[self.linked]])
+        right = np.concatenate([transpose(np.take(pieces.spanned, self.paths.column, axis=1)), unit], axis=-1)
+        return columns(g, lefts), right, s.within.tangents(pieces.within)
+
+    def _linked_means(self, pieces: Pieces) -> FloatArray:
+        """Derivatives (R, h, q) of the mean slopes that are entries of X."""
+        mean = self.structure.between.mean_tangents(pieces.between)
+        mean = np.take(mean, self.slopes[self.linked], axis=1)
+        result: FloatArray = np.matmul(mean, self.scatter_mean)
+        return result
+
+    def jacobian(self, pieces: Pieces) -> FloatArray:
+        """Derivatives (R, d, q) of the coordinates of `slope_kernel.features` with respect to the free parameters."""
+        left, right, sigma = self._entries(pieces)
+        n, s = len(left), self.structure
+        y = transpose(pieces.weighted)
+        d_x = _pairs(np.matmul(y, left), right)  # (R, c, c, n)
+        d_sigma = _pairs(np.matmul(y, sigma.left), np.matmul(y, sigma.right))
+        log_det = 2.0 * (np.matmul(pieces.precision, sigma.left) * sigma.right).sum(axis=1)
+        a, b, m = self.n_paths, self.n_cov, self.n_means
+        by_entry = np.concatenate([d_x[..., :a] - d_sigma[..., :a], -d_sigma[..., a:], d_x[..., a : a + m]], axis=-1)
+        by_entry = by_entry.reshape(n, self.c, self.c, a + b + m)
+        det_entry = np.concatenate([log_det, np.zeros((n, m))], axis=-1)
+        parts = [by_entry[:, : self.r].reshape(n, self.r * self.c, -1), by_entry[:, self.r :, self.r :].reshape(
+            n, self.k * self.k, -1), det_entry[:, None]]  # fmt: skip
+        inside = np.matmul(np.concatenate(parts, axis=1), self.scatter)
+        if len(self.linked):
+            linked = d_x[:, : self.r, :, a + m :].reshape(n, self.r * self.c, -1)
+            inside[:, : self.r * self.c] += np.matmul(linked, self._linked_means(pieces))
+        t = s.between.tangents(pieces.between)
+        cov = _pairs(np.take(t.left, self.order, axis=1), np.take(t.right, self.order, axis=1))
+        mean = np.take(s.between.mean_tangents(pieces.between), self.order, axis=1)
+        outside = np.concatenate(
+            [np.matmul(cov.reshape(n, self.f**2, -1), self.scatter_cov), np.matmul(mean, self.scatter_mean)], axis=1
+        )
+        return np.concatenate([inside, outside], axis=1)
+
+    @property
+    def curved(self) -> IntArray:
+        """Which of the coordinates `slope_kernel.second_derivatives` is about."""
+        first, rest = self.r * self.c, self.f * self.f + self.f
+        skipped = self.k * self.k + 1
+        return np.concatenate([np.arange(first), first + skipped + np.arange(rest)])
+
+    def curvature(self, pieces: Pieces, gradient: FloatArray) -> FloatArray:
+        """Sum (R, q, q) of the derivatives of the log-likelihood times second derivatives of the coordinates.
+
+        Parameters
+        ----------
+        gradient : (R, d)
+            Derivatives with respect to the coordinates of `slope_kernel.features`, summed over points.
+        """
+        s, n = self.structure, len(gradient)
+        rc, kk, ff = self.r * self.c, self.k * self.k, self.f * self.f
+        xi = self._moments_of_residuals(gradient)  # -2 times the derivative with respect to Phi
+        total_n = -2.0 * gradient[:, rc + kk]
+        y, w = pieces.weighted, pieces.precision
+        y_xi = np.matmul(y, xi)
+        spread = np.matmul(y_xi, transpose(y))
+        grad_x = -y_xi
+        grad_sigma = 0.5 * (spread - total_n[:, None, None] * w)
+        result = s.within.curvature(pieces.within, grad_sigma, np.zeros((n, s.p1)), s.q)
+        result += self._bilinear(pieces, xi, y_xi, 0.5 * total_n[:, None, None] * w - spread)
+        grad_mean = np.zeros_like(pieces.between.mu)
+        grad_mean[:, self.order] = gradient[:, rc + kk + 1 + ff :]
+        back = np.matmul(transpose(pieces.within.total[:, : s.p1]), grad_x)  # (R, v, c)
+        for k, column in zip(self.linked, self.at_linked, strict=True):
+            grad_mean[:, self.slopes[k]] -= back[:, s.outcome[k], column]
+        result += self._path_curvature(pieces, back)
+        grad_cov = np.zeros_like(pieces.between.sigma)
+        grad_cov[:, self.order[:, None], self.order] = gradient[:, rc + kk + 1 : rc + kk + 1 + ff].reshape(
+            n, self.f, self.f
+        )
+        result += s.between.curvature(pieces.between, grad_cov, grad_mean, s.q)
+        return result
+
+    def _moments_of_residuals(self, gradient: FloatArray) -> FloatArray:
+        """Xi = sum E(xi xi' | data) (R, c, c), from the derivatives with respect to Phi."""
+        n, rc = len(gradient), self.r * self.c
+        xi = np.empty((n, self.c, self.c))
+        rows = gradient[:, :rc].reshape(n, self.r, self.c)
+        xi[:, : self.r, : self.r] = -2.0 * rows[..., : self.r]
+        xi[:, : self.r, self.r :] = -rows[..., self.r :]
+        xi[:, self.r :, : self.r] = transpose(xi[:, : self.r, self.r :])
+        xi[:, self.r :, self.r :] = -2.0 * gradient[:, rc : rc + self.k * self.k].reshape(n, self.k, self.k)
+        return xi
+
+    def _bilinear(self, pieces: Pieces, xi: FloatArray, y_xi: FloatArray, z: FloatArray) -> FloatArray:
+        """What comes from pairs of first derivatives of X and Sigma_W in -tr(W X Xi X')/2 - N log|Sigma_W|/2."""
+        left, right, sigma = self._entries(pieces)
+        w, a, m = pieces.precision, self.n_paths, self.n_means
+        wl = np.matmul(w, left)
+        xx = -np.matmul(transpose(left), wl) * np.matmul(np.matmul(transpose(right), xi), right)
+        pulled = np.matmul(y_xi, right)
+        one, two = transpose(sigma.left), transpose(sigma.right)  # dSigma_a = one_a two_a' + two_a one_a'
+        xs = transpose(np.matmul(two, pulled) * np.matmul(one, wl) + np.matmul(one, pulled) * np.matmul(two, wl))
+        w1, w2, z1, z2 = (np.matmul(x, y) for x in (w, z) for y in (sigma.left, sigma.right))
+        ss = np.matmul(two, w1) * np.matmul(one, z2) + np.matmul(two, w2) * np.matmul(one, z1)
+        ss += np.matmul(one, w1) * np.matmul(two, z2) + np.matmul(one, w2) * np.matmul(two, z1)
+        n_entries = a + self.n_cov + m + len(self.linked)
+        full = np.zeros((len(left), n_entries, n_entries))
+        at_x = np.concatenate([np.arange(a), a + self.n_cov + np.arange(m + len(self.linked))])
+        at_s = np.arange(a + self.n_cov)
+        full[:, at_x[:, None], at_x] += xx
+        full[:, at_x[:, None], at_s] += xs
+        full[:, at_s[:, None], at_x] += transpose(xs)
+        full[:, at_s[:, None], at_s] += ss
+        return self._gather(pieces, full)
+
+    def _path_curvature(self, pieces: Pieces, back: FloatArray) -> FloatArray:
+        """Derivatives with respect to X times its second derivatives; ``back`` is (F E)' dl/dX (R, v, c)."""
+        e = pieces.within.total
+        a, m = self.n_paths, self.n_means
+        i, j = self.paths.row, self.paths.column
+        across = np.matmul(back, transpose(pieces.spanned))  # (R, v, v)
+        n_entries = a + self.n_cov + m + len(self.linked)
+        full = np.zeros((len(e), n_entries, n_entries))
+        block = e[:, j[:, None], i[None, :]] * across[:, i[:, None], j[None, :]]
+        full[:, :a, :a] = block + transpose(block)
+        first = a + self.n_cov
+        means = -e[:, j[:, None], self.means.row[None, :]] * back[:, i, self.at_mean, None]
+        full[:, :a, first : first + m] = means
+        full[:, first : first + m, :a] = transpose(means)
+        for h, (k, column) in enumerate(zip(self.linked, self.at_linked, strict=True)):
+            mixed = -e[:, j, self.structure.outcome[k]] * back[:, i, column]
+            full[:, :a, first + m + h] = full[:, first + m + h, :a] = mixed
+        return self._gather(pieces, full)
+
+    def _gather(self, pieces: Pieces, full: FloatArray) -> FloatArray:
+        """From pairs of entries to pairs of free parameters."""
+        known = len(self.scatter)
+        chain = np.broadcast_to(self.scatter, (len(full), *self.scatter.shape))
+        if len(self.linked):
+            chain = np.concatenate([chain, self._linked_means(pieces)], axis=1)
+        assert chain.shape[1] == full.shape[1], known
+        result: FloatArray = np.matmul(np.matmul(transpose(chain), full), chain)
+        return result
+
+
+def _pairs(left: FloatArray, right: FloatArray) -> FloatArray:
+    """Left right' + right left' of columns (R, c, n): (R, c, c, n)."""
+    first = left[:, :, None] * right[:, None]
+    return first + first.swapaxes(1, 2)

@@ -1,0 +1,81 @@
+"""Log-likelihood of models with random slopes of observed variables, in closed form (THEORY D1.1-D1.3, D2.4).
+
+- ``observed``: a random slope multiplies its predictor as it is, exogenous or not. A predictor that stands in both
+  blocks is endogenous; its between part is the random intercept of its own equation.
+- ``hybrid``: the predictor stands in both blocks; its mean slope multiplies the latent within part, and what the
+  cluster's slope departs from the mean by, the predictor as it is. The likelihood is that of
+  y_ij = alpha_j + s_j x_ij + e_ij with alpha_j regressed on x_B (Mplus with ML; Asparouhov & Muthen 2019), written such
+  that paths of the between block are effects between clusters, not contextual effects.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simstudy.data.products import ClusterProducts
+from simstudy.likelihood.evaluation import Evaluation
+from simstudy.likelihood.slopes.chain import Pieces, SlopeChain, Treatment
+from simstudy.likelihood.slopes.kernel import Integral, Points, features, gradient, integrate, second_derivatives
+from simstudy.linalg.stacked import FloatArray, matvec, transpose
+from simstudy.model.slope_structure import SlopeStructure
+
+
+class ObservedSlopes:
+    """Log-likelihood, score, observed information and cluster-wise scores, batched over replicates and clusters."""
+
+    exact_second_derivatives = True
+
+    def __init__(self, structure: SlopeStructure, treatment: Treatment = "observed") -> None:
+        self.structure, self.chain = structure, SlopeChain(structure, treatment)
+
+    def integral(self, params: FloatArray, data: ClusterProducts) -> tuple[Pieces, Integral]:
+        """The integral over the random elements of every cluster at (R, q)."""
+        pieces = self.chain.reduce(params)
+        sizes = np.asarray(data.layout.sizes, dtype=np.float64)
+        return pieces, integrate(pieces.reduced, Points(self.chain.place, data.products, sizes, data.clusters))
+
+    def loglik(self, params: FloatArray, data: ClusterProducts) -> FloatArray:
+        """Log-likelihood (R,); NaN where the moments are not feasible."""
+        with np.errstate(all="ignore"):
+            _, found = self.integral(params, data)
+            return _sum(found)
+
+    def evaluate(self, params: FloatArray, data: ClusterProducts) -> Evaluation:
+        """Log-likelihood, score and observed information."""
+        with np.errstate(all="ignore"):
+            pieces, found = self.integral(params, data)
+            jacobian = self.chain.jacobian(pieces)
+            slopes = gradient(found)
+            score = matvec(transpose(jacobian), slopes)
+            information = -self._hessian(pieces, found, jacobian, slopes)
+            ok = found.ok & np.isfinite(score).all(axis=-1) & np.isfinite(information).all(axis=(-2, -1))
+            return Evaluation(_sum(found), score, information, ok)
+
+    def _hessian(self, pieces: Pieces, found: Integral, jacobian: FloatArray, slopes: FloatArray) -> FloatArray:
+        j = np.take(jacobian, self.chain.curved, axis=1)
+        inner = np.matmul(np.matmul(transpose(j), second_derivatives(found)), j)
+        result: FloatArray = inner + self.chain.curvature(pieces, slopes)
+        return 0.5 * (result + transpose(result))
+
+    def observed_information(self, params: FloatArray, data: ClusterProducts) -> FloatArray:
+        """Minus the second derivatives of the log-likelihood (R, q, q)."""
+        return self.evaluate(params, data).information
+
+    def cluster_scores(self, params: FloatArray, data: ClusterProducts) -> FloatArray:
+        """Score of every cluster (R, J, q); they add up to the score."""
+        with np.errstate(all="ignore"):
+            pieces, found = self.integral(params, data)
+            scores: FloatArray = np.matmul(transpose(features(found)), self.chain.jacobian(pieces))
+        return scores
+
+    def elements(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, FloatArray]:
+        """Posterior means (R, J, r) and covariances (R, J, r, r) of u, in the order of ``SlopeStructure.elements``."""
+        with np.errstate(all="ignore"):
+            _, found = self.integral(params, data)
+        return np.moveaxis(found.mode, -1, 1), np.moveaxis(found.spread, -1, 1)
+
+
+def _sum(found: Integral) -> FloatArray:
+    """Log-likelihood (R,) of all points, NaN where it does not exist."""
+    total: FloatArray = np.where(found.ok, found.loglik.sum(axis=-1), np.nan)
+    return total

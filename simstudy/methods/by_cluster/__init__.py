@@ -1,0 +1,1 @@
+"""Regressions in every cluster, then a model of their coefficients."""

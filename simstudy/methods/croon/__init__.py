@@ -1,0 +1,1 @@
+"""Regressions on adjusted cluster means (Croon & van Veldhoven, 2007)."""

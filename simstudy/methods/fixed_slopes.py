@@ -1,0 +1,78 @@
+"""Methods without random slopes, given a model that has them: they fit its fixed-slope model (THEORY S6, D2).
+
+Their users would. The estimate of the fixed slope is reported as the mean of the random one; variances and covariances
+of slopes are parameters that the method does not speak about. No method has to know: `registry.for_model` puts
+`IgnoringSlopes` around every one that does not say ``random_slopes = True`` or choose for itself in ``for_model``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from simstudy.data.layout import ClusterLayout
+from simstudy.data.sample import Sample
+from simstudy.data.statistics import TwoLevelStatistics
+from simstudy.estimation.result import FitResult, PreparedEstimator
+from simstudy.linalg.stacked import FloatArray, IntArray
+from simstudy.methods.substitute import Deputy
+from simstudy.model.fixed_slopes import FixedSlopes, without_slopes
+from simstudy.model.twolevel import TwoLevelModel
+
+
+@dataclass(frozen=True)
+class IgnoringSlopes(Deputy):
+    """A method as it is used for models with random slopes that it does not know."""
+
+    def caveats(self, model: TwoLevelModel) -> tuple[str, ...]:
+        """That slopes are taken as fixed, and what the method has to say of its own."""
+        fixed, own = without_slopes(model), getattr(self.method, "caveats", None)
+        named = ", ".join(slope.name for slope in model.slopes)
+        ignored = f"it takes {named} as fixed: SEs of the slope's mean are too small if the slope varies over clusters"
+        return (ignored, *(own(fixed.model) if callable(own) and isinstance(fixed, FixedSlopes) else ()))
+
+    def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
+        """Why the method cannot fit the fixed-slope model, or None."""
+        if model.table.constraints:
+            return "'==' constraints in a model with random slopes, whose slopes this method takes as fixed"
+        fixed = without_slopes(model)
+        return fixed if isinstance(fixed, str) else self.method.supports(fixed.model, layout)
+
+    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedIgnoring:
+        """Make the method ready for the fixed-slope model."""
+        fixed = without_slopes(model)
+        assert isinstance(fixed, FixedSlopes), fixed
+        return PreparedIgnoring(self.method.prepare(fixed.model, layout), model, fixed.index)
+
+
+class PreparedIgnoring:
+    """A method made ready for the fixed-slope model of a model with random slopes."""
+
+    def __init__(self, prepared: PreparedEstimator, model: TwoLevelModel, index: IntArray) -> None:
+        self.prepared, self.model, self.index = prepared, model, index
+
+    def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
+        """Fit R data sets."""
+        return expand(self.prepared.fit(data), self.model, self.index)
+
+
+def expand(result: FitResult, model: TwoLevelModel, index: IntArray) -> FitResult:
+    """A result in the parameters of another model, NaN for those with ``index`` -1."""
+    silent = index < 0
+    take = np.where(silent, 0, index)
+
+    def columns(values: FloatArray) -> FloatArray:
+        return np.where(silent, np.nan, values[:, take])
+
+    return replace(
+        result,
+        labels=model.names,
+        estimate=columns(result.estimate),
+        covariance={
+            kind: np.where(silent[:, None] | silent, np.nan, cov[:, take[:, None], take])
+            for kind, cov in result.covariance.items()
+        },
+        se={kind: columns(se) for kind, se in result.se.items()},
+        intervals={kind: (columns(low), columns(high)) for kind, (low, high) in result.intervals.items()},
+    )

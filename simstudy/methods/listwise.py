@@ -1,0 +1,42 @@
+"""Fits to data sets with missing values: listwise deletion for methods that need complete rows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simstudy.data.sample import Sample
+from simstudy.errors import DataError
+from simstudy.estimation.result import Estimator, FitResult, Status, failed, stack_results
+from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.missing import listwise
+
+
+def takes_missing(estimator: Estimator) -> bool:
+    """Whether a method uses incomplete rows: it has an option ``missing``, and that is ``fiml``."""
+    return getattr(estimator, "missing", "listwise") == "fiml"
+
+
+def fit_listwise(estimator: Estimator, model: TwoLevelModel, sample: Sample) -> FitResult:
+    """Fit every data set to its complete rows, one by one: what is left differs in size and layout.
+
+    A data set of which too little is left for the method is `Status.NOT_SUPPORTED`.
+    """
+    sample = sample.arrange(model.level1, model.level2)
+    results = []
+    for replicate in range(sample.n_replicates):
+        result = failed(model.names, estimator.se_kinds, 1, Status.NOT_SUPPORTED)
+        left = _complete_part(sample, replicate)
+        if left is not None and estimator.supports(model, left.layout) is None:
+            data = left if estimator.needs == "sample" else left.statistics(cluster_wise=estimator.needs == "clusters")
+            result = estimator.prepare(model, left.layout).fit(data)
+        results.append(result)
+    return stack_results(results)
+
+
+def _complete_part(sample: Sample, replicate: int) -> Sample | None:
+    if not np.isnan(sample.rows[replicate]).any() and not np.isnan(sample.clusters[replicate]).any():
+        return sample.select(slice(replicate, replicate + 1))
+    try:
+        return listwise(sample, replicate)
+    except DataError:
+        return None

@@ -1,0 +1,1 @@
+"""Mixed models, one equation an outcome."""

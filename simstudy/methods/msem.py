@@ -1,0 +1,223 @@
+"""`msem`: full-information maximum likelihood of the two-level model (Muthen & Asparouhov 2008; THEORY C1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from simstudy.data.incomplete import IncompleteStatistics
+from simstudy.data.layout import ClusterLayout
+from simstudy.data.sample import Sample
+from simstudy.data.statistics import TwoLevelStatistics
+from simstudy.errors import EstimatorError
+from simstudy.estimation.constrained import Expander, Holding, exogenous_moments, exogenous_variables, hold, solve_model
+from simstudy.estimation.engine import Engine, complete_engine, incomplete_engine
+from simstudy.estimation.fit_measures import Solved, baseline_model, fit_measures
+from simstudy.estimation.inference import covariance
+from simstudy.estimation.result import LATER, FitResult, Needs, Status, stack_results
+from simstudy.estimation.scoring import Optimum
+from simstudy.estimation.starts import starts_from_moments
+from simstudy.estimation.unrestricted import unrestricted_model
+from simstudy.linalg.stacked import FloatArray
+from simstudy.methods.checks import admissible, check_kinds, judge_data, refuse_few
+from simstudy.methods.fixed_slopes import IgnoringSlopes, PreparedIgnoring
+from simstudy.methods.msem_slopes import NODES, PreparedSlopes, SlopeMsem
+from simstudy.methods.registry import register
+from simstudy.model.implied import TwoLevelStructure
+from simstudy.model.twolevel import TwoLevelModel
+
+SeKind = Literal["expected", "observed", "robust"]
+Build = Callable[[TwoLevelStructure], Engine]
+
+
+@register
+@dataclass(frozen=True)
+class Msem:
+    """Multilevel SEM by maximum likelihood.
+
+    Attributes
+    ----------
+    se : tuple of str
+        Kinds of standard errors: ``expected`` and ``observed`` information, ``robust`` (Huber-White by cluster).
+    missing : str
+        ``listwise``, or ``fiml`` (every observed value is used; SEs then come from the observed information, and
+        ``expected`` means the information given the pattern of missing values).
+    fixed_x : bool
+        Take the moments of exogenous observed variables as known, as lavaan's default does. SEs of between slopes are
+        then too small where within and between slopes differ (THEORY F1).
+    bounds : str
+        ``none``, or ``variances``: no variance may be negative.
+    measures : bool
+        Compute fit measures too (chi-square, CFI, ...); MLR-scaled ones where ``robust`` is among ``se``.
+    slopes : str
+        What random slopes multiply (see `slopes.SlopeMsem`): ``auto``, ``observed``, ``latent``, ``hybrid``; or
+        ``fixed``: slopes do not vary in the model that is fitted, and the path stands for the mean.
+    nodes : int
+        Quadrature nodes a latent predictor of random slopes.
+    """
+
+    name: ClassVar[str] = "msem"
+    title: ClassVar[str] = "multilevel SEM, full-information maximum likelihood"
+    reference: ClassVar[str] = "Muthén & Asparouhov (2008); Preacher, Zyphur & Zhang (2010)"
+    year: ClassVar[int] = 2008
+    idea: ClassVar[str] = "split every level-1 variable into latent within and between parts, with a model for each"
+    levels: ClassVar[tuple[str, ...]] = ("within", "between")
+    imposes_constraints: ClassVar[bool] = True
+    can: ClassVar[str] = "separates latent within and between effects; outcomes and predictors at either level"
+    cannot: ClassVar[str] = "do without many clusters: between estimates are variable, and biased in small samples"
+
+    se: tuple[SeKind, ...] = ("expected",)
+    missing: Literal["listwise", "fiml"] = "listwise"
+    fixed_x: bool = False
+    bounds: Literal["none", "variances"] = "none"
+    measures: bool = False
+    slopes: Literal["auto", "observed", "latent", "hybrid", "fixed"] = field(default="auto", metadata=LATER)
+    nodes: int = field(default=NODES, metadata=LATER)
+
+    def __post_init__(self) -> None:
+        check_kinds(self.name, self.se)
+        if self.nodes < 1:
+            raise EstimatorError(
+                f"method 'msem': option 'nodes': found {self.nodes}; at least 1 is needed, 7 is enough"
+            )
+
+    @property
+    def needs(self) -> Needs:
+        """Robust SEs need cluster-wise scores, missing values need the rows; the rest only sums."""
+        if self.missing == "fiml":
+            return "sample"
+        return "clusters" if "robust" in self.se else "statistics"
+
+    @property
+    def se_kinds(self) -> tuple[str, ...]:
+        """As asked for."""
+        return self.se
+
+    def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
+        """The model's unrestricted moments must be estimable."""
+        return self.for_model(model).supports(model, layout) if model.slopes else refuse_few(model, layout)
+
+    def for_model(self, model: TwoLevelModel) -> Msem | SlopeMsem | IgnoringSlopes:
+        """The method itself, or the one for models with random slopes: it takes observed for expected information."""
+        if not model.slopes:
+            return self
+        if self.slopes == "fixed":
+            return IgnoringSlopes(self)
+        kinds = dict.fromkeys("observed" if kind == "expected" else kind for kind in self.se)
+        asked = {
+            "missing": self.missing == "fiml",
+            "fixed_x": self.fixed_x,
+            "bounds": self.bounds != "none" and bool(model.factors("within")),  # elsewhere no variance can be negative
+        }
+        refused = [name for name, on in asked.items() if on]
+        return SlopeMsem(tuple(kinds), self.slopes, self.nodes, self.measures, tuple(refused))
+
+    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedMsem | PreparedSlopes | PreparedIgnoring:
+        """Build index maps and constants."""
+        chosen = self.for_model(model)
+        return PreparedMsem(self, model, layout) if isinstance(chosen, Msem) else chosen.prepare(model, layout)
+
+
+class PreparedMsem:
+    """`Msem` for one model and layout.
+
+    Parameters
+    ----------
+    closed_form : bool, optional
+        Whether starting values are the maximum of saturated path models; by default where the layout is balanced.
+    """
+
+    def __init__(
+        self, options: Msem, model: TwoLevelModel, layout: ClusterLayout, *, closed_form: bool | None = None
+    ) -> None:
+        self.options, self.model, self.layout = options, model, layout
+        self.structure = TwoLevelStructure(model)
+        self.unrestricted = TwoLevelStructure(unrestricted_model(model))
+        self.fixed = exogenous_variables(model) if options.fixed_x else {}
+        self.baseline = TwoLevelStructure(baseline_model(model, self.fixed)) if options.measures else None
+        self.holding = Holding.of(model, self.fixed)
+        if closed_form is None:
+            closed_form = layout.balanced and options.missing == "listwise"
+        self.closed_form = closed_form
+
+    @np.errstate(all="ignore")  # failures are statuses, not warnings
+    def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
+        """Fit R data sets."""
+        if self.options.bounds == "variances" and data.n_replicates > 1:  # active sets differ between data sets
+            index = np.arange(data.n_replicates)
+            return stack_results([self.fit(data.select(index[r : r + 1])) for r in index])
+        if self.options.missing == "fiml":
+            assert isinstance(data, Sample), "full-information estimation with missing values needs rows"
+            items = data.arrange(self.model.level1, self.model.level2).incomplete()
+            return self.fit_incomplete(items)
+        statistics = data.statistics() if isinstance(data, Sample) else data
+        statistics = statistics.arrange(self.model.level1, self.model.level2)
+        result = self.fit_with(lambda structure: complete_engine(structure, statistics), self.layout.n_obs)
+        return judge_data(result, statistics, within=True)
+
+    def fit_incomplete(self, items: tuple[IncompleteStatistics, ...]) -> FitResult:
+        """Fit data sets with missing values, reduced to patterns."""
+        n_obs = np.array([item.count.sum() for item in items])
+        return self.fit_with(lambda structure: incomplete_engine(structure, items), n_obs)
+
+    def fit_with(self, build: Build, n_obs: float | FloatArray) -> FitResult:
+        """Fit by the likelihood that ``build`` makes of a model's structure, on ``n_obs`` rows."""
+        engine: Engine = build(self.structure)
+        saturated: Solved | None = None
+        starts: tuple[FloatArray, ...] = ()
+        if not self.closed_form or self.options.measures or self.options.fixed_x:
+            unrestricted = build(self.unrestricted)
+            saturated = Solved(self.unrestricted, unrestricted, unrestricted.solve(), self.unrestricted.q)
+            starts = (self._better_start(saturated, engine),)
+        anchor = exogenous_moments(self.holding, self.structure, saturated) if self.options.fixed_x else None
+        solved, expand = solve_model(
+            self.structure, engine, self.holding, anchor, starts, bounds=self.options.bounds == "variances"
+        )
+        best = solved.best
+        if saturated is not None and not self.closed_form:
+            best = replace(best, n_iter=best.n_iter + saturated.best.n_iter)
+        result = FitResult(
+            labels=self.model.names,
+            estimate=solved.params,
+            covariance=self._covariances(solved, best, expand),
+            status=best.status,
+            admissible=admissible(self.structure, solved.params),
+            n_iter=best.n_iter,
+            loglik=best.loglik,
+            measures=self._measures(solved, saturated, build, n_obs),
+        )
+        return result.blank_failures()
+
+    def _better_start(self, saturated: Solved, engine: Engine) -> FloatArray:
+        """Start from the unrestricted maximum where there is one."""
+        ok = saturated.best.status == int(Status.OK)
+        better = starts_from_moments(self.structure, *self.unrestricted.moments(saturated.best.params))
+        return np.where(ok[:, None], better, engine.starts[0])
+
+    def _covariances(self, solved: Solved, best: Optimum, expand: Expander) -> dict[str, FloatArray]:
+        found: dict[str, FloatArray] = {}
+        for kind in self.options.se:
+            if kind == "expected":
+                cov = best.inverse
+            elif kind == "observed":
+                cov = covariance(solved.engine.observed(best.params))
+            else:
+                cov, _ = solved.engine.robust(best.params)
+            found[kind] = expand(cov)
+        return found
+
+    def _measures(
+        self, solved: Solved, saturated: Solved | None, build: Build, n_obs: float | FloatArray
+    ) -> dict[str, FloatArray]:
+        if self.baseline is None or saturated is None:
+            return {}
+        engine = build(self.baseline)
+        holding = Holding.of(self.baseline.model, self.fixed)
+        anchor = exogenous_moments(holding, self.baseline, saturated) if self.fixed else None
+        baseline, _ = solve_model(self.baseline, engine, holding, anchor, (), bounds=False)
+        if self.fixed:
+            saturated = hold(saturated, Holding.of(self.unrestricted.model, self.fixed))
+        return fit_measures(solved, saturated, baseline, n_obs=n_obs, scaled="robust" in self.options.se)

@@ -1,0 +1,242 @@
+"""`msem` for models with random slopes: maximum likelihood by Newton's method (Muthen & Asparouhov 2008; THEORY D1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from simstudy.data.layout import ClusterLayout
+from simstudy.data.products import ClusterProducts
+from simstudy.data.sample import Sample
+from simstudy.data.statistics import TwoLevelStatistics
+from simstudy.estimation.cholesky import Working
+from simstudy.estimation.result import FitResult, Needs, stack_results
+from simstudy.estimation.scoring import Optimum, with_fallback
+from simstudy.estimation.slope_starts import slope_starts
+from simstudy.likelihood.evaluation import Evaluation
+from simstudy.likelihood.slopes.chain import Treatment
+from simstudy.likelihood.slopes.latent import LatentSlopes
+from simstudy.likelihood.slopes.observed import ObservedSlopes
+from simstudy.linalg.stacked import BoolArray, FloatArray, matvec, transpose
+from simstudy.methods.checks import check_kinds, judge_data
+from simstudy.model.slope_structure import SlopeStructure
+from simstudy.model.twolevel import TwoLevelModel
+
+SeKind = Literal["observed", "robust"]
+Choice = Literal["auto", "observed", "latent", "hybrid"]
+
+AT_ONCE = 10_000
+"""Clusters (times nodes) that are worked on together: more leave the cache, fewer pay for calls."""
+NODES, REPORT_NODES = 7, 15
+"""A latent predictor: to fit (estimates then move by some 1e-6), and for the log-likelihood that is reported."""
+MOST_LATENT = 3
+TOLERANCE = 1e-10
+RIDGE = 1e-10
+"""Added to the information, relative to its diagonal: for directions that leave a singular matrix as it is."""
+ZERO = 1e-7
+"""A random element's standard deviation below sqrt(ZERO) times its start is on the boundary."""
+
+
+@dataclass(frozen=True)
+class SlopeMsem:
+    """Multilevel SEM with random slopes; what `Msem.for_model` gives for a model that has any.
+
+    Attributes
+    ----------
+    se : tuple of str
+        ``observed`` (inverse observed information) and ``robust`` (Huber-White by cluster).
+    slopes : str
+        What a random slope multiplies: ``observed``, the predictor as it is; ``latent``, its deviation from the
+        cluster's latent mean; ``hybrid``, as Mplus does with maximum likelihood; ``auto``, latent where a predictor
+        stands in both blocks, else observed.
+    nodes : int
+        Quadrature nodes a latent predictor; below 5 they may fail (THEORY D1.4).
+    measures : bool
+        Compute number of parameters, AIC and BIC.
+    refused : tuple of str
+        Options of `Msem` that are asked for and not there for models with random slopes.
+    """
+
+    name: ClassVar[str] = "msem"
+    title: ClassVar[str] = "multilevel SEM with random slopes, full-information maximum likelihood"
+    reference: ClassVar[str] = "Muthén & Asparouhov (2008)"
+    levels: ClassVar[tuple[str, ...]] = ("within", "between")
+    random_slopes: ClassVar[bool] = True
+    can: ClassVar[str] = "slopes that vary over clusters, with predictors and outcomes of their own"
+    cannot: ClassVar[str] = "random loadings; slopes of latent predictors; missing values"
+
+    se: tuple[SeKind, ...] = ("observed",)
+    slopes: Choice = "auto"
+    nodes: int = NODES
+    measures: bool = False
+    refused: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_kinds(self.name, self.se)
+
+    @property
+    def needs(self) -> Needs:
+        """Cross-products of every cluster."""
+        return "clusters"
+
+    @property
+    def se_kinds(self) -> tuple[str, ...]:
+        """As asked for."""
+        return self.se
+
+    def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
+        """The model's parts must be within reach, and there must be enough clusters."""
+        if self.refused:
+            return f"the option '{self.refused[0]}' is not there for models with random slopes"
+        if model.table.constraints:
+            return "'==' constraints are not supported in models with random slopes (equal labels are)"
+        if layout.n_obs - layout.n_clusters < len(model.level1) + len(model.slopes):
+            return "fewer within-cluster degrees of freedom than level-1 variables and slopes"
+        if layout.n_clusters <= len(model.observed("between")) + len(model.slopes):
+            return "no more clusters than between variables and slopes"
+        both = [s.predictor for s in model.slopes if s.predictor in model.both]
+        if self.slopes == "observed":
+            caused = set(model.outcomes("within"))
+            for name in both:
+                if name not in caused:
+                    return (
+                        f"slopes = 'observed' takes '{name}' as it is, but '{name}' stands in both blocks and is no "
+                        "outcome; choose latent or hybrid, or keep it to the within block"
+                    )
+        if treatment(model, self.slopes) == "latent" and len(set(both)) > MOST_LATENT:
+            return f"slopes on the latent within parts of more than {MOST_LATENT} predictors: each is an integral"
+        return None
+
+    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopes:
+        """Build index maps and constants."""
+        return PreparedSlopes(self, model, layout)
+
+
+def treatment(model: TwoLevelModel, choice: Choice) -> Treatment:
+    """What becomes of the predictors of slopes; it makes no difference to those that live within clusters only."""
+    if not any(slope.predictor in model.both for slope in model.slopes):
+        return "observed"
+    return "latent" if choice == "auto" else choice
+
+
+class WorkingLikelihood:
+    """A log-likelihood of random slopes in working parameters, as the optimiser takes it."""
+
+    exact_second_derivatives = False  # evaluations return the observed information: what they accept is a maximum
+
+    def __init__(self, likelihood: ObservedSlopes | LatentSlopes, working: Working) -> None:
+        self.likelihood, self.working = likelihood, working
+
+    def evaluate(self, params: FloatArray, data: ClusterProducts) -> Evaluation:
+        """Log-likelihood, score and observed information at working parameters (R, q)."""
+        with np.errstate(all="ignore"):
+            found = self.likelihood.evaluate(self.working.natural(params), data)
+            jacobian = self.working.jacobian(params)
+            turned = transpose(jacobian)
+            information = np.matmul(np.matmul(turned, found.information), jacobian)
+            information -= self.working.curvature(params, found.score)
+            diagonal = np.abs(np.diagonal(information, axis1=-2, axis2=-1))
+            least = 1e-8 * diagonal.max(axis=-1, keepdims=True)
+            place = np.arange(information.shape[-1])
+            information[:, place, place] += RIDGE * np.maximum(diagonal, least)
+            return Evaluation(found.loglik, matvec(turned, found.score), information, found.ok)
+
+    def observed_information(self, params: FloatArray, data: ClusterProducts) -> FloatArray:
+        """Observed information (R, q, q) in working parameters."""
+        return self.evaluate(params, data).information
+
+
+class PreparedSlopes:
+    """`SlopeMsem` for one model and layout."""
+
+    def __init__(self, options: SlopeMsem, model: TwoLevelModel, layout: ClusterLayout) -> None:
+        self.options, self.model, self.layout = options, model, layout
+        self.structure = SlopeStructure(model)
+        self.treatment = treatment(model, options.slopes)
+        self.likelihood: ObservedSlopes | LatentSlopes
+        self.fine: LatentSlopes | None = None
+        self.points = layout.n_clusters
+        if self.treatment == "latent":
+            self.likelihood = LatentSlopes(self.structure, options.nodes)
+            self.fine = LatentSlopes(self.structure, max(REPORT_NODES, options.nodes))
+            self.points *= self.likelihood.n_nodes
+        else:
+            self.likelihood = ObservedSlopes(self.structure, self.treatment)
+        self.working = Working(model)
+        self.problem = WorkingLikelihood(self.likelihood, self.working)
+        self.variances = model.table.variance_indices
+
+    @np.errstate(all="ignore")  # failures are statuses, not warnings
+    def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
+        """Fit R data sets."""
+        statistics = data.statistics() if isinstance(data, Sample) else data
+        statistics = statistics.arrange(self.model.level1, self.model.level2)
+        size = max(1, AT_ONCE // self.points)
+        n = statistics.n_replicates
+        parts = [self._fit(statistics.select(slice(first, first + size))) for first in range(0, n, size)]
+        return judge_data(stack_results(parts), statistics, within=True)
+
+    def _fit(self, statistics: TwoLevelStatistics) -> FitResult:
+        """Fit some data sets together."""
+        data = ClusterProducts.of(statistics)
+        starts = self.starts(statistics)
+        best = with_fallback(self.problem, data, starts, tolerance=TOLERANCE)
+        theta = self.working.natural(best.params)
+        jacobian = self.working.jacobian(best.params)
+        boundary = self.working.boundary(best.params, ZERO * starts[0] ** 2)
+        loglik = best.loglik if self.fine is None else self.fine.loglik(theta, data)
+        result = FitResult(
+            labels=self.model.names,
+            estimate=theta,
+            covariance=self._covariances(best, theta, jacobian, boundary, data),
+            status=best.status,
+            admissible=self._admissible(theta),
+            n_iter=best.n_iter,
+            loglik=loglik,
+            measures=self._measures(loglik, boundary),
+        )
+        return result.blank_failures()
+
+    def starts(self, statistics: TwoLevelStatistics) -> tuple[FloatArray, ...]:
+        """Working parameters to start from: moment estimates, and the same with larger variances of slopes."""
+        first = slope_starts(self.structure, statistics, raw=self.treatment == "observed")
+        second = first.copy()
+        names = {slope.name for slope in self.model.slopes}
+        for row in self.model.table.at("between"):
+            if row.op == "~~" and row.free >= 0 and names & {row.lhs, row.rhs}:
+                second[:, row.free] *= 4.0 if row.lhs == row.rhs else 0.0
+        return self.working.working(first), self.working.working(second)
+
+    def _covariances(
+        self, best: Optimum, theta: FloatArray, jacobian: FloatArray, boundary: BoolArray, data: ClusterProducts
+    ) -> dict[str, FloatArray]:
+        """Covariance matrices by kind: those of the working parameters, carried over.
+
+        On the boundary this is the covariance on the face that the estimate lies on, and a variance that is 0 has none.
+        """
+        flat = boundary[:, None] & (np.abs(jacobian).max(axis=-1) < np.sqrt(ZERO) * np.abs(theta).max(axis=-1)[:, None])
+        found: dict[str, FloatArray] = {}
+        for kind in self.options.se:
+            inner = best.inverse
+            if kind == "robust":
+                scores = np.matmul(self.likelihood.cluster_scores(theta, data), jacobian)
+                inner = np.matmul(np.matmul(inner, np.matmul(transpose(scores), scores)), inner)
+            cov = np.matmul(np.matmul(jacobian, inner), transpose(jacobian))
+            found[kind] = np.where(flat[:, :, None] | flat[:, None, :], np.nan, cov)
+        return found
+
+    def _measures(self, loglik: FloatArray, boundary: BoolArray) -> dict[str, FloatArray]:
+        found = {"boundary": boundary.astype(np.float64)}
+        if self.options.measures:
+            npar = float(len(self.model.names))
+            found["npar"] = np.full(len(boundary), npar)
+            found["aic"] = -2.0 * loglik + 2.0 * npar
+            found["bic"] = -2.0 * loglik + np.log(self.layout.n_obs) * npar
+        return found
+
+    def _admissible(self, theta: FloatArray) -> BoolArray:
+        """No negative variance (R,); covariance matrices of random elements are positive semidefinite throughout."""
+        finite = np.isfinite(theta).all(axis=-1)
+        return np.asarray(finite & (theta[:, self.variances] >= 0.0).all(axis=-1))

@@ -1,0 +1,93 @@
+"""`aggregated`: the between model as a SEM on unweighted cluster means (THEORY B2, B6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from simstudy.data.layout import ClusterLayout
+from simstudy.data.sample import Sample
+from simstudy.data.statistics import TwoLevelStatistics, total_scatter
+from simstudy.estimation.result import FitResult, Needs
+from simstudy.likelihood.normal.single_level import Data
+from simstudy.linalg.stacked import columns, submatrix
+from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
+from simstudy.methods.one_level.single_level import SingleLevelFitter
+from simstudy.methods.registry import register
+from simstudy.model.collapse import between_model
+from simstudy.model.twolevel import TwoLevelModel
+
+
+@register
+@dataclass(frozen=True)
+class Aggregated:
+    """Single-level SEM on J cluster means, each counting once; speaks about the between level only.
+
+    Attributes
+    ----------
+    se : tuple of str
+        ``expected``, ``observed``, ``robust`` (sandwich over clusters).
+    """
+
+    name: ClassVar[str] = "aggregated"
+    title: ClassVar[str] = "SEM on cluster means"
+    reference: ClassVar[str] = "the ecological regression of Robinson (1950); Lüdtke et al. (2008) on its bias"
+    year: ClassVar[int] = 1950
+    idea: ClassVar[str] = "average within clusters and take the J means as the cases"
+    levels: ClassVar[tuple[str, ...]] = ("between",)
+    can: ClassVar[str] = "any between model, level-2 outcomes included; SEs that respect the clusters"
+    cannot: ClassVar[str] = "speak about the within level; it takes cluster means for latent between parts"
+
+    se: tuple[Literal["expected", "observed", "robust"], ...] = ("expected",)
+
+    def __post_init__(self) -> None:
+        check_kinds(self.name, self.se)
+
+    @property
+    def needs(self) -> Needs:
+        """Robust SEs need cluster-wise means."""
+        return "clusters" if "robust" in self.se else "statistics"
+
+    @property
+    def se_kinds(self) -> tuple[str, ...]:
+        """As asked for."""
+        return self.se
+
+    def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
+        """There must be more clusters than between variables."""
+        if layout.n_clusters <= len(model.observed("between")):
+            return "no more clusters than between variables"
+        return refuse_constraints(model)
+
+    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedAggregated:
+        """Build the between model."""
+        return PreparedAggregated(self, model, layout)
+
+
+class PreparedAggregated:
+    """`Aggregated` for one model and layout."""
+
+    def __init__(self, options: Aggregated, model: TwoLevelModel, layout: ClusterLayout) -> None:
+        self.options, self.model, self.layout = options, model, layout
+        single = between_model(model)
+        self.columns = np.array([model.variables.index(name) for name in single.variables], dtype=np.int64)
+        self.fitter = SingleLevelFitter(model, single, layout.n_clusters)
+
+    @np.errstate(all="ignore")  # failures are statuses, not warnings
+    def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
+        """Fit R data sets."""
+        statistics = data.statistics() if isinstance(data, Sample) else data
+        statistics = statistics.arrange(self.model.level1, self.model.level2)
+        c = self.columns
+        counts = self.layout.counts.astype(float)
+        mean, scatter = total_scatter(
+            submatrix(statistics.size_scatter, c, c), columns(statistics.size_means, c), counts
+        )
+        clusters = None
+        if "robust" in self.options.se:
+            means, _ = statistics.clusters()
+            clusters = (np.ones(self.layout.n_clusters), columns(means, c), None)
+        result = self.fitter.fit(Data(mean, scatter), self.options.se, clusters)
+        return judge_data(result, statistics, within=False)

@@ -1,0 +1,137 @@
+"""The registry of methods: built-in ones, ``package.module:Attr``, and entry points (``simstudy.estimators``)."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.metadata
+import warnings
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
+from simstudy.errors import EstimatorError, did_you_mean
+from simstudy.estimation.result import Estimator
+from simstudy.methods.fixed_slopes import IgnoringSlopes
+from simstudy.model.twolevel import TwoLevelModel
+
+_REGISTRY: dict[str, type[Any]] = {}
+T = TypeVar("T", bound=type[Any])
+
+ENTRY_POINTS = "simstudy.estimators"
+_PARTS = ("name", "title", "reference", "levels", "can", "cannot", "needs", "se_kinds", "supports", "prepare")
+
+
+def register(cls: T) -> T:
+    """Class decorator: add a method to the registry under its ``name``.
+
+    Raises
+    ------
+    EstimatorError
+        If parts of the `Estimator` protocol are missing, or another method has the name.
+    """
+    check_class(cls, getattr(cls, "__qualname__", str(cls)))
+    other = _REGISTRY.get(cls.name)
+    if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+        raise EstimatorError(f"method '{cls.name}' is registered twice, by {other.__module__} and {cls.__module__}")
+    _REGISTRY[cls.name] = cls
+    return cls
+
+
+def check_class(cls: Any, where: str) -> None:
+    """Raise an `EstimatorError` unless a class has all parts of the `Estimator` protocol."""
+    missing = [part for part in _PARTS if not hasattr(cls, part)]
+    if missing:
+        raise EstimatorError(f"{where} is not a method: it lacks {', '.join(missing)}")
+    if not dataclasses.is_dataclass(cls):
+        raise EstimatorError(f"{where} is not a dataclass; options of a method are the fields of a frozen dataclass")
+
+
+def names() -> tuple[str, ...]:
+    """Names of all methods known: built-in ones in teaching order, then entry points."""
+    _load_entry_points()
+    return tuple(_REGISTRY)
+
+
+def find(name: str) -> type[Estimator]:
+    """Class of a method by name or ``package.module:Attr``.
+
+    Raises
+    ------
+    EstimatorError
+        Unknown name (with the closest known one), or what is found there is not a method.
+    """
+    if ":" in name:
+        module_name, _, attribute = name.partition(":")
+        try:
+            found = getattr(importlib.import_module(module_name), attribute)
+        except Exception as error:  # whatever a user's module raises on import
+            raise EstimatorError(f"method '{name}' cannot be imported: {type(error).__name__}: {error}") from error
+        check_class(found, f"'{name}'")
+        return found  # type: ignore[no-any-return]
+    if name not in _REGISTRY:
+        _load_entry_points()
+    if name not in _REGISTRY:
+        raise EstimatorError(f"unknown method '{name}'{did_you_mean(name, _REGISTRY)}; known: {', '.join(_REGISTRY)}")
+    return _REGISTRY[name]
+
+
+def options(name: str) -> tuple[str, ...]:
+    """Names of a method's options: its fields, but those that an alias holds fixed."""
+    return tuple(f.name for f in dataclasses.fields(find(name)) if f.init)  # type: ignore[arg-type]
+
+
+def create(name: str, values: Mapping[str, Any] | None = None) -> Estimator:
+    """A method with options.
+
+    Raises
+    ------
+    EstimatorError
+        Unknown method or option, or a value that an option does not take.
+    """
+    cls, given, allowed = find(name), dict(values or {}), options(name)
+    problems = [
+        f"method '{name}': unknown option '{key}'{did_you_mean(key, allowed)}; allowed: {', '.join(allowed) or 'none'}"
+        for key in given
+        if key not in allowed
+    ]
+    if problems:
+        raise EstimatorError(problems)
+    try:
+        result = TypeAdapter(with_config(ConfigDict(extra="forbid"))(cls)).validate_python(given)
+    except ValidationError as error:
+        raise EstimatorError(
+            [
+                f"method '{name}': option '{'.'.join(map(str, e['loc']))}': {e['msg']} (found {e['input']!r})"
+                for e in error.errors()
+            ]
+        ) from error
+    return result
+
+
+def for_model(estimator: Estimator, model: TwoLevelModel) -> Estimator:
+    """The method as it is used for a model.
+
+    A method may have one that is meant for some models in its place, with other needs and kinds of SE: its method
+    ``for_model(model)`` returns it. One that has none, and does not say ``random_slopes = True``, is given the
+    fixed-slope model of a model with random slopes.
+    """
+    chosen = getattr(estimator, "for_model", None)
+    if chosen is not None:
+        return chosen(model)  # type: ignore[no-any-return]
+    if model.slopes and not getattr(estimator, "random_slopes", False):
+        return IgnoringSlopes(estimator)  # type: ignore[return-value]  # properties serve as class variables
+    return estimator
+
+
+def _load_entry_points() -> None:
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        if point.name not in _REGISTRY:
+            try:
+                cls = point.load()
+                check_class(cls, f"entry point '{point.name}'")
+            except Exception as error:  # somebody else's package must not break the methods that work
+                warnings.warn(f"method '{point.name}' cannot be loaded: {type(error).__name__}: {error}", stacklevel=2)
+                continue
+            _REGISTRY.setdefault(point.name, cls)

@@ -1,0 +1,1 @@
+"""Methods that estimate a within and a between covariance matrix, then analyse both."""

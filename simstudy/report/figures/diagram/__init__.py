@@ -1,0 +1,1 @@
+"""Path diagrams of fits."""

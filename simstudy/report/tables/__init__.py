@@ -1,0 +1,1 @@
+"""Tables and summaries to read: terminal text, LaTeX, HTML, Markdown."""

@@ -1,0 +1,99 @@
+"""Table of fit measures over replicates."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from simstudy.performance import expected_percentiles
+from simstudy.report.tables.blocks import Block, Heading, Paragraph
+from simstudy.report.tables.text import TextTable, fixed
+
+NAMES = {
+    "loglik": "log-likelihood",
+    "unrestricted_loglik": "log-likelihood, unrestricted",
+    "scaling": "scaling factor (MLR)",
+    "scaling_h0": "scaling factor of the model",
+    "chisq": "chi-square",
+    "chisq_scaled": "chi-square, scaled",
+    "baseline_chisq": "chi-square, baseline model",
+    "cfi": "CFI",
+    "tli": "TLI",
+    "rmsea": "RMSEA",
+    "cfi_scaled": "CFI, scaled",
+    "tli_scaled": "TLI, scaled",
+    "rmsea_scaled": "RMSEA, scaled",
+    "srmr_within": "SRMR, within",
+    "srmr_between": "SRMR, between",
+    "aic": "AIC",
+    "bic": "BIC",
+    "boundary": "singular (boundary), share",
+    "clusters_dropped": "clusters too small, left out",
+}
+MAX_CELLS = 12
+
+
+def fit_measure_tables(summary: pd.DataFrame, cells: Sequence[int] | None = None) -> list[tuple[str, TextTable]]:
+    """Title and table of each cell and method: mean, spread and percentiles of every fit measure over replicates.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        From `simstudy.performance.summarise_fit_measures`, of all cells.
+    cells : sequence of int, optional
+        Cells to show; by default the first `MAX_CELLS`.
+    """
+    if summary.empty:
+        return []
+    shown = list(cells) if cells else sorted(summary["cell"].unique())[:MAX_CELLS]
+    header = ("", "Mean (MCSE)", "Std. Dev.", "5 %", "50 %", "95 %", "p < .05 (MCSE)", "n")
+    found = []
+    for (cell, method), rows in summary[summary["cell"].isin(shown)].groupby(["cell", "estimator"], sort=False):
+        table = []
+        for row in rows.to_dict("records"):
+            table.append(_row(NAMES.get(row["measure"], row["measure"]), row))
+            if np.isfinite(row["df"]) and row["df"] > 0:
+                low, middle, high = expected_percentiles(row["df"])
+                expected = [_number(v) for v in (low, middle, high)]
+                sd = _number(float(np.sqrt(2.0 * row["df"])))
+                table.append(
+                    ("  expected, df = " + str(int(row["df"])), fixed(row["df"], 3), sd, *expected, "0.050", "")
+                )
+        found.append((f"Cell {cell}, {method}", TextTable(header, tuple(table))))
+    return found
+
+
+def fit_measure_blocks(summary: pd.DataFrame, cells: Sequence[int] | None = None) -> list[Block]:
+    """Blocks of `fit_measure_tables`; none where no method has fit measures."""
+    tables = fit_measure_tables(summary, cells)
+    if not tables:
+        return []
+    blocks: list[Block] = [Heading("Fit measures over converged replicates (mean with its MCSE; percentiles)")]
+    blocks += [replace(table, title=f"Fit measures. {title}") for title, table in tables]
+    shown = list(cells) if cells else sorted(summary["cell"].unique())[:MAX_CELLS]
+    left_out = summary["cell"].nunique() - len(set(shown) & set(summary["cell"]))
+    if left_out:
+        blocks.append(Paragraph(f"{left_out} more cells: fit_measures.csv has them", quiet=True))
+    return blocks
+
+
+def _row(name: str, row: Mapping[Hashable, Any]) -> tuple[str, ...]:
+    rejection = f"{row['rejection']:.3f} ({row['rejection_mcse']:.3f})" if np.isfinite(row["rejection"]) else ""
+    return (
+        name,
+        f"{_number(row['mean'])} ({_number(row['mean_mcse'])})",
+        _number(row["sd"]),
+        *(_number(row[key]) for key in ("p05", "p50", "p95")),
+        rejection,
+        str(int(row["n"])),
+    )
+
+
+def _number(value: float) -> str:
+    """Three decimals, one from 10,000 on: log-likelihoods are compared by their differences."""
+    large = np.isfinite(value) and 1e4 <= abs(value) < 1e9
+    return f"{value:.1f}" if large else fixed(value, 3)

@@ -1,0 +1,233 @@
+"""One fit, laid out as users of lavaan expect it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.text import Text
+from scipy.stats import chi2
+
+from simstudy import __version__
+from simstudy.analysis.result import Fit
+from simstudy.estimation.result import Status
+from simstudy.methods import registry
+from simstudy.report.tables.fit_compare import print_side_by_side, side_by_side_lines
+from simstudy.report.tables.fit_tables import ALARM, CELL, LABEL, VALUE, fact, number, parameter_lines, residual_lines
+from simstudy.report.tables.text import Line, wrapped
+
+__all__ = ["fit_summary_lines", "print_fit", "print_side_by_side", "residual_lines", "side_by_side_lines"]
+
+NO_CHISQ = (
+    "There is no chi-square, CFI, RMSEA or SRMR with random slopes: covariances",
+    "within clusters depend on the predictors, so there is no unrestricted",
+    "covariance matrix to compare with. Use likelihood ratios, AIC or BIC.",
+)
+FILE_WIDTH = 120
+"""Characters a line where the output is no terminal."""
+
+
+def print_fit(
+    console: Console,
+    fit: Fit,
+    *,
+    cluster: str = "cluster",
+    standardized: pd.DataFrame | None = None,
+    r_squared: pd.DataFrame | None = None,
+    residuals: pd.DataFrame | None = None,
+) -> None:
+    """Print a fit; see `fit_summary_lines`."""
+    width = console.width if console.is_terminal else FILE_WIDTH
+    for line in fit_summary_lines(
+        fit, width=width, cluster=cluster, standardized=standardized, r_squared=r_squared, residuals=residuals
+    ):
+        console.print(Text(line.text, style=line.style), soft_wrap=True)
+
+
+def fit_summary_lines(
+    fit: Fit,
+    *,
+    width: int = FILE_WIDTH,
+    cluster: str = "cluster",
+    standardized: pd.DataFrame | None = None,
+    r_squared: pd.DataFrame | None = None,
+    residuals: pd.DataFrame | None = None,
+) -> list[Line]:
+    """Lay a fit out: what was done, tests and fit indices, parameters of each level, ICCs, notes.
+
+    Parameters
+    ----------
+    fit : Fit
+    width : int
+        Characters a line; interval limits are left out where they do not fit.
+    cluster : str
+        Name of the cluster column.
+    standardized, r_squared, residuals : DataFrame, optional
+        From the functions of these names; each adds its column or table.
+    """
+    lines = [*_head(fit, width), *_facts(fit, cluster), *_slopes(fit, width)]
+    if fit.status != Status.NOT_SUPPORTED:
+        lines += _tests(fit) + parameter_lines(fit, width, cluster, standardized, r_squared)
+        lines += _icc(fit)
+    if residuals is not None:
+        lines += residual_lines(residuals)
+    notes = [] if fit.status == Status.NOT_SUPPORTED else list(fit.notes)
+    slopes = [row.slope != "" for row in fit.model.table.rows]
+    if fit.converged and fit.parameters["est"].isna()[: len(slopes)][~np.array(slopes)].any():
+        notes.append(f"n/a: {fit.estimator} does not estimate these parameters")
+    if notes:
+        lines += [Line(""), Line("Notes:", "bold"), *_bullets(notes, width)]
+    return lines
+
+
+def _bullets(texts: Sequence[str], width: int) -> list[Line]:
+    return [Line(line) for text in texts for line in wrapped(f"  - {text}", width, "    ")]
+
+
+def _head(fit: Fit, width: int) -> list[Line]:
+    """How it ended; what is wrong stands first."""
+    iterations = f"{fit.n_iter} iteration{'s' * (fit.n_iter != 1)}"
+    if fit.status == Status.NOT_SUPPORTED:
+        lines = [Line(f"simstudy {__version__}: NOT FITTED, {fit.status.message}", ALARM)]
+        lines += [Line(line, ALARM) for note in fit.notes for line in wrapped(f"  {note}", width)]
+    elif not fit.converged:
+        lines = [Line(f"simstudy {__version__} DID NOT CONVERGE ({fit.status.name}, {iterations})", ALARM)]
+        lines += [Line(line, ALARM) for line in wrapped(f"  {fit.status.message}", width)]
+        lines.append(Line("  What the method did not reach is n/a below."))
+    else:
+        ended = f" after {iterations}" if fit.n_iter else ""
+        lines = [Line(f"simstudy {__version__} ended normally{ended}", "bold")]
+    if fit.improper:
+        lines += [Line(""), Line("NOT ADMISSIBLE: the maximum lies outside of what variances can be", ALARM)]
+        lines += [Line(line, ALARM) for name in fit.improper for line in wrapped(f"  {name}", width)]
+        lines += [
+            Line(line)
+            for line in wrapped(
+                "  Estimates are those of the unbounded maximum. A variance near 0 often turns out like this with few "
+                "clusters or a small ICC; bounds='variances' (--bounds variances) keeps variances from falling "
+                "below 0.",
+                width,
+            )
+        ]
+    return lines
+
+
+def _facts(fit: Fit, cluster: str) -> list[Line]:
+    """Method, parameters, data."""
+    sizes, options = fit.sizes, fit.options
+    lines = [Line(""), fact("Estimator", fit.estimator)]
+    lines.append(Line(f"    {registry.find(fit.estimator).title}", "dim"))
+    npar = fit.measures.get("npar", math.nan)
+    if npar == npar:
+        lines.append(fact("Number of model parameters", f"{npar:.0f}"))
+    ties = sum(row.free >= 0 for row in fit.model.table.rows) - fit.model.table.n_free
+    if ties:
+        lines.append(fact("Number of equality constraints", str(ties)))
+    if options.get("fixed_x"):
+        lines.append(fact("Moments of exogenous variables", "fixed (fixed.x)"))
+    if options.get("bounds", "none") not in (None, "none"):
+        lines.append(fact("Bounds", str(options["bounds"])))
+    lines += [Line(""), fact("Number of observations", str(fit.n_obs))]
+    if fit.n_dropped:
+        lines.append(fact("Rows left out", str(fit.n_dropped)))
+    lines.append(fact(f"Number of clusters [{cluster}]", str(fit.n_clusters)))
+    if sizes:
+        span = str(sizes[0]) if sizes[0] == sizes[-1] else f"{sizes[0]} to {sizes[-1]}"
+        lines.append(fact("Cluster size", span))
+    if options.get("missing") == "fiml":
+        lines.append(fact("Missing data", "fiml"))
+        lines.append(fact("Number of missing patterns", str(fit.n_patterns)))
+    return lines
+
+
+def _slopes(fit: Fit, width: int) -> list[Line]:
+    """Which meaning of its predictor each random slope has, and what that estimates."""
+    if not fit.slopes:
+        return []
+    lines = [Line(""), Line("Random Slopes:", "bold"), Line("")]
+    for slope in fit.slopes:
+        lines.append(fact(f"{slope.name}: {slope.outcome} on {slope.predictor}", slope.meaning or "random"))
+        lines += [Line(line, "dim") for line in wrapped(f"    {slope.estimates}", width, "    ") if slope.estimates]
+    if any(slope.meaning == "latent" for slope in fit.slopes):
+        lines.append(fact("Quadrature nodes per latent predictor", str(fit.options.get("nodes", ""))))
+    if "boundary" in fit.measures and fit.converged:
+        lines.append(fact("On the boundary", "yes (see notes)" if fit.measures["boundary"] else "no"))
+    return lines
+
+
+# ---------------------------------------------------------------------- tests
+
+
+def _tests(fit: Fit) -> list[Line]:
+    """Test statistics, fit indices, log-likelihood, information criteria."""
+    found = {name: float(value) for name, value in fit.measures.items()}
+    lines: list[Line] = []
+
+    def get(name: str) -> float:
+        return found.get(name, math.nan)
+
+    def known(name: str) -> bool:
+        return not math.isnan(get(name))
+
+    def row(label: str, *names: str, decimals: int = 3) -> None:
+        if known(names[0]):
+            lines.append(fact(label, *(number(get(name), decimals) for name in names)))
+
+    def title(text: str) -> None:
+        lines.extend([Line(""), Line(text, "bold"), Line("")])
+
+    scaled = known("chisq_scaled")
+
+    def both(name: str) -> tuple[str, ...]:
+        return (name, f"{name}_scaled") if scaled else (name,)
+
+    if known("chisq"):
+        title("Model Test User Model:")
+        if scaled:
+            lines.append(Line(" " * LABEL + f"{'Standard':>{VALUE}}{'Scaled':>{VALUE}}", "bold"))
+        row("Test Statistic", *both("chisq"))
+        df = (number(get("df"), 0),) * (1 + scaled)
+        lines.append(fact("Degrees of freedom", *df))
+        if get("df") > 0:
+            row("P-value (Chi-square)", *both("pvalue"))
+        if scaled:
+            lines.append(fact("Scaling correction factor", "", number(get("scaling"))))
+            lines.append(Line("    Yuan-Bentler correction (Mplus variant)", "dim"))
+        if known("baseline_chisq"):
+            title("Model Test Baseline Model:")
+            row("Test statistic", "baseline_chisq")
+            row("Degrees of freedom", "baseline_df", decimals=0)
+            found["baseline_pvalue"] = float(chi2.sf(get("baseline_chisq"), get("baseline_df")))
+            row("P-value", "baseline_pvalue")
+            title("User Model versus Baseline Model:")
+            row("Comparative Fit Index (CFI)", *both("cfi"))
+            row("Tucker-Lewis Index (TLI)", *both("tli"))
+    if known("loglik"):
+        title("Loglikelihood and Information Criteria:")
+        row("Loglikelihood user model (H0)", "loglik")
+        row("Loglikelihood unrestricted model (H1)", "unrestricted_loglik")
+        row("Akaike (AIC)", "aic")
+        row("Bayesian (BIC)", "bic")
+        if fit.slopes and not known("chisq"):
+            lines += [Line(f"    {line}", "dim") for line in NO_CHISQ]
+    if known("rmsea"):
+        title("Root Mean Square Error of Approximation:")
+        row("RMSEA", *both("rmsea"))
+        row("90 Percent confidence interval - lower", "rmsea_ci_lower")
+        row("90 Percent confidence interval - upper", "rmsea_ci_upper")
+    if known("srmr_within") or known("srmr_between"):
+        title("Standardized Root Mean Square Residual:")
+        row("SRMR (within covariance matrix)", "srmr_within")
+        row("SRMR (between covariance matrix)", "srmr_between")
+    return lines
+
+
+def _icc(fit: Fit) -> list[Line]:
+    if not fit.icc:
+        return []
+    width = max(17, max(len(name) for name in fit.icc) + 7)
+    lines = [Line(""), Line(""), Line("Intraclass Correlations (unrestricted model):", "bold")]
+    return lines + [Line(f"{f'    {name}':<{width}}{number(value):>{CELL}}") for name, value in fit.icc.items()]

@@ -1,0 +1,205 @@
+"""The parts of a fit's summary that are tables: parameters of each level, R-square, residuals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pandas as pd
+
+from simstudy.analysis.result import Fit
+from simstudy.report.tables.text import NOT_AVAILABLE, Line, TextTable, fixed
+
+LABEL, VALUE, CELL = 42, 14, 9
+"""Width of a name and a number in the upper part, and of a number in the tables."""
+ALARM = "bold red"
+BLOCKS = (
+    ("Latent Variables", "=~", False),
+    ("Regressions", "~", False),
+    ("Covariances", "~~", False),
+    ("Intercepts", "~1", False),
+    ("Variances", "~~", True),
+)
+"""Title, operator, and whether both sides are the same variable."""
+SE_WORDS = {
+    "expected": ("Standard", "Expected"),
+    "observed": ("Standard", "Observed"),
+    "robust": ("Robust.cluster", "Observed"),
+}
+CI_WORDS = {
+    "wald": "Wald",
+    "montecarlo": "Wald, Monte Carlo of :=",
+    "bootstrap": "Parametric bootstrap",
+    "cluster_bootstrap": "Cluster bootstrap",
+}
+
+
+def fact(label: str, *values: str) -> Line:
+    """A line of the upper part: a name and its value, or two values."""
+    first, *others = values
+    return Line(f"  {label:<{LABEL - 2}}{first:>{VALUE}}" + "".join(f"{value:>{VALUE}}" for value in others))
+
+
+def number(value: float, decimals: int = 3) -> str:
+    """A number with all of its digits before the point; n/a where there is none."""
+    if math.isnan(value):
+        return NOT_AVAILABLE
+    text = f"{value:.{decimals}f}"
+    return text.removeprefix("-") if float(text) == 0.0 else text
+
+
+class _Row(NamedTuple):
+    """One row of ``Fit.parameters``."""
+
+    lhs: str
+    op: str
+    rhs: str
+    level: str
+    label: str
+    est: float
+    se: float
+    z: float
+    pvalue: float
+    ci_lower: float
+    ci_upper: float
+    free: bool
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Columns of the parameter tables: widths of names and labels, interval limits or not, standardised estimates."""
+
+    names: int
+    labels: int
+    limits: bool
+    standardized: dict[tuple[str, str, str, str], float] | None
+
+    def heading(self) -> str:
+        """Column headings."""
+        words = ["Estimate", "Std.Err", "z-value", "P(>|z|)"]
+        words += ["ci.lower", "ci.upper"] * self.limits + ["Std.all"] * (self.standardized is not None)
+        return " " * (self.names + self.labels) + "".join(f"{word:>{CELL}}" for word in words)
+
+    def row(self, name: str, label: str, row: _Row) -> str:
+        """One parameter; what a fixed parameter has not is blank, what is not known is n/a."""
+        shown = f"({label})" if label else ""
+        if row.op == "~" and not row.free and math.isnan(row.est) and label:  # a random slope
+            return f"{name:<{self.names}}{shown:<{self.labels}}{'random':>{CELL}}"
+        numbers = [row.est, row.se, row.z, row.pvalue, *[row.ci_lower, row.ci_upper] * self.limits]
+        gaps = [NOT_AVAILABLE] + [NOT_AVAILABLE if row.free else ""] * (len(numbers) - 1)
+        cells = [gap if math.isnan(x) else fixed(x, 3) for x, gap in zip(numbers, gaps, strict=True)]
+        if self.standardized is not None:
+            value = self.standardized.get((row.lhs, row.op, row.rhs, row.level), math.nan)
+            cells.append("" if math.isnan(value) else fixed(value, 3))
+        return (f"{name:<{self.names}}{shown:<{self.labels}}" + "".join(f"{cell:>{CELL}}" for cell in cells)).rstrip()
+
+
+def parameter_lines(
+    fit: Fit, width: int, cluster: str, standardized: pd.DataFrame | None, r_squared: pd.DataFrame | None
+) -> list[Line]:
+    """Every level's tables, and the defined parameters."""
+    options = fit.options
+    errors, information = SE_WORDS.get(str(options.get("se")), (str(options.get("se")), ""))
+    ci = str(options.get("ci", "wald"))
+    lines = [Line(""), Line("Parameter Estimates:", "bold"), Line(""), fact("Standard errors", errors)]
+    if information and (fit.slopes or fit.measures.get("chisq", math.nan) == fit.measures.get("chisq")):
+        lines.append(fact("Information", information))
+    percent = f"{100 * float(options.get('ci_level', 0.95)):g}%"
+    drawn = "" if ci == "wald" else f", {options.get('draws', '?')} draws, seed {options.get('seed', '?')}"
+    lines.append(Line(f"  Confidence intervals    {f'{percent} {CI_WORDS.get(ci, ci)}{drawn}':>{LABEL + VALUE - 24}}"))
+    random = {(row.level, *row.key): row.slope for row in fit.model.table.rows if row.slope}
+    rows = [_Row(*entry) for entry in fit.parameters[list(_Row._fields)].itertuples(index=False, name=None)]
+    names = [random.get((row.level, row.lhs, row.op, row.rhs), row.label) for row in rows]
+    rows = [row._replace(label=name) for row, name in zip(rows, names, strict=True)]
+    columns, dropped = _columns(fit, rows, width, standardized)
+    if dropped:
+        lines.append(Line(f"  (interval limits do not fit into {width} characters; a wider terminal has them)", "dim"))
+    for number, (level, block) in enumerate((("within", "within"), ("between", cluster)), start=1):
+        lines += [Line(""), Line(""), Line(f"Level {number} [{block}]:", "bold")]
+        mine = [row for row in rows if row.level == level and not _is_silent(fit, row)]
+        lines += _level(fit, level, mine, columns)
+        if r_squared is not None:
+            lines += _r_squared(r_squared, level, columns)
+    defined = [row for row in rows if row.op == ":="]
+    if defined:
+        lines += [Line(""), Line(""), Line("Defined Parameters:", "bold"), Line(columns.heading(), "bold")]
+        lines += [Line(columns.row(f"    {row.lhs}", "", row)) for row in defined]
+    return lines
+
+
+def _columns(fit: Fit, rows: Sequence[_Row], width: int, standardized: pd.DataFrame | None) -> tuple[_Columns, bool]:
+    """Widths, and whether the interval limits had to go."""
+    shown = [row.rhs if row.op in ("=~", "~", "~~") else row.lhs for row in rows]
+    names = max([17, *(len(name) + 6 for name in shown)])
+    labels = max((len(row.label) + 3 for row in rows if row.op != ":=" and row.label), default=0)
+    fully = None
+    if standardized is not None:
+        keys = standardized[["lhs", "op", "rhs", "level", "est"]].itertuples(index=False, name=None)
+        fully = {(lhs, op, rhs, level): float(est) for lhs, op, rhs, level, est in keys}
+    columns = _Columns(names, labels, True, fully)
+    simulated = fit.options.get("ci", "wald") != "wald"  # then the limits are what was asked for
+    if simulated or len(columns.heading()) <= width:
+        return columns, False
+    return _Columns(names, labels, False, fully), True
+
+
+def _is_silent(fit: Fit, row: _Row) -> bool:
+    """Means fixed at 0 that the user did not write: of latent variables, and of within parts."""
+    if row.op != "~1" or row.free or row.est != 0.0:
+        return False
+    found = fit.model.table.find(row.level, row.lhs, row.op, row.rhs)
+    return found is not None and not found.user
+
+
+def _level(fit: Fit, level: str, rows: Sequence[_Row], columns: _Columns) -> list[Line]:
+    """Tables of one level; a dot marks residuals, intercepts included."""
+    explained = {row.lhs if row.op == "~" else row.rhs for row in fit.model.table.at(level) if row.op in ("=~", "~")}
+
+    def dotted(name: str) -> str:
+        return f".{name}" if name in explained else f" {name}"
+
+    lines: list[Line] = []
+    for title, op, same in BLOCKS:
+        mine = [row for row in rows if row.op == op and (op != "~~" or (row.lhs == row.rhs) == same)]
+        if not mine:
+            continue
+        lines += [Line(""), Line(f"{title}:", "bold"), Line(columns.heading(), "bold")]
+        if op == "~1" or same:
+            for row in mine:
+                alarm = ALARM if same and row.est < 0 else ""
+                lines.append(Line(columns.row(f"   {dotted(row.lhs)}", row.label, row), alarm))
+            continue
+        for lhs in dict.fromkeys(row.lhs for row in mine):
+            lines.append(Line(f" {dotted(lhs) if op == '~~' else ' ' + lhs} {op}"))
+            for row in (row for row in mine if row.lhs == lhs):
+                name = f"   {dotted(row.rhs)}" if op == "~~" else f"    {row.rhs}"
+                lines.append(Line(columns.row(name, row.label, row)))
+    return lines
+
+
+def _r_squared(table: pd.DataFrame, level: str, columns: _Columns) -> list[Line]:
+    mine = table[table["level"] == level]
+    if mine.empty:
+        return []
+    indent = " " * (columns.names + columns.labels)
+    lines = [Line(""), Line("R-Square:", "bold"), Line(f"{indent}{'Estimate':>{CELL}}", "bold")]
+    for name, value in zip(mine["variable"], mine["r2"], strict=True):
+        lines.append(Line(f"{f'    {name}':<{len(indent)}}{number(float(value)):>{CELL}}"))
+    return lines
+
+
+def residual_lines(residuals: pd.DataFrame) -> list[Line]:
+    """Observed, model-implied and residual moments of each level."""
+    lines: list[Line] = []
+    for level in dict.fromkeys(residuals["level"]):
+        mine = residuals[residuals["level"] == level]
+        cells = tuple(
+            (f"  {lhs}", str(rhs) or "(mean)", *(number(float(value)) for value in numbers))
+            for lhs, rhs, *numbers in mine[["lhs", "rhs", "observed", "implied", "residual"]].itertuples(index=False)
+        )
+        header = ("  lhs", "rhs", "observed", "implied", "residual")
+        lines += [Line(""), Line(""), Line(f"Residuals [{level}]: observed minus implied moments", "bold"), Line("")]
+        lines += TextTable(header, cells, left=2).lines()
+    return lines

@@ -1,0 +1,214 @@
+"""Run tasks in this process or in several, whatever happens to the workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+
+import joblib
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from threadpoolctl import threadpool_limits
+
+from simstudy.errors import SimstudyError
+from simstudy.runner.block import Study
+from simstudy.runner.parts import FITS
+from simstudy.runner.progress import Reporter, State
+from simstudy.runner.task import Done, Task, give_up, run_task
+from simstudy.runner.todo import n_replicates
+
+MAX_KILLS = 3
+"""Workers that a block may cost before it is reported as failed."""
+
+
+def n_workers(jobs: int | None) -> int:
+    """Number of processes: all cores that this process may use if ``jobs`` is None or -1.
+
+    Raises
+    ------
+    SimstudyError
+        If it is not a number of processes.
+    """
+    if jobs is None or jobs == -1:
+        return int(joblib.cpu_count())
+    if jobs < 1:
+        raise SimstudyError(f"jobs: found {jobs}; allowed: 1 or more, or -1 for all cores")
+    return jobs
+
+
+@dataclass
+class _Tally:
+    """Counts of a run that is under way."""
+
+    total: float
+    open_tasks: Counter[int]
+    reporter: Reporter
+    start: float = field(default_factory=time.monotonic)
+    done: float = 0.0
+    failed: int = 0
+    cells: int = 0
+
+    def __post_init__(self) -> None:
+        self.cells = len(self.open_tasks)
+
+    def add(self, task: Task, done: Done) -> None:
+        """Count a finished task."""
+        self.done += task.share * len(task.replicates)
+        self.failed += done.failed
+        self.open_tasks[task.cell.index] -= 1
+        self.show()
+
+    def show(self) -> None:
+        """Report the counts."""
+        finished = self.cells - sum(count > 0 for count in self.open_tasks.values())
+        seconds = time.monotonic() - self.start
+        self.reporter.update(State(round(self.done, 6), self.total, finished, self.cells, self.failed, seconds))
+
+
+def execute(study: Study, tasks: Sequence[Task], jobs: int, reporter: Reporter) -> None:
+    """Run tasks; each leaves its part in the study's folder.
+
+    Parameters
+    ----------
+    study : Study
+    tasks : sequence of Task
+        In the order in which they are started; they may finish in any.
+    jobs : int
+        Processes; 1 is this one.
+    reporter : Reporter
+    """
+    if not tasks:
+        return
+    tally = _Tally(float(n_replicates(tasks)), Counter(task.cell.index for task in tasks), reporter)
+    tally.show()
+    if jobs == 1:
+        with threadpool_limits(1):
+            for task in tasks:
+                tally.add(task, run_task(study, task))
+    else:
+        try:
+            _execute_parallel(study, tasks, jobs, tally)
+        finally:  # idle workers would keep their memory for minutes
+            get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+
+
+def _execute_parallel(study: Study, tasks: Sequence[Task], jobs: int, tally: _Tally) -> None:
+    """Run tasks in a pool, which is begun anew when a worker dies.
+
+    Every block that was in the pool then is under suspicion and runs alone, so that an innocent one gets through. A
+    block that kills its worker alone is divided into its methods, so that innocent methods get through as well.
+    """
+    left, fruitless = list(tasks), 0
+    while left:
+        broken = _attempt(study, left, jobs, tally)
+        left = broken.never_started
+        if not broken.suspects and len(left) == broken.given:
+            fruitless += 1
+            if fruitless == MAX_KILLS:
+                raise SimstudyError(f"worker processes do not survive their start: {broken.why}")
+        if broken.suspects:
+            fruitless = 0
+            tally.reporter.say(
+                f"a worker process was killed; blocks that run again, one at a time: {len(broken.suspects)}"
+            )
+        for task in broken.suspects:
+            _alone(study, task, jobs, tally, kills=1)
+
+
+def _alone(study: Study, task: Task, jobs: int, tally: _Tally, kills: int) -> None:
+    broken = _attempt(study, [task], jobs, tally)
+    if not (broken.suspects or broken.never_started):
+        return
+    kills += 1
+    if len(task.entries) > 1:
+        for entry in task.entries:
+            piece = replace(task, entries=(entry,), share=task.share / len(task.entries))
+            tally.open_tasks[task.cell.index] += 1
+            _alone(study, piece, jobs, tally, kills)
+        tally.open_tasks[task.cell.index] -= 1
+    elif kills < MAX_KILLS:
+        _alone(study, task, jobs, tally, kills)
+    else:
+        why = f"the worker process was killed {kills} times on this block (out of memory, or a crash in the method)"
+        tally.reporter.say(f"{task.part(study.design).name}: {why}; its fits are reported as failed")
+        tally.add(task, give_up(study, task, why))
+
+
+@dataclass(frozen=True)
+class _Broken:
+    """What a pool left undone."""
+
+    given: int
+    suspects: list[Task]
+    never_started: list[Task]
+    why: str = ""
+
+
+def _attempt(study: Study, tasks: Sequence[Task], jobs: int, tally: _Tally) -> _Broken:
+    """Run tasks in a pool until all are done or a worker dies."""
+    given = {task.part(study.design).name: task for task in tasks}
+    dispatched: list[str] = []
+    open_names = dict(given)
+
+    def calls() -> Iterator[object]:
+        for name, task in given.items():
+            dispatched.append(name)
+            yield joblib.delayed(_in_worker)(study, task, os.getpid())
+
+    def count(done: Done) -> None:
+        tally.add(open_names.pop(done.name), done)
+
+    why = ""
+    try:
+        with closing(_pool(calls(), jobs)) as results:
+            for done in results:
+                count(done)
+    except BrokenProcessPool as error:
+        why = str(error).splitlines()[0]
+        if not isinstance(error, TerminatedWorkerError):
+            raise SimstudyError(f"worker processes cannot run the study: {why} ({error.__cause__})") from error
+        for name in [name for name in dispatched if name in open_names]:
+            if (study.folder / FITS / name).exists():  # it had just finished
+                count(Done(name, 0, 0))
+    suspects = [open_names[name] for name in dispatched if name in open_names]
+    never = [task for name, task in open_names.items() if name not in set(dispatched)]
+    return _Broken(len(given), suspects, never, why)
+
+
+def _pool(calls: Iterable[object], jobs: int) -> Generator[Done]:
+    """Results of calls in ``jobs`` processes with one BLAS thread each, as they come."""
+    with joblib.parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1):
+        parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
+        yield from parallel(calls)
+
+
+def _in_worker(study: Study, task: Task, parent: int) -> Done:
+    """Run a task in a worker process."""
+    _settle_in(parent)
+    return run_task(study, task)
+
+
+_settled = False
+
+
+def _settle_in(parent: int) -> None:
+    """Leave Ctrl-C to the parent, and end when the parent is gone."""
+    global _settled
+    if _settled or os.getpid() == parent:
+        return
+    _settled = True
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)

@@ -1,0 +1,84 @@
+"""Working parameters of covariance matrices: back and forth, derivatives, what becomes of each kind of block."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from simstudy.estimation.cholesky import Working
+from simstudy.model.twolevel import TwoLevelModel
+
+BLOCKS = {
+    "full": "y ~~ s\n s ~ w\n",
+    "two slopes": "y ~~ s\n y ~~ t\n s ~~ t\n",
+    "gaps": "y ~~ s\n y ~~ t\n s ~~ 0*t\n",
+    "shared": "y ~~ v*y\n s ~~ v*s\n y ~~ s\n",
+    "diagonal": "y ~~ 0*s\n y ~~ t\n s ~~ 0*t\n",
+}
+
+
+def model(between: str) -> TwoLevelModel:
+    return TwoLevelModel.from_syntax(f"level: 1\n y ~ rv('s')*x + rv('t')*z\nlevel: 2\n y ~ w\n{between}")
+
+
+def feasible(found: TwoLevelModel) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    theta = rng.uniform(0.1, 0.3, size=(3, len(found.names)))
+    theta[:, found.table.variance_indices] = rng.uniform(0.6, 1.4, size=(3, len(found.table.variance_indices)))
+    return theta
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_back_and_forth(name) -> None:
+    found = model(BLOCKS[name])
+    working, theta = Working(found), feasible(found)
+    np.testing.assert_allclose(working.natural(working.working(theta)), theta, rtol=1e-14)  # rounding
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_derivatives(name) -> None:
+    found = model(BLOCKS[name])
+    working = Working(found)
+    xi = working.working(feasible(found))[:1]
+    q, h = working.q, 1e-6
+    points = np.repeat(xi, 2 * q, axis=0)
+    points[np.arange(2 * q), np.tile(np.arange(q), 2)] += np.repeat([h, -h], q)
+    values = working.natural(points)
+    numeric = ((values[:q] - values[q:]) / (2 * h)).T
+    np.testing.assert_allclose(working.jacobian(xi)[0], numeric, atol=1e-9)  # rounding / h
+    score = np.random.default_rng(2).normal(size=(1, q))
+    slopes = np.matmul(score, working.jacobian(points))[:, 0]
+    bend = (slopes[:q] - slopes[q:]) / (2 * h)
+    np.testing.assert_allclose(working.curvature(xi, score)[0], bend, atol=1e-9)
+
+
+def test_which_blocks_become_what() -> None:
+    assert [block.size for block in Working(model(BLOCKS["full"])).blocks] == [2]
+    assert [block.size for block in Working(model(BLOCKS["two slopes"])).blocks] == [3]
+    gaps = Working(model(BLOCKS["gaps"]))
+    assert gaps.blocks == ()
+    assert len(gaps.correlations) == 2
+    shared = Working(model(BLOCKS["shared"]))
+    assert shared.blocks == ()
+    assert len(shared.correlations) == 2  # s with y, and with t
+    assert len(shared.squares) == 3  # v, t and w
+    assert [block.size for block in Working(model(BLOCKS["diagonal"])).blocks] == [2]
+
+
+def test_slopes_stand_last_in_their_block() -> None:
+    """A variance of 0 leaves no direction undetermined if it is the last one of the Cholesky factor."""
+    found = TwoLevelModel.from_syntax("level: 1\n y ~ rv('s')*x\nlevel: 2\n s ~~ s\n s ~~ y\n y ~~ y\n")
+    (block,) = Working(found).blocks
+    assert [found.names[i] for i in np.diagonal(block.index)] == ["between: y ~~ y", "between: s ~~ s"]
+
+
+def test_singular_matrices_are_feasible() -> None:
+    found = model(BLOCKS["full"])
+    working, theta = Working(found), feasible(found)
+    for row in found.table.at("between"):
+        if row.op == "~~" and {row.lhs, row.rhs} <= {"y", "s"}:
+            theta[:, row.free] = 0.0 if "s" in (row.lhs, row.rhs) else 0.5
+    xi = working.working(theta)
+    np.testing.assert_allclose(working.natural(xi), theta, atol=1e-15)
+    assert working.boundary(xi, np.full_like(xi, 1e-12)).all()
+    assert not working.boundary(working.working(feasible(found)), np.full_like(xi, 1e-12)).any()
