@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from simstudy.analysis.choices import check_choices, check_no_slopes, make_metho
 from simstudy.analysis.read import check_data
 from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
 from simstudy.analysis.slopes import boundary_notes, slope_facts
-from simstudy.analysis.units import Units, restore_likelihoods
+from simstudy.analysis.units import Units, fit_in_units
 from simstudy.data.sample import Sample, cluster_order, from_frame
 from simstudy.estimation.engine import complete_engine, incomplete_engine
 from simstudy.estimation.fit_measures import rmsea_interval
@@ -146,19 +147,21 @@ def fit(
     if model.slopes:
         asked |= {key: getattr(method, key) for key in ("slopes", "nodes") if hasattr(method, key)}
     facts: tuple[SlopeFact, ...] = ()
-    units, inner = None, None
+    units, working = None, None
     reason = _unsupported(method, model, sample)
     if reason is not None:
         result = failed(model.names, (method.se_kinds[0],), 1, Status.NOT_SUPPORTED)
         notes = (*notes, f"{estimator} cannot fit this model: {reason}")
     else:
-        prepared, result, units, inner = _fit_in_units(method, model, sample)
-        facts = slope_facts(model, prepared)
+        facts = slope_facts(model, method.prepare(model, sample.layout))
+        meanings = {fact.name: fact.meaning for fact in facts}
+        alike = getattr(method, "averages_items", False)
+        result, units, working = fit_in_units(partial(_fit_sample, method), model, sample, meanings, alike=alike)
         notes = (*notes, *_caveats(method, model))
         if result.measures.get("boundary", np.zeros(1))[0] == 1.0:
             notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
     result = with_defined(result, model.estimands)
-    context = Context(sample, ids, checked.index[order], order, method, result, units, inner)
+    context = Context(sample, ids, checked.index[order], order, method, result, units, working)
     if bounds == "variances":
         at_zero = [
             row.path for row in model.table.rows if _is_held_variance(row.op, row.lhs, row.rhs, row.free, result)
@@ -228,22 +231,8 @@ def _caveats(method: Estimator, model: TwoLevelModel) -> tuple[str, ...]:
     return tuple(caveats(model)) if callable(caveats) else ()
 
 
-def _fit_in_units(
-    method: Estimator, model: TwoLevelModel, sample: Sample
-) -> tuple[Any, FitResult, Units | None, FitResult | None]:
-    """The prepared method and its result in the user's units; working units, and the result in them, if needed."""
-    units = Units.of(model, sample, alike=getattr(method, "averages_items", False))
-    if units is None:
-        prepared = method.prepare(model, sample.layout)
-        return prepared, prepared.fit(_data_for(method, sample)), None, None
-
-    def fit_in(units: Units) -> tuple[Any, FitResult]:
-        prepared = method.prepare(units.model, sample.layout)
-        return prepared, prepared.fit(_data_for(method, units.sample(sample)))
-
-    prepared, inner = fit_in(units)
-    outer = units.outward(restore_likelihoods(inner, units, lambda other: fit_in(other)[1]))
-    return prepared, outer, units, inner
+def _fit_sample(method: Estimator, model: TwoLevelModel, sample: Sample) -> FitResult:
+    return method.prepare(model, sample.layout).fit(_data_for(method, sample))
 
 
 def _data_for(method: Estimator, sample: Sample) -> Any:

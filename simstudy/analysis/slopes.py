@@ -73,7 +73,9 @@ def _fact(slope: RandomSlope, model: TwoLevelModel, prepared: Any) -> SlopeFact:
     elif isinstance(prepared, PreparedOutcomes):
         meaning = "centred" if slope.predictor in model.both else "observed"
     elif isinstance(prepared, PreparedCoefficients):
-        meaning = _CENTRING[prepared.centring] if slope.predictor in model.both else "observed"
+        meaning = _CENTRING[prepared.centring]
+        if meaning != "centred" and slope.predictor not in model.both:
+            meaning = "observed"
     elif isinstance(prepared, PreparedSlopes):
         meaning = prepared.treatment if slope.predictor in model.both else "observed"
     key = "within" if meaning == "observed" and slope.predictor not in model.both else meaning

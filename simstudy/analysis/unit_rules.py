@@ -99,7 +99,9 @@ def scales_of(model: TwoLevelModel, logs: Mapping[str, float], *, alike: bool = 
     return {name: scale(name) for name in dict.fromkeys(n for row in rows for n in (row.lhs, row.rhs) if n)}
 
 
-def shifts_of(model: TwoLevelModel, own: Mapping[str, frozenset[str]], wanted: Mapping[str, float]) -> dict[str, float]:
+def shifts_of(
+    model: TwoLevelModel, own: Mapping[str, frozenset[str]], wanted: Mapping[str, float], still_too: Iterable[str] = ()
+) -> dict[str, float]:
     """The shift of every observed variable: as wanted where the model stays the same model, otherwise 0.
 
     Parameters
@@ -108,6 +110,8 @@ def shifts_of(model: TwoLevelModel, own: Mapping[str, frozenset[str]], wanted: M
         By level, variables with an intercept of their own, which takes up shifts.
     wanted : dict
         Shifts by variable; 0 for those that are not named.
+    still_too : iterable of str
+        Variables that must not be shifted for another reason.
     """
     held: set[str] = set()
     seen: set[tuple[str, str]] = set()
@@ -133,9 +137,10 @@ def shifts_of(model: TwoLevelModel, own: Mapping[str, frozenset[str]], wanted: M
                 if name in model.both:
                     still("within", name)
                 still(home, name)
-    for slope in model.slopes:
-        held.add(slope.predictor)
-        still("within", slope.predictor)
+    held |= set(still_too)
+    for slope in model.slopes:  # their deviation from what a cluster shares has no mean
+        if slope.predictor in model.both:
+            still("within", slope.predictor)
         if slope.name not in own["between"]:
             still("between", slope.name)
     return {name: 0.0 if name in held else wanted.get(name, 0.0) for name in model.variables}
