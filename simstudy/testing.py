@@ -11,8 +11,9 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.inference import with_defined
-from simstudy.estimation.result import NEEDS, Estimator, FitResult, PreparedEstimator, Status
+from simstudy.estimation.result import FitResult, Status
 from simstudy.methods import registry
+from simstudy.methods.protocol import NEEDS, Estimator, PreparedEstimator
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.draw import draw_cluster_statistics, draw_sample, draw_statistics
 from simstudy.population.population import Population
@@ -207,7 +208,7 @@ def _check_batches(
         for part in parts:
             index = np.array(part, dtype=np.int64)
             found = prepared.fit(data.select(index))
-            _same(_take(whole, index), found, where, "results depend on the batch")
+            _same(whole.select(index), found, where, "results depend on the batch")
 
 
 def _check_bad_data(
@@ -224,7 +225,7 @@ def _check_bad_data(
         result = prepared.fit(spoiled)
         _check_shapes(method, model, result, 2, f"{where}, {what}")
         assert result.status[0] != int(Status.OK), f"{where}: a data set with {what} was reported as converged"
-        _same(_take(result, np.array([1])), good, where, f"a data set with {what} changed its neighbour")
+        _same(result.select(np.array([1])), good, where, f"a data set with {what} changed its neighbour")
 
 
 def _spoil(data: TwoLevelStatistics | Sample, value: float) -> TwoLevelStatistics | Sample:
@@ -239,18 +240,6 @@ def _spoil(data: TwoLevelStatistics | Sample, value: float) -> TwoLevelStatistic
 def _arrays(data: TwoLevelStatistics | Sample) -> dict[str, Any]:
     found = {f.name: getattr(data, f.name) for f in dataclasses.fields(data)}
     return {name: value.copy() for name, value in found.items() if isinstance(value, np.ndarray)}
-
-
-def _take(result: FitResult, index: Any) -> FitResult:
-    return FitResult(
-        labels=result.labels,
-        estimate=result.estimate[index],
-        covariance={kind: cov[index] for kind, cov in result.covariance.items()},
-        status=result.status[index],
-        admissible=result.admissible[index],
-        n_iter=result.n_iter[index],
-        loglik=result.loglik[index],
-    )
 
 
 def _same(a: FitResult, b: FitResult, where: str, what: str) -> None:

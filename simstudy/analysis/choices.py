@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from simstudy.errors import EstimatorError, did_you_mean
-from simstudy.estimation.result import Estimator
 from simstudy.methods import registry
+from simstudy.methods.protocol import Estimator
 
 SE = ("expected", "observed", "robust", "corrected")
 CI = ("wald", "montecarlo", "bootstrap", "cluster_bootstrap")

@@ -21,11 +21,12 @@ from simstudy.data.sample import Sample, cluster_order, from_frame
 from simstudy.estimation.engine import complete_engine, incomplete_engine
 from simstudy.estimation.fit_measures import rmsea_interval
 from simstudy.estimation.inference import montecarlo, with_defined
-from simstudy.estimation.result import Estimator, FitResult, Status, failed
+from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray, IntArray
 from simstudy.methods import registry
 from simstudy.methods.checks import refuse_constraints
+from simstudy.methods.protocol import Estimator
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 

@@ -17,7 +17,8 @@ from simstudy.asymptotics.layouts import shares
 from simstudy.asymptotics.moments import Moments
 from simstudy.asymptotics.result import Asymptotics, SeLaw, nothing, without_rounding
 from simstudy.asymptotics.routes import ROBUST, Core, find_core, on_sums
-from simstudy.estimation.result import Estimator, Status
+from simstudy.estimation.result import Status
+from simstudy.methods.protocol import Estimator
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population
 

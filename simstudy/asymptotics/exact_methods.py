@@ -29,12 +29,12 @@ from simstudy.asymptotics.exact import (
     negative_variance,
     residual_spread,
 )
-from simstudy.estimation.result import Estimator
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.mixed.equations import Centring, Equation, level1_equations, level2_equations
 from simstudy.methods.mixed.mlm import RandomIntercepts
 from simstudy.methods.one_level.aggregated import Aggregated
 from simstudy.methods.one_level.disaggregated import Disaggregated
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.two_step import TwoStep
 from simstudy.model.parameters import Parameter
 from simstudy.model.twolevel import TwoLevelModel

@@ -13,8 +13,9 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.inference import with_defined
-from simstudy.estimation.result import FitResult, PreparedEstimator, Status
+from simstudy.estimation.result import FitResult, Status
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
+from simstudy.methods.protocol import PreparedEstimator
 from simstudy.model.twolevel import TwoLevelModel
 
 STEP = 1e-3
@@ -60,18 +61,7 @@ class Method:
 
     def report(self, fit: FitResult, some: IntArray | slice = slice(None)) -> FitResult:
         """Some of the fits with ``:=`` parameters."""
-        return with_defined(
-            FitResult(
-                labels=fit.labels,
-                estimate=fit.estimate[some],
-                covariance={kind: cov[some] for kind, cov in fit.covariance.items()},
-                status=fit.status[some],
-                admissible=fit.admissible[some],
-                n_iter=fit.n_iter[some],
-                loglik=fit.loglik[some],
-            ),
-            self.model.estimands,
-        )
+        return with_defined(fit.select(some), self.model.estimands)
 
     def outputs(self, fit: FitResult) -> FloatArray:
         """Estimates (R, k), and behind them J times the squared SEs of each kind (R, k): (R, m), ``:=`` included."""

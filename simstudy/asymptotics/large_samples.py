@@ -23,9 +23,10 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.inference import with_defined
-from simstudy.estimation.result import Estimator, FitResult, Needs, Status, failed, stack_results
+from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.linalg.stacked import BoolArray, FloatArray
 from simstudy.methods.listwise import fit_listwise, takes_missing
+from simstudy.methods.protocol import Estimator, Needs
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.draw import draw_cluster_statistics, draw_sample, draw_statistics
 from simstudy.population.population import Population
@@ -134,7 +135,7 @@ def _fits(estimator: Estimator, model: TwoLevelModel, large: Population, samples
             parts.append(with_defined(part.blank_failures(), model.estimands))
             if tick is not None:
                 tick(len(numbers), len(numbers) - int(part.converged.sum()))
-    return stack_results(parts)
+    return FitResult.concat(parts)
 
 
 def _batch(model: TwoLevelModel, layout: ClusterLayout) -> int:
@@ -157,7 +158,7 @@ def _guarded(
         if n == 1:
             return nobody
     halves = [(slice(0, n // 2), n // 2), (slice(n // 2, n), n - n // 2)]
-    return stack_results([_guarded(fit, data.select(half), nobody, count) for half, count in halves])
+    return FitResult.concat([_guarded(fit, data.select(half), nobody, count) for half, count in halves])
 
 
 # ------------------------------------------------------------------------------------------------------------- numbers

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from simstudy.asymptotics import normal
-from simstudy.estimation.result import Estimator, Status
+from simstudy.estimation.result import Status
 from simstudy.linalg.stacked import FloatArray
+from simstudy.methods.protocol import Estimator
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population
 

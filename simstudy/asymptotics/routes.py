@@ -22,8 +22,9 @@ from simstudy.asymptotics.layouts import MANY, EveryClusterError, ManyClusters, 
 from simstudy.asymptotics.moments import Moments
 from simstudy.asymptotics.result import SeLaw
 from simstudy.data.layout import ClusterLayout
-from simstudy.estimation.result import Estimator, Status
+from simstudy.estimation.result import Status
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.substitute import Deputy
 from simstudy.model.twolevel import TwoLevelModel
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from simstudy.estimation.result import LATER, Estimator
+from simstudy.methods.protocol import LATER, Estimator
 from simstudy.methods.substitute import Deputy
 from simstudy.model.syntax import Statement, parse_syntax
 from simstudy.model.twolevel import TwoLevelModel

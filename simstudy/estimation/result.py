@@ -1,30 +1,15 @@
-"""What every method takes and returns."""
+"""What a fit comes to: `Status`, `FitResult`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
-from simstudy.data.layout import ClusterLayout
-from simstudy.data.sample import Sample
-from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
-from simstudy.model.twolevel import TwoLevelModel
-
-Needs = Literal["statistics", "clusters", "sample"]
-NEEDS: tuple[Needs, ...] = ("statistics", "clusters", "sample")
-
-
-LATER: Mapping[str, bool] = {"later": True}
-"""Metadata of an option (a dataclass field) that a method got after studies may have been run with it.
-
-At its default the method must do what it did without the option; then it is no part of what identifies stored
-estimates, and a folder begun before can be resumed. Its default must never change.
-"""
 
 
 class Status(IntEnum):
@@ -112,51 +97,80 @@ class FitResult:
         """Which fits converged (R,)."""
         return np.asarray(self.status == Status.OK)
 
+    def map(self, function: Callable[[Any], Any]) -> FitResult:
+        """Apply a function to every array; their leading axis is that of the replicates.
+
+        ``labels`` stay. `select` and `concat` are made of it, so that a new field is named once, here.
+        """
+        return replace(
+            self,
+            estimate=function(self.estimate),
+            covariance={kind: function(cov) for kind, cov in self.covariance.items()},
+            status=function(self.status),
+            admissible=function(self.admissible),
+            n_iter=function(self.n_iter),
+            loglik=function(self.loglik),
+            se={kind: function(se) for kind, se in self.se.items()},
+            intervals={kind: (function(low), function(high)) for kind, (low, high) in self.intervals.items()},
+            measures={name: function(values) for name, values in self.measures.items()},
+        )
+
+    def select(self, rows: IntArray | BoolArray | slice) -> FitResult:
+        """Some of the data sets, by index, mask or slice."""
+        return self.map(lambda array: array[rows])
+
+    @staticmethod
+    def concat(results: Sequence[FitResult]) -> FitResult:
+        """Join results of one method, one after another; intervals and fit measures that one lacks are NaN there."""
+        names = dict.fromkeys(name for result in results for name in result.measures)
+        kinds = dict.fromkeys(kind for result in results for kind in result.intervals)
+        parts = []
+        for result in results:
+            nothing, limits = np.full(result.n_replicates, np.nan), np.full_like(result.estimate, np.nan)
+            parts.append(
+                replace(
+                    result,
+                    measures={name: result.measures.get(name, nothing) for name in names},
+                    intervals={kind: result.intervals.get(kind, (limits, limits)) for kind in kinds},
+                )
+            )
+        arrays: list[list[Any]] = [[] for _ in parts]
+        for found, part in zip(arrays, parts, strict=True):
+            part.map(found.append)
+        joined = iter([np.concatenate(same, axis=0) for same in zip(*arrays, strict=True)])
+        return parts[0].map(lambda _: next(joined))
+
+    def map_parameters(
+        self,
+        labels: tuple[str, ...],
+        columns: Callable[[FloatArray], FloatArray],
+        matrix: Callable[[FloatArray], FloatArray],
+    ) -> FitResult:
+        """The result over other parameters.
+
+        ``columns`` takes (R, q) to (R, q'), ``matrix`` takes (R, q, q) to (R, q', q').
+        """
+        return replace(
+            self,
+            labels=labels,
+            estimate=columns(self.estimate),
+            covariance={kind: matrix(cov) for kind, cov in self.covariance.items()},
+            se={kind: columns(se) for kind, se in self.se.items()},
+            intervals={kind: (columns(low), columns(high)) for kind, (low, high) in self.intervals.items()},
+        )
+
     def blank_failures(self) -> FitResult:
         """Put NaN in every number of a fit that failed."""
         bad = ~self.converged
         if not bad.any():
             return self
-        return replace(
-            self,
-            estimate=np.where(bad[:, None], np.nan, self.estimate),
-            covariance={k: np.where(bad[:, None, None], np.nan, v) for k, v in self.covariance.items()},
-            se={k: np.where(bad[:, None], np.nan, v) for k, v in self.se.items()},
-            intervals={
-                k: (np.where(bad[:, None], np.nan, a), np.where(bad[:, None], np.nan, b))
-                for k, (a, b) in self.intervals.items()
-            },
-            admissible=self.admissible & ~bad,
-            loglik=np.where(bad, np.nan, self.loglik),
-            measures={k: np.where(bad, np.nan, v) for k, v in self.measures.items()},
-        )
 
+        def blank(array: Any) -> Any:
+            if not np.issubdtype(array.dtype, np.floating):
+                return array
+            return np.where(bad.reshape(-1, *[1] * (array.ndim - 1)), np.nan, array)
 
-def stack_results(results: Sequence[FitResult]) -> FitResult:
-    """Join results of the same method, one after another; fit measures that one lacks are NaN there."""
-    first = results[0]
-
-    def join(parts: list[FloatArray]) -> FloatArray:
-        return np.concatenate(parts, axis=0)
-
-    return FitResult(
-        labels=first.labels,
-        estimate=join([r.estimate for r in results]),
-        covariance={kind: join([r.covariance[kind] for r in results]) for kind in first.covariance},
-        status=np.concatenate([r.status for r in results]),
-        admissible=np.concatenate([r.admissible for r in results]),
-        n_iter=np.concatenate([r.n_iter for r in results]),
-        loglik=join([r.loglik for r in results]),
-        se={kind: join([r.se[kind] for r in results]) for kind in first.se},
-        intervals={
-            kind: (join([r.intervals[kind][0] for r in results]), join([r.intervals[kind][1] for r in results]))
-            for kind in first.intervals
-        },
-        measures={
-            name: join([r.measures.get(name, np.full(r.n_replicates, np.nan)) for r in results])
-            for name in dict.fromkeys(name for r in results for name in r.measures)
-        },
-    )
+        return replace(self.map(blank), admissible=self.admissible & ~bad)
 
 
 def failed(labels: tuple[str, ...], kinds: tuple[str, ...], n: int, status: Status) -> FitResult:
@@ -171,62 +185,3 @@ def failed(labels: tuple[str, ...], kinds: tuple[str, ...], n: int, status: Stat
         n_iter=np.zeros(n, dtype=np.int64),
         loglik=np.full(n, np.nan),
     )
-
-
-@runtime_checkable
-class PreparedEstimator(Protocol):
-    """A method made ready for one model and layout: index maps, constants and starts are computed once."""
-
-    def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
-        """Fit R data sets; never raises for a numerical reason.
-
-        ``data`` is a `Sample` for methods that need the sample, otherwise statistics (cluster-wise where asked for).
-        """
-        ...
-
-
-@runtime_checkable
-class Estimator(Protocol):
-    """A method. Options are the fields of a frozen dataclass.
-
-    Attributes
-    ----------
-    name, title, reference : str
-        Name in the registry, what it is, and who proposed it (author, year).
-    levels : tuple of str
-        Levels whose parameters it speaks about.
-    can, cannot : str
-        What it can and cannot do, in a sentence each.
-    needs : str
-        ``statistics``, ``clusters`` (statistics with cluster-wise means and scatter) or ``sample`` (raw rows).
-    se_kinds : tuple of str
-        Kinds of SE it returns, first the one used for Monte Carlo intervals.
-
-    A method that imposes ``==`` constraints says so with ``imposes_constraints = True``; `simstudy.fit` declines them
-    for others.
-    """
-
-    name: ClassVar[str]
-    title: ClassVar[str]
-    reference: ClassVar[str]
-    levels: ClassVar[tuple[str, ...]]
-    can: ClassVar[str]
-    cannot: ClassVar[str]
-
-    @property
-    def needs(self) -> Needs:
-        """The least that the method must be given."""
-        ...
-
-    @property
-    def se_kinds(self) -> tuple[str, ...]:
-        """SE kinds of its results."""
-        ...
-
-    def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
-        """None, or the reason why the method cannot be used here."""
-        ...
-
-    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedEstimator:
-        """Make ready for a model and layout."""
-        ...

@@ -15,11 +15,12 @@ from simstudy.errors import EstimatorError
 from simstudy.estimation.em_steps import Anderson, EmStep
 from simstudy.estimation.em_verdict import NEAR, Cone, interior
 from simstudy.estimation.engine import Engine, complete_engine
-from simstudy.estimation.result import FitResult, Needs, Status
+from simstudy.estimation.result import FitResult, Status
 from simstudy.estimation.scoring import Optimum
 from simstudy.likelihood.evaluation import Evaluation
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, cholesky, inverse_spd, matvec, submatrix
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
+from simstudy.methods.protocol import Needs
 from simstudy.methods.registry import register
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel

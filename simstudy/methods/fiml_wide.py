@@ -13,11 +13,12 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.data.wide import wide_data
 from simstudy.errors import EstimatorError
 from simstudy.estimation.engine import Engine, available_moments
-from simstudy.estimation.result import FitResult, Needs, Status, failed, stack_results
+from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.estimation.starts import starts_from_moments, two_level_starts
 from simstudy.likelihood.normal.wide import WideLikelihood
 from simstudy.linalg.stacked import FloatArray, transpose
 from simstudy.methods.checks import check_kinds, judge_data
+from simstudy.methods.protocol import Needs
 from simstudy.methods.registry import register
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
@@ -120,7 +121,7 @@ class PreparedFimlWide:
         sample = data.arrange(self.model.level1, self.model.level2)
         index = np.arange(sample.n_replicates)
         if not _is_complete(sample) and len(index) > 1:
-            return stack_results([self.fit(sample.select(index[r : r + 1])) for r in index])
+            return FitResult.concat([self.fit(sample.select(index[r : r + 1])) for r in index])
         if _is_complete(sample):
             result = self.complete.fit_with(lambda structure: wide_engine(structure, sample), sample.layout.n_obs)
             return judge_data(result, sample.statistics(cluster_wise=False), within=True)

@@ -7,15 +7,16 @@ of slopes are parameters that the method does not speak about. No method has to 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
-from simstudy.estimation.result import FitResult, PreparedEstimator
+from simstudy.estimation.result import FitResult
 from simstudy.linalg.stacked import FloatArray, IntArray
+from simstudy.methods.protocol import PreparedEstimator
 from simstudy.methods.substitute import Deputy
 from simstudy.model.fixed_slopes import FixedSlopes, without_slopes
 from simstudy.model.twolevel import TwoLevelModel
@@ -65,14 +66,7 @@ def expand(result: FitResult, model: TwoLevelModel, index: IntArray) -> FitResul
     def columns(values: FloatArray) -> FloatArray:
         return np.where(silent, np.nan, values[:, take])
 
-    return replace(
-        result,
-        labels=model.names,
-        estimate=columns(result.estimate),
-        covariance={
-            kind: np.where(silent[:, None] | silent, np.nan, cov[:, take[:, None], take])
-            for kind, cov in result.covariance.items()
-        },
-        se={kind: columns(se) for kind, se in result.se.items()},
-        intervals={kind: (columns(low), columns(high)) for kind, (low, high) in result.intervals.items()},
-    )
+    def matrix(cov: FloatArray) -> FloatArray:
+        return np.where(silent[:, None] | silent, np.nan, cov[:, take[:, None], take])
+
+    return result.map_parameters(model.names, columns, matrix)

@@ -6,7 +6,8 @@ import numpy as np
 
 from simstudy.data.sample import Sample
 from simstudy.errors import DataError
-from simstudy.estimation.result import Estimator, FitResult, Status, failed, stack_results
+from simstudy.estimation.result import FitResult, Status, failed
+from simstudy.methods.protocol import Estimator
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.missing import listwise
 
@@ -30,7 +31,7 @@ def fit_listwise(estimator: Estimator, model: TwoLevelModel, sample: Sample) -> 
             data = left if estimator.needs == "sample" else left.statistics(cluster_wise=estimator.needs == "clusters")
             result = estimator.prepare(model, left.layout).fit(data)
         results.append(result)
-    return stack_results(results)
+    return FitResult.concat(results)
 
 
 def _complete_part(sample: Sample, replicate: int) -> Sample | None:

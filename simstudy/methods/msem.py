@@ -17,7 +17,7 @@ from simstudy.estimation.constrained import Expander, Holding, exogenous_moments
 from simstudy.estimation.engine import Engine, complete_engine, incomplete_engine
 from simstudy.estimation.fit_measures import Solved, baseline_model, fit_measures
 from simstudy.estimation.inference import covariance
-from simstudy.estimation.result import LATER, FitResult, Needs, Status, stack_results
+from simstudy.estimation.result import FitResult, Status
 from simstudy.estimation.scoring import Optimum
 from simstudy.estimation.starts import starts_from_moments
 from simstudy.estimation.unrestricted import unrestricted_model
@@ -25,6 +25,7 @@ from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.checks import admissible, check_kinds, judge_data, refuse_few
 from simstudy.methods.fixed_slopes import IgnoringSlopes, PreparedIgnoring
 from simstudy.methods.msem_slopes import NODES, PreparedSlopes, SlopeMsem
+from simstudy.methods.protocol import LATER, Needs
 from simstudy.methods.registry import register
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
@@ -148,7 +149,7 @@ class PreparedMsem:
         """Fit R data sets."""
         if self.options.bounds == "variances" and data.n_replicates > 1:  # active sets differ between data sets
             index = np.arange(data.n_replicates)
-            return stack_results([self.fit(data.select(index[r : r + 1])) for r in index])
+            return FitResult.concat([self.fit(data.select(index[r : r + 1])) for r in index])
         if self.options.missing == "fiml":
             assert isinstance(data, Sample), "full-information estimation with missing values needs rows"
             items = data.arrange(self.model.level1, self.model.level2).incomplete()

@@ -12,7 +12,7 @@ from simstudy.data.products import ClusterProducts
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.cholesky import Working
-from simstudy.estimation.result import FitResult, Needs, stack_results
+from simstudy.estimation.result import FitResult
 from simstudy.estimation.scoring import Optimum, with_fallback
 from simstudy.estimation.slope_starts import slope_starts
 from simstudy.likelihood.evaluation import Evaluation
@@ -21,6 +21,7 @@ from simstudy.likelihood.slopes.latent import LatentSlopes
 from simstudy.likelihood.slopes.observed import ObservedSlopes
 from simstudy.linalg.stacked import BoolArray, FloatArray, matvec, transpose
 from simstudy.methods.checks import check_kinds, judge_data
+from simstudy.methods.protocol import Needs
 from simstudy.model.slope_structure import SlopeStructure
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -176,7 +177,7 @@ class PreparedSlopes:
         size = max(1, AT_ONCE // self.points)
         n = statistics.n_replicates
         parts = [self._fit(statistics.select(slice(first, first + size))) for first in range(0, n, size)]
-        return judge_data(stack_results(parts), statistics, within=True)
+        return judge_data(FitResult.concat(parts), statistics, within=True)
 
     def _fit(self, statistics: TwoLevelStatistics) -> FitResult:
         """Fit some data sets together."""

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from simstudy.errors import EstimatorError, did_you_mean
-from simstudy.estimation.result import Estimator
 from simstudy.methods.fixed_slopes import IgnoringSlopes
+from simstudy.methods.protocol import Estimator
 from simstudy.model.twolevel import TwoLevelModel
 
 _REGISTRY: dict[str, type[Any]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from simstudy.estimation.result import Estimator, Needs
+from simstudy.methods.protocol import Estimator, Needs
 from simstudy.model.twolevel import TwoLevelModel
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
-from simstudy.estimation.result import FitResult, Needs
+from simstudy.estimation.result import FitResult
 from simstudy.likelihood.mixed.random_intercept import fit_random_intercept
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.checks import judge_data, refuse_constraints
@@ -23,6 +23,7 @@ from simstudy.methods.mixed.equations import (
     level1_equations,
     level2_equations,
 )
+from simstudy.methods.protocol import Needs
 from simstudy.methods.registry import register
 from simstudy.model.twolevel import TwoLevelModel
 

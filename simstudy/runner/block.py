@@ -21,8 +21,9 @@ from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.design import Cell, EstimatorEntry, Intervals
 from simstudy.estimation.inference import montecarlo, with_defined
-from simstudy.estimation.result import FitResult, Needs, Status, failed, stack_results
+from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.methods.listwise import fit_listwise, takes_missing
+from simstudy.methods.protocol import Needs
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.draw import draw_cluster_statistics, draw_sample, draw_statistics
 from simstudy.population.population import Population
@@ -240,7 +241,7 @@ def fit_block(
                 seconds[method.name] += [(time.perf_counter() - start) / len(some)] * len(some)
                 fits[method.name].append(fit)
                 failures += errors
-    results = [MethodFits(name, stack_results(parts), np.array(seconds[name])) for name, parts in fits.items()]
+    results = [MethodFits(name, FitResult.concat(parts), np.array(seconds[name])) for name, parts in fits.items()]
     return results, _pooled(failures), {method.name: method.reason for method in methods if method.reason}
 
 
@@ -256,7 +257,7 @@ def fit_guarded(method: Ready, data: TwoLevelStatistics | Sample, replicates: ra
             return method.nothing(1, Status.EXCEPTION), [_failure(method.name, replicates.start, error)]
     halves = (slice(0, n // 2), slice(n // 2, n))
     parts = [fit_guarded(method, data.select(half), replicates[half]) for half in halves]
-    return stack_results([fit for fit, _ in parts]), [failure for _, found in parts for failure in found]
+    return FitResult.concat([fit for fit, _ in parts]), [failure for _, found in parts for failure in found]
 
 
 def _failure(method: str, replicate: int, error: Exception) -> Failure:

@@ -71,7 +71,7 @@ def _stacked(study: Study, cells: Sequence[Cell], entry: EstimatorEntry, replica
             result = prepared.fit(_joined([batch.statistics for batch in batches]))
             check_result(result, model.names, estimator.se_kinds, n * len(cells))
             result = with_defined(result, model.estimands)
-            parts = [_select(result, slice(k * n, (k + 1) * n)) for k in range(len(cells))]
+            parts = [result.select(slice(k * n, (k + 1) * n)) for k in range(len(cells))]
             if study.montecarlo:
                 settings = (study.intervals.draws, study.intervals.level)
                 parts = [
@@ -91,18 +91,3 @@ def _joined(parts: Sequence[TwoLevelStatistics]) -> TwoLevelStatistics:
         for name in arrays
     }
     return replace(parts[0], **joined)  # type: ignore[arg-type]
-
-
-def _select(fit: FitResult, rows: slice) -> FitResult:
-    """Some of the data sets."""
-    return FitResult(
-        labels=fit.labels,
-        estimate=fit.estimate[rows],
-        covariance={kind: cov[rows] for kind, cov in fit.covariance.items()},
-        status=fit.status[rows],
-        admissible=fit.admissible[rows],
-        n_iter=fit.n_iter[rows],
-        loglik=fit.loglik[rows],
-        se={kind: se[rows] for kind, se in fit.se.items()},
-        measures={name: values[rows] for name, values in fit.measures.items()},
-    )

@@ -10,7 +10,7 @@ import pytest
 from simstudy.data.statistics import from_moments
 from simstudy.design import Cell, Design, load_design
 from simstudy.estimation.inference import with_defined
-from simstudy.estimation.result import FitResult, stack_results
+from simstudy.estimation.result import FitResult
 from simstudy.methods import registry
 from simstudy.population.draw import draw_cluster_statistics, draw_sample, draw_statistics
 from simstudy.population.missing import listwise
@@ -71,7 +71,7 @@ def fits(design: Design, cell: Cell, name: str, n: int) -> FitResult:
             continue
         draw = {"sample": draw_sample, "clusters": draw_cluster_statistics, "statistics": draw_statistics}[method.needs]
         parts.append(method.prepare(model, population.layout).fit(draw(population, design.seed, replicates)))
-    return with_defined(stack_results(parts), model.estimands)
+    return with_defined(FitResult.concat(parts), model.estimands)
 
 
 def cell_of(design: Design, **factors: float) -> Cell:

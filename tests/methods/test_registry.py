@@ -11,9 +11,9 @@ import pytest
 
 import simstudy.methods
 from simstudy.errors import EstimatorError
-from simstudy.estimation.result import Estimator
 from simstudy.methods import registry
 from simstudy.methods.msem import Msem
+from simstudy.methods.protocol import Estimator
 
 BUILT_IN = (
     "disaggregated",

@@ -12,7 +12,8 @@ from path_forms import Mediation, MicroMacro
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.inference import with_defined
-from simstudy.estimation.result import Estimator, Status
+from simstudy.estimation.result import Status
+from simstudy.methods.protocol import Estimator
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.draw import draw_statistics
 from simstudy.population.population import Population

@@ -14,9 +14,9 @@ import pytest
 from scipy import stats
 
 from simstudy.estimation.inference import with_defined
-from simstudy.estimation.result import Estimator
 from simstudy.methods.croon.croon import Croon
 from simstudy.methods.msem import Msem
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.two_step import TwoStep
 from simstudy.population.draw import draw_cluster_statistics
 from simstudy.population.population import Population

@@ -17,11 +17,12 @@ from closed_forms import Contextual
 
 from simstudy.data.statistics import from_moments
 from simstudy.estimation.inference import with_defined
-from simstudy.estimation.result import Estimator, FitResult
+from simstudy.estimation.result import FitResult
 from simstudy.methods.mixed.mlm import Mlm, MlmCentered
 from simstudy.methods.msem import Msem
 from simstudy.methods.one_level.aggregated import Aggregated
 from simstudy.methods.one_level.disaggregated import Disaggregated
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.two_step import TwoStep
 from simstudy.population.population import Population
 

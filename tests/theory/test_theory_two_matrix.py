@@ -12,7 +12,7 @@ from quasi_forms import TwoMatrixLimit, upper_tail
 from scipy import stats
 
 from simstudy.data.layout import ClusterLayout
-from simstudy.estimation.result import FitResult, stack_results
+from simstudy.estimation.result import FitResult
 from simstudy.methods import registry
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
@@ -106,7 +106,7 @@ def simulate(icc: float, sizes: list[int], replicates: int) -> dict[str, FitResu
         data = draw_cluster_statistics(source, SEED, range(first, first + BATCH))
         for name, prepared in ready.items():
             found[name].append(prepared.fit(data))
-    return {name: stack_results(parts) for name, parts in found.items()}
+    return {name: FitResult.concat(parts) for name, parts in found.items()}
 
 
 @pytest.mark.slow

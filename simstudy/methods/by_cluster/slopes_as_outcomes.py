@@ -10,13 +10,14 @@ import numpy as np
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
-from simstudy.estimation.result import FitResult, Needs, Status, stack_results
+from simstudy.estimation.result import FitResult, Status
 from simstudy.estimation.scoring import Optimum, with_fallback
 from simstudy.estimation.starts import add_level_starts
 from simstudy.likelihood.normal.level_with_noise import NoisyLevel, NoisyUnits
 from simstudy.linalg.stacked import BoolArray, FloatArray, eigh, inverse_spd, matvec, outer, transpose
 from simstudy.methods.by_cluster.per_cluster import FirstStage, cluster_equations, first_stage, usable
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints, refuse_ties_of_levels
+from simstudy.methods.protocol import Needs
 from simstudy.methods.registry import register
 from simstudy.model.slope_structure import SlopeStructure
 from simstudy.model.twolevel import TwoLevelModel
@@ -111,7 +112,7 @@ class PreparedOutcomes:
         statistics = statistics.arrange(self.model.level1, self.model.level2)
         size, n = max(1, AT_ONCE // self.layout.n_clusters), statistics.n_replicates
         parts = [self._fit(statistics.select(slice(first, first + size))) for first in range(0, n, size)]
-        return judge_data(stack_results(parts), statistics, within=True)
+        return judge_data(FitResult.concat(parts), statistics, within=True)
 
     def _fit(self, statistics: TwoLevelStatistics) -> FitResult:
         stage = first_stage(self.equations, self.p, statistics)

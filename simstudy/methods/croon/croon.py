@@ -23,7 +23,7 @@ import numpy as np
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
-from simstudy.estimation.result import FitResult, Needs, Status
+from simstudy.estimation.result import FitResult, Status
 from simstudy.linalg.stacked import BoolArray, FloatArray, columns, inverse, matvec, submatrix, transpose
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
 from simstudy.methods.croon.adjusted_means import Adjustment, FirstStep, MeanAdjuster, PredictorMoments
@@ -37,6 +37,7 @@ from simstudy.methods.mixed.equations import (
     level2_equations,
     uncentring,
 )
+from simstudy.methods.protocol import Needs
 from simstudy.methods.registry import register
 from simstudy.model.twolevel import TwoLevelModel
 

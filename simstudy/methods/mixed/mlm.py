@@ -20,11 +20,12 @@ import numpy as np
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
-from simstudy.estimation.result import Estimator, FitResult, Needs
+from simstudy.estimation.result import FitResult
 from simstudy.methods.checks import judge_data, refuse_constraints
 from simstudy.methods.fixed_slopes import IgnoringSlopes
 from simstudy.methods.mixed.equations import Centring, combine, fit_level1, level1_equations
 from simstudy.methods.mixed.mlm_slopes import RandomSlopes
+from simstudy.methods.protocol import Estimator, Needs
 from simstudy.methods.registry import register
 from simstudy.model.twolevel import TwoLevelModel
 

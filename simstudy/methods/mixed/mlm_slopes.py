@@ -15,10 +15,11 @@ import numpy as np
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
-from simstudy.estimation.result import FitResult, Needs, stack_results
+from simstudy.estimation.result import FitResult
 from simstudy.methods.checks import judge_data, refuse_constraints
 from simstudy.methods.mixed.coefficients import AT_ONCE, fit_random_equation, random_equations
 from simstudy.methods.mixed.equations import Centring, combine
+from simstudy.methods.protocol import Needs
 from simstudy.methods.substitute import Deputy
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -63,7 +64,7 @@ class PreparedCoefficients:
         statistics = statistics.arrange(self.model.level1, self.model.level2)
         size, n = max(1, AT_ONCE // self.layout.n_clusters), statistics.n_replicates
         parts = [self._fit(statistics.select(slice(first, first + size))) for first in range(0, n, size)]
-        return judge_data(stack_results(parts), statistics, within=True)
+        return judge_data(FitResult.concat(parts), statistics, within=True)
 
     def _fit(self, statistics: TwoLevelStatistics) -> FitResult:
         fits = [fit_random_equation(equation, statistics, reml=self.reml) for equation in self.equations]

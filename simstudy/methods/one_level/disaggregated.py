@@ -10,11 +10,12 @@ import numpy as np
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics, between_scatter
-from simstudy.estimation.result import FitResult, Needs
+from simstudy.estimation.result import FitResult
 from simstudy.likelihood.normal.single_level import Data
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
 from simstudy.methods.one_level.single_level import SingleLevelFitter
+from simstudy.methods.protocol import Needs
 from simstudy.methods.registry import register
 from simstudy.model.collapse import SingleLevelModel, merged_model
 from simstudy.model.twolevel import TwoLevelModel

@@ -12,11 +12,12 @@ from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics, between_scatter
 from simstudy.estimation.engine import complete_engine
 from simstudy.estimation.inference import covariance
-from simstudy.estimation.result import FitResult, Needs
+from simstudy.estimation.result import FitResult
 from simstudy.estimation.scoring import with_fallback
 from simstudy.likelihood.evaluation import Evaluation
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, transpose
 from simstudy.methods.checks import admissible, check_kinds, judge_data, refuse_constraints, refuse_few
+from simstudy.methods.protocol import Needs
 from simstudy.methods.raudenbush.composites import CompositeModel, average, composite_model
 from simstudy.methods.registry import register
 from simstudy.model.implied import TwoLevelStructure

@@ -11,9 +11,10 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.engine import Engine, FirstStep, complete_engine, incomplete_engine
-from simstudy.estimation.result import FitResult, Needs, Status, failed, stack_results
+from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.methods.checks import check_kinds, judge_data, refuse_few
+from simstudy.methods.protocol import Needs
 from simstudy.methods.registry import register
 from simstudy.methods.two_matrices.two_matrix import TwoMatrices, TwoMatrixFitter, with_first_step
 from simstudy.model.implied import TwoLevelStructure
@@ -111,7 +112,9 @@ class PreparedGoldstein:
         if self.options.missing == "fiml":
             assert isinstance(data, Sample), "full-information estimation with missing values needs rows"
             data = data.arrange(self.model.level1, self.model.level2)
-            return stack_results([self._fit_incomplete(data.select(slice(r, r + 1))) for r in range(data.n_replicates)])
+            return FitResult.concat(
+                [self._fit_incomplete(data.select(slice(r, r + 1))) for r in range(data.n_replicates)]
+            )
         statistics = data.statistics() if isinstance(data, Sample) else data
         statistics = statistics.arrange(self.model.level1, self.model.level2)
         result = self._two_steps(complete_engine(self.unrestricted, statistics), self.fitter)

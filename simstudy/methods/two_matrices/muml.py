@@ -11,9 +11,10 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.engine import pseudo_balanced_engine
-from simstudy.estimation.result import FitResult, Needs
+from simstudy.estimation.result import FitResult
 from simstudy.likelihood.normal.pseudo_balanced import PseudoBalanced
 from simstudy.methods.checks import check_kinds, judge_data, refuse_few
+from simstudy.methods.protocol import Needs
 from simstudy.methods.registry import register
 from simstudy.model.twolevel import TwoLevelModel
 

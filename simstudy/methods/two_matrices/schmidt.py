@@ -10,8 +10,9 @@ import numpy as np
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics, between_scatter
-from simstudy.estimation.result import FitResult, Needs
+from simstudy.estimation.result import FitResult
 from simstudy.methods.checks import check_kinds, judge_data, refuse_few, refuse_ties_of_levels
+from simstudy.methods.protocol import Needs
 from simstudy.methods.registry import register
 from simstudy.methods.two_matrices.two_matrix import TwoMatrices, TwoMatrixFitter
 from simstudy.model.twolevel import TwoLevelModel
