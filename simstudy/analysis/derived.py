@@ -11,6 +11,7 @@ from scipy import stats
 
 from simstudy.analysis.result import Fit
 from simstudy.analysis.slopes import refuse_slopes
+from simstudy.analysis.working import in_working_units
 from simstudy.errors import EstimatorError
 from simstudy.estimation.engine import Engine, complete_engine, incomplete_engine
 from simstudy.estimation.fit_measures import Solved, baseline_model, fit_measures, rmsea_interval
@@ -52,7 +53,8 @@ def standardized(fit: Fit) -> pd.DataFrame:
     jacobian = np.empty((len(center), len(fit.params)))
     for k in range(len(fit.params)):
         step = np.zeros(len(fit.params))
-        step[k] = STEP * max(abs(float(fit.params[k])), 0.1)
+        spread = np.sqrt(np.nan_to_num(fit.covariance[k, k])) or 0.1  # so that units do not matter
+        step[k] = STEP * max(abs(float(fit.params[k])), float(spread))
         difference = _standardize(structure, fit.params + step) - _standardize(structure, fit.params - step)
         jacobian[:, k] = difference / (2.0 * step[k])
     variance = ((jacobian @ np.nan_to_num(fit.covariance)) * jacobian).sum(axis=1)
@@ -150,6 +152,8 @@ def residuals(fit: Fit) -> pd.DataFrame:
     """
     refuse_slopes(fit, "residuals")
     require_solution(fit)
+    units = fit.context.units
+    fit = in_working_units(fit)
     saturated = _solve(fit, unrestricted_model(fit.model))
     if saturated.best.status[0] != int(Status.OK):
         raise EstimatorError("the unrestricted model has no maximum for these data, so there are no residuals")
@@ -157,6 +161,8 @@ def residuals(fit: Fit) -> pd.DataFrame:
     mu0, w0, b0 = structure.moments(fit.params[None])
     mu1, w1, b1 = saturated.structure.moments(saturated.best.params)
     rows: list[tuple[str, str, str, float, float]] = []
+    if units is not None:
+        (mu0, w0, b0), (mu1, w1, b1) = units.moments(mu0, w0, b0), units.moments(mu1, w1, b1)
     names = fit.model.variables
     between = fit.model.observed("between")
     for level, own, observed, implied in (("within", fit.model.level1, w1, w0), ("between", between, b1, b0)):
@@ -185,6 +191,7 @@ def level_fit(fit: Fit) -> pd.DataFrame:
     require_solution(fit)
     if fit.estimator != "msem":
         raise EstimatorError(f"fit of one level is that of full-information maximum likelihood, not of {fit.estimator}")
+    fit = in_working_units(fit)
     saturated = _solve(fit, unrestricted_model(fit.model))
     rows = []
     for level in LEVEL_NAMES:

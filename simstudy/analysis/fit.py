@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,8 @@ from simstudy.analysis.choices import check_choices, check_no_slopes, make_metho
 from simstudy.analysis.read import check_data
 from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
 from simstudy.analysis.slopes import boundary_notes, slope_facts
-from simstudy.analysis.units import Units, fit_in_units
+from simstudy.analysis.units import Units
+from simstudy.analysis.working import fit_in_units
 from simstudy.data.sample import Sample, cluster_order, from_frame
 from simstudy.estimation.engine import complete_engine, incomplete_engine
 from simstudy.estimation.fit_measures import rmsea_interval
@@ -154,10 +154,16 @@ def fit(
         result = failed(model.names, (method.se_kinds[0],), 1, Status.NOT_SUPPORTED)
         notes = (*notes, f"{estimator} cannot fit this model: {reason}")
     else:
-        facts = slope_facts(model, method.prepare(model, sample.layout))
+        prepared = method.prepare(model, sample.layout)
+        facts = slope_facts(model, prepared)
+
+        def fit_sample(other: TwoLevelModel, data: Sample) -> FitResult:
+            ready = prepared if other is model else method.prepare(other, data.layout)
+            return ready.fit(_data_for(method, data))
+
         meanings = {fact.name: fact.meaning for fact in facts}
         alike = getattr(method, "averages_items", False)
-        result, units, working = fit_in_units(partial(_fit_sample, method), model, sample, meanings, alike=alike)
+        result, units, working = fit_in_units(fit_sample, model, sample, meanings, alike=alike)
         notes = (*notes, *_caveats(method, model))
         if result.measures.get("boundary", np.zeros(1))[0] == 1.0:
             notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
@@ -230,10 +236,6 @@ def _caveats(method: Estimator, model: TwoLevelModel) -> tuple[str, ...]:
     """What a method has to say of its own about its estimates of this model; methods need not."""
     caveats = getattr(method, "caveats", None)
     return tuple(caveats(model)) if callable(caveats) else ()
-
-
-def _fit_sample(method: Estimator, model: TwoLevelModel, sample: Sample) -> FitResult:
-    return method.prepare(model, sample.layout).fit(_data_for(method, sample))
 
 
 def _data_for(method: Estimator, sample: Sample) -> Any:
@@ -322,7 +324,7 @@ def _report(
         n_dropped=0,
         status=Status(int(result.status[0])),
         admissible=bool(result.admissible[0]),
-        improper=_improper(model, estimate[:q], bool(result.admissible[0]), bool(result.converged[0])),
+        improper=_improper(model, estimate[:q], context.units, bool(result.admissible[0]), bool(result.converged[0])),
         n_iter=int(result.n_iter[0]),
         parameters=pd.DataFrame(rows, columns=list(PARAMETER_COLUMNS)),
         measures=measures,
@@ -343,21 +345,24 @@ def _parameter_row(
     return lhs, op, rhs, level, label, est, se if free else np.nan, z, pvalue, lower, upper, free
 
 
-def _improper(model: TwoLevelModel, params: FloatArray, admissible: bool, converged: bool) -> tuple[str, ...]:
+def _improper(
+    model: TwoLevelModel, params: FloatArray, units: Units | None, admissible: bool, converged: bool
+) -> tuple[str, ...]:
     """What is inadmissible about the solution."""
     if admissible or not converged:
         return ()
+    moderate = params if units is None else params * units.factors
     found = [
-        f"{row.path} = {params[row.free]:.4f}"
+        f"{row.path} = {params[row.free]:.4g}"
         for row in model.table.rows
-        if row.op == "~~" and row.lhs == row.rhs and row.free >= 0 and params[row.free] < -1e-10
+        if row.op == "~~" and row.lhs == row.rhs and row.free >= 0 and moderate[row.free] < -1e-10
     ]
     return tuple(found) or ("the between covariance matrix is not positive semidefinite",)
 
 
 def _icc(model: TwoLevelModel, context: Context) -> dict[str, float]:
     """ICCs of the unrestricted model, for variables that live on both levels."""
-    sample = context.sample
+    sample = context.sample if context.units is None else context.units.sample(context.sample)
     structure = TwoLevelStructure(unrestricted_model(model))
     try:
         if np.isnan(sample.rows).any() or np.isnan(sample.clusters).any():

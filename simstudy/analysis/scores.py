@@ -10,6 +10,7 @@ import pandas as pd
 from simstudy.analysis.derived import require_solution
 from simstudy.analysis.result import Fit
 from simstudy.analysis.slopes import by_cluster, columns_of, random_effects
+from simstudy.analysis.working import in_working_units
 from simstudy.likelihood.normal.incomplete import IncompleteLikelihood
 from simstudy.linalg.stacked import FloatArray
 from simstudy.model.implied import TwoLevelStructure
@@ -47,6 +48,8 @@ def factor_scores(fit: Fit) -> FactorScores:
     if fit.model.slopes:
         return _with_slopes(fit)
     require_solution(fit)
+    units, user = fit.context.units, fit
+    fit = in_working_units(fit)
     structure = TwoLevelStructure(fit.model)
     sample = fit.context.sample.arrange(fit.model.level1, fit.model.level2)
     item = sample.incomplete()[0]
@@ -64,7 +67,11 @@ def factor_scores(fit: Fit) -> FactorScores:
     spread = np.diagonal(implied.cov) - np.einsum("vp,jpq,vq->jv", full, omega, full)
     keep = [i for i, name in enumerate(level.maps.variables) if name not in fit.model.level2]
     names = [level.maps.variables[i] for i in keep]
-    between = by_cluster(fit, columns_of(names, means[:, keep], spread[:, keep]))
+    means, spread = means[:, keep], spread[:, keep]
+    if units is not None:
+        scale = units.spread(names)
+        means, spread = (means + units.deltas_of(fit.params, names)) * scale, spread * scale**2
+    between = by_cluster(user, columns_of(names, means, spread))
     # within
     level = structure.within
     implied_w = level.implied(fit.params)
@@ -83,7 +90,10 @@ def factor_scores(fit: Fit) -> FactorScores:
     spread_b = posterior.spread[item.kind][codes]
     variance = np.diagonal(implied_w.cov) - np.einsum("nvq,vq->nv", weights, link)
     variance = variance + np.einsum("nvq,nqr,nvr->nv", weights, spread_b, weights)
-    return FactorScores(between, _by_row(fit, columns_of(level.maps.variables, scores, variance)))
+    if units is not None:
+        scale = units.spread(level.maps.variables)
+        scores, variance = scores * scale, variance * scale**2
+    return FactorScores(between, _by_row(user, columns_of(level.maps.variables, scores, variance)))
 
 
 def _with_slopes(fit: Fit) -> FactorScores:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from simstudy.analysis.result import Fit, SlopeFact
+from simstudy.analysis.working import in_working_units
 from simstudy.data.products import ClusterProducts
 from simstudy.errors import EstimatorError
 from simstudy.linalg.stacked import FloatArray
@@ -189,21 +190,28 @@ def random_effects(fit: Fit) -> pd.DataFrame:
     EstimatorError
         If the fit has none.
     """
-    found = random_elements(fit)
-    level = prepared_slopes(fit, "cluster-specific slopes").structure.between
-    implied = level.implied(fit.params)
+    inner = in_working_units(fit)
+    found = random_elements(inner)
+    level = prepared_slopes(inner, "cluster-specific slopes").structure.between
+    implied = level.implied(inner.params)
     k = level.n_observed
     inverse = np.linalg.pinv(implied.cov[:k, :k], rcond=1e-10, hermitian=True)  # slope variances may be 0
     regression = implied.cov[k:, :k] @ inverse
     left = implied.cov[k:, k:] - regression @ implied.cov[:k, k:]
     mean = np.concatenate([found.mean, implied.mean[k:] + (found.mean - implied.mean[:k]) @ regression.T], axis=1)
-    factors = np.diagonal(left) + np.einsum("vp,jpq,vq->jv", regression, found.cov, regression)
-    variance = np.concatenate([np.diagonal(found.cov, axis1=1, axis2=2), factors], axis=1)
-    slopes = [slope.name for slope in fit.model.slopes]
+    whole = np.concatenate([np.eye(k), regression])
+    cov = np.einsum("vp,jpq,wq->jvw", whole, found.cov, whole)
+    cov[:, k:, k:] += left
     names = level.maps.variables
+    units = fit.context.units
+    if units is not None:
+        turn = units.turn_of(names)
+        mean = mean @ turn.T + units.spread(names) * units.deltas_of(inner.params, names)
+        cov = np.einsum("vp,jpq,wq->jvw", turn, cov, turn)
+    slopes = [slope.name for slope in fit.model.slopes]
     wanted = [*slopes, *(name for name in names if name not in slopes and name not in fit.model.level2)]
     at = [names.index(name) for name in wanted]
-    return by_cluster(fit, columns_of(wanted, mean[:, at], variance[:, at]))
+    return by_cluster(fit, columns_of(wanted, mean[:, at], np.diagonal(cov, axis1=1, axis2=2)[:, at]))
 
 
 def columns_of(names: Sequence[str], values: FloatArray, variances: FloatArray) -> dict[str, FloatArray]:

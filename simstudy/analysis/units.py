@@ -14,17 +14,11 @@ nor is what leads to it: see `shifts_of`. A path that a method is silent about i
 Where the slope s_j of an observed predictor varies, s_j (x* + c) adds c s_j to the intercept: the variables of the
 between level are L eta*, with L = I - c e_y e_s' in the way back, so that A = L A* L^-1, Psi = L Psi* L', m = L m*.
 That is the same model only if every number it changes is a free parameter; if not, x is not shifted.
-
-Not every method reads a model as its mean structure says (some take a predictor's deviation from cluster means where
-others take it as it is). So a second fit, in units that differ moderately from the first, must tell the same: if it
-does not, fewer variables are shifted, and in the end none (`fit_in_units`). The second fit also tells what becomes of
-log-likelihoods. They are densities and differ by sum_v n_v log s_v, with n_v the number of values of v whose density a
-method's likelihood is; so they are linear in log s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -42,15 +36,10 @@ from simstudy.model.representation import LevelMatrices, fill, level_matrices
 from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
 
-SCALE, SHIFT = 2.0**10, 2.0**10
-"""Standard deviations within 1 / SCALE and SCALE, and means within SHIFT of them, are left as they are: the information
-matrix of intercepts and paths has a condition number of about the square, and 10 digits remain."""
 AS_OBSERVED, AS_DEVIATION = ("observed", "uncentred", "contextual"), ("latent", "centred")
 """Meanings of random slopes: the predictor as it is, and its deviation from what its cluster shares."""
 EASE, STEP = 5.0, 32.0
 """Doublings of the units, and units of means, by which the second fit differs: as moderate as the first."""
-AGREE = 1e-5
-"""Share of a standard error by which the two may differ: well above rounding and the optimisers' stop."""
 
 
 @dataclass(frozen=True)
@@ -165,30 +154,52 @@ class Units:
 
         def turn(values: FloatArray, names: tuple[str, ...]) -> FloatArray:
             shift = np.array([self.shifts[name] for name in names])
-            scale = np.array([2.0 ** self.exponents[name] for name in names])
-            return (values - shift) / scale
+            return (values - shift) / self.spread(names)
 
         return replace(sample, rows=turn(sample.rows, sample.level1), clusters=turn(sample.clusters, sample.level2))
 
     # ------------------------------------------------------------------ and back
 
+    def moments(self, mean: FloatArray, within: FloatArray, between: FloatArray) -> tuple[FloatArray, ...]:
+        """Means (..., p) and covariances (..., p, p) of observed variables in the user's units."""
+        names = self.original.variables
+        scale = self.spread(names)
+        shift = np.array([self.shifts[name] for name in names])
+        return mean * scale + shift, within * (scale[:, None] * scale), between * (scale[:, None] * scale)
+
     def back(self, params: FloatArray) -> FloatArray:
         """Parameters (q,) in the user's scales, shifts undone, from those of the working model, which may be complex."""
-        between = self._levels["between"][0]
-        turn = self._turn(params.dtype)
-        filled = fill(between, params)
-        paths = turn @ filled.paths @ (2.0 * np.eye(len(turn)) - turn)  # (L^-1 = 2 I - L: slopes are no intercepts)
-        spread, means = turn @ filled.covariances @ turn.T, turn @ filled.means
+        paths, spread, means = self._turned_between(params)
         found = params.copy()
+        between = self._levels["between"][0]
         if self.turned:
             for entries, values in ((between.paths, paths), (between.covariances, spread)):
                 found[entries.free] = values[entries.row, entries.column]
             found[between.means.free] = means[between.means.row]
-        within = self._levels["within"][0]
+        for level, (delta, passing) in self._passed_on(params).items():
+            maps, takes = self._levels[level]
+            change = delta - passing @ delta
+            own = takes[maps.means.row]
+            found[maps.means.free[own]] += change[maps.means.row[own]]
+        return found / self.factors
+
+    def spread(self, names: Sequence[str]) -> FloatArray:
+        """Scales of variables (k,)."""
+        return np.array([2.0 ** self.exponents[name] for name in names])
+
+    def deltas_of(self, params: FloatArray, names: Sequence[str]) -> FloatArray:
+        """Shift of between variables (k,), in working scales."""
+        delta, order = self._passed_on(params)["between"][0], self._levels["between"][0].variables
+        return delta[[order.index(name) for name in names]]
+
+    def _passed_on(self, params: FloatArray) -> dict[str, tuple[FloatArray, FloatArray]]:
+        """By level, shifts delta (v,), and the paths (v, v) that pass them on."""
+        paths, _, means = self._turned_between(params)
+        matrices = {"within": self._within_paths(params), "between": self._between_paths(paths, means)}
+        found: dict[str, tuple[FloatArray, FloatArray]] = {}
         below: dict[str, Any] = {}
-        passing = self._between_paths(paths, means)
-        for level, maps, a in (("within", within, self._within_paths(params)), ("between", between, passing)):
-            takes = self._levels[level][1]
+        for level, a in matrices.items():
+            maps, takes = self._levels[level]
             delta = np.array(
                 [self.shifts.get(n, 0.0) / 2.0 ** self.exponents[n] - below.get(n, 0.0) for n in maps.variables],
                 dtype=params.dtype,
@@ -196,11 +207,21 @@ class Units:
             rest = ~takes
             inner = np.eye(int(rest.sum())) - a[np.ix_(rest, rest)]
             delta[rest] = np.linalg.solve(inner, a[np.ix_(rest, takes)] @ delta[takes])
-            change = delta - a @ delta
-            own = takes[maps.means.row]
-            found[maps.means.free[own]] += change[maps.means.row[own]]
+            found[level] = delta, a
             below = {n: d for n, d in zip(maps.variables, delta, strict=True) if n in self.original.both}
-        return found / self.factors
+        return found
+
+    def _turned_between(self, params: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """A (v, v), Psi (v, v) and m (v,) of the between level with L applied."""
+        filled, turn = fill(self._levels["between"][0], params), self._turn(params.dtype)
+        inverse = 2.0 * np.eye(len(turn)) - turn  # slopes are not intercepts, so that (L - I)^2 = 0
+        return turn @ filled.paths @ inverse, turn @ filled.covariances @ turn.T, turn @ filled.means
+
+    def turn_of(self, names: Sequence[str]) -> FloatArray:
+        """Map (k, k) of deviations of between variables in working units to those in the user's: scales times L."""
+        order = [self._levels["between"][0].variables.index(name) for name in names]
+        found: FloatArray = self.spread(names)[:, None] * self._turn(np.float64)[np.ix_(order, order)]
+        return found
 
     def _turn(self, dtype: Any) -> Any:
         """L (v, v) of the between level."""
@@ -306,9 +327,9 @@ class Units:
         low_high = {kind: tuple(limit.copy() for limit in limits) for kind, limits in result.intervals.items()}
         for r, params in enumerate(result.estimate):
             silent = np.isnan(params)
-            full = np.where(silent, np.where(self._assumed, 1.0, 0.0), params)
+            full = self._filled(params)
             turned, jacobian = self.back(full), self.jacobian(full)
-            estimate[r] = np.where(silent, np.nan, turned)
+            estimate[r] = self.estimates(params[None])[0]
             for kind, cov in result.covariance.items():
                 gone = np.isnan(np.diagonal(cov[r]))
                 gone = gone | (self._mixed & (gone & ~silent)).any(axis=1)
@@ -321,6 +342,15 @@ class Units:
         intervals = {kind: (low, high) for kind, (low, high) in low_high.items()}
         return replace(result, estimate=estimate, covariance=covariance, se=se, intervals=intervals)
 
+    def estimates(self, params: FloatArray) -> FloatArray:
+        """Estimates (R, q) in the user's units; NaN stays NaN."""
+        found = np.stack([self.back(self._filled(row)) for row in params])
+        return np.where(np.isnan(params), np.nan, found)
+
+    def _filled(self, params: FloatArray) -> FloatArray:
+        """Parameters with what the method is silent about as it takes it to be."""
+        return np.where(np.isnan(params), np.where(self._assumed, 1.0, 0.0), params)
+
     @cached_property
     def _assumed(self) -> BoolArray:
         """Loadings that a method takes to be 1 and does not report (q,)."""
@@ -328,89 +358,3 @@ class Units:
         if self.alike:
             found[[row.free for row in self.original.table.rows if row.op == "=~" and row.free >= 0]] = True
         return found
-
-
-def location_and_spread(sample: Sample) -> tuple[dict[str, float], dict[str, float]]:
-    """Mean and standard deviation of every observed variable, of rows or of clusters."""
-    mean, sd = {}, {}
-    for names, values in ((sample.level1, sample.rows[0]), (sample.level2, sample.clusters[0])):
-        for k, name in enumerate(names):
-            column = values[:, k]
-            column = column[~np.isnan(column)]
-            center = float(column[0] + (column - column[0]).mean())
-            mean[name], sd[name] = center, float(np.sqrt(((column - center) ** 2).mean())) or 1.0
-    return mean, sd
-
-
-Fitter = Callable[[TwoLevelModel, Sample], FitResult]
-
-
-def fit_in_units(
-    fit: Fitter, model: TwoLevelModel, sample: Sample, meanings: Mapping[str, str], *, alike: bool = False
-) -> tuple[FitResult, Units | None, FitResult]:
-    """Fit one data set in units that arithmetic bears.
-
-    Parameters
-    ----------
-    fit : callable
-        Fits a model to a sample.
-    meanings, alike
-        See `Units`.
-
-    Returns
-    -------
-    result : FitResult
-        In the user's units.
-    units : Units or None
-        None where data are fitted as they are.
-    working : FitResult
-        In working units.
-    """
-    mean, sd = location_and_spread(sample)
-    wide = not all(1.0 / SCALE <= value <= SCALE for value in sd.values())
-    far = {name: mean[name] for name in sd if abs(mean[name]) > SHIFT * sd[name]}
-    scale = {name: float(np.log2(sd[name])) if wide else 0.0 for name in sd}
-    slopes = {slope.predictor for slope in model.slopes}
-    fewer = {name: c for name, c in far.items() if name not in slopes and name in (*model.both, *model.level2)}
-    attempts = [far, fewer, {}] if wide or far else []
-    for shift in (a for i, a in enumerate(attempts) if a not in attempts[:i]):
-        units = Units.of(model, scale, shift, meanings, alike=alike)
-        working = fit(units.model, units.sample(sample))
-        if not working.converged[0]:
-            continue
-        other, share = units.nearby()
-        again = fit(other.model, other.sample(units.sample(sample)))
-        if again.converged[0] and not _agree(working, other.outward(again)):
-            continue
-        return units.outward(_likelihoods(working, again, share)), units, working
-    result = fit(model, sample)
-    return result, None, result
-
-
-def _agree(first: FitResult, second: FitResult) -> bool:
-    """Whether two results for one data set (R = 1) are the same, as far as rounding lets them."""
-    kind = next(iter(first.se))
-    size = np.where(first.se[kind] > 0.0, first.se[kind], np.maximum(np.abs(first.estimate), 1.0))
-    pairs = ((first.estimate, second.estimate), (first.se[kind], second.se[kind]))
-    same = [np.isnan(a) == np.isnan(b) for a, b in pairs]
-    near = [~(np.abs(a - b) > AGREE * size) for a, b in pairs]
-    return bool(np.all(same) and np.all(near))
-
-
-def _likelihoods(working: FitResult, again: FitResult, share: float) -> FitResult:
-    """Log-likelihoods, and measures made of them, in the user's scales, from those in two working ones."""
-    if not share:
-        return working
-
-    def extrapolated(here: FloatArray, there: FloatArray) -> FloatArray:
-        change = there - here
-        return np.where(np.abs(change) > 1e-6 * np.maximum(1.0, np.abs(here)), here + change / share, here)
-
-    return replace(
-        working,
-        loglik=extrapolated(working.loglik, again.loglik),
-        measures={
-            name: extrapolated(value, again.measures[name]) if name in again.measures else value
-            for name, value in working.measures.items()
-        },
-    )
