@@ -80,7 +80,9 @@ def scales_of(model: TwoLevelModel, logs: Mapping[str, float], *, alike: bool = 
             shared.setdefault(row.free, []).append(row)
     changed = True
     while changed:  # what is tied may tie more
-        changed = any([ties.vanish(ties.factor(row)) for row in fixed])
+        changed = False
+        for row in fixed:
+            changed |= ties.vanish(ties.factor(row))
         for same in shared.values():
             for row in same[1:]:
                 changed |= ties.vanish(_add(ties.factor(row), ties.factor(same[0]), -1))

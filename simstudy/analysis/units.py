@@ -153,8 +153,8 @@ class Units:
         """The data in working units."""
 
         def turn(values: FloatArray, names: tuple[str, ...]) -> FloatArray:
-            shift = np.array([self.shifts[name] for name in names])
-            return (values - shift) / self.spread(names)
+            found: FloatArray = (values - np.array([self.shifts[name] for name in names])) / self.spread(names)
+            return found
 
         return replace(sample, rows=turn(sample.rows, sample.level1), clusters=turn(sample.clusters, sample.level2))
 
@@ -168,7 +168,7 @@ class Units:
         return mean * scale + shift, within * (scale[:, None] * scale), between * (scale[:, None] * scale)
 
     def back(self, params: FloatArray) -> FloatArray:
-        """Parameters (q,) in the user's scales, shifts undone, from those of the working model, which may be complex."""
+        """Parameters (q,) in the user's units from those of the working model, which may be complex."""
         paths, spread, means = self._turned_between(params)
         found = params.copy()
         between = self._levels["between"][0]

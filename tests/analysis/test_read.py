@@ -107,7 +107,8 @@ def test_spss_without_pyreadstat_names_the_remedy(tmp_path, monkeypatch):
         ("schol.csv", None, r"there is no such file \(did you mean 'school.csv'\?\)"),
         ("folder/other.csv", None, "there is no such file"),
         ("school", None, "there is no such file"),
-        ("a.xlsx", b"PK", "kind '.xlsx' are not read; allowed: .csv, .tsv.*save the sheet as CSV"),
+        ("a.xls", b"PK", "kind '.xls' are not read; allowed: .csv, .tsv.*save the sheet as .xlsx or CSV"),
+        ("a.xlsx", b"PK", "cannot be read as an Excel sheet"),
         ("a.cvs", b"g,x\n1,2\n", r"did you mean '.csv'\?"),
         ("a.dta.gz", b"x", "kind '.dta.gz' are not read"),
         ("noname", b"g,x\n", "kind '' are not read"),
@@ -346,6 +347,6 @@ def test_a_code_for_missing_values_is_pointed_out():
     data = school_data()
     data.loc[[2, 5], "y"] = -99.0
     _, notes = check_data(data, MODEL, "school")
-    assert notes == ("'y' is -99 in 2 rows: if that stands for missing, write NA instead",)
+    assert notes == ("'y' is -99 in 2 rows: if that stands for missing, say so with na='-99' (--na -99)",)
     _, notes = check_data(data.assign(y=-90.0 - np.arange(len(data)) % 10), MODEL, "school")
     assert notes == ()
