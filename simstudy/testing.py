@@ -13,9 +13,9 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.inference import with_defined
 from simstudy.estimation.result import FitResult, Status
 from simstudy.methods import registry
-from simstudy.methods.protocol import NEEDS, Estimator, PreparedEstimator
+from simstudy.methods.protocol import Estimator, PreparedEstimator
 from simstudy.model.twolevel import TwoLevelModel
-from simstudy.population.draw import draw_cluster_statistics, draw_sample, draw_statistics
+from simstudy.population.data_kinds import data_kind
 from simstudy.population.population import Population
 
 MODELS = {
@@ -144,6 +144,7 @@ def _instance(estimator: str | type[Any] | Estimator, options: dict[str, Any]) -
     if isinstance(estimator, type):
         registry.check_class(estimator, estimator.__qualname__)
         return estimator(**options)  # type: ignore[no-any-return]
+    registry.check_class(type(estimator), type(estimator).__qualname__)
     assert not options, "options go with a name or a class, not with a method ready made"
     return estimator
 
@@ -154,7 +155,7 @@ def _check_declaration(method: Estimator) -> None:
         text = getattr(method, part)
         assert isinstance(text, str), f"{method.name}: '{part}' must be text"
         assert text.strip(), f"{method.name}: '{part}' is empty"
-    assert method.needs in NEEDS, f"{method.name}: 'needs' is {method.needs!r}; allowed: {', '.join(NEEDS)}"
+    data_kind(method.needs)
     assert set(method.levels) <= {"within", "between"}, f"{method.name}: 'levels' names unknown levels"
     assert method.levels, f"{method.name}: 'levels' is empty"
     assert method.se_kinds, f"{method.name}: 'se_kinds' is empty"
@@ -251,11 +252,8 @@ def _same(a: FitResult, b: FitResult, where: str, what: str) -> None:
         assert equal, f"{where}: {what} ({name})"
 
 
-def _data(method: Estimator, population: Population, replicates: range) -> TwoLevelStatistics | Sample:
-    if method.needs == "sample":
-        return draw_sample(population, 20090306, replicates)
-    draw = draw_cluster_statistics if method.needs == "clusters" else draw_statistics
-    return draw(population, 20090306, replicates)
+def _data(method: Estimator, population: Population, replicates: range) -> Any:
+    return data_kind(method.needs).draw(population, 20090306, replicates)
 
 
 def _population(model: TwoLevelModel, layout: ClusterLayout) -> Population:

@@ -15,9 +15,11 @@ from simstudy.estimation.inference import with_defined
 from simstudy.estimation.result import FitResult
 from simstudy.likelihood.slopes.chain import Treatment
 from simstudy.linalg.stacked import FloatArray
+from simstudy.methods import registry
 from simstudy.methods.msem_slopes import PreparedSlopes
 from simstudy.model.twolevel import TwoLevelModel
-from simstudy.population.draw import draw_cluster_statistics, draw_sample, draw_statistics, generator
+from simstudy.population.data_kinds import data_kind
+from simstudy.population.draw import draw_sample, generator
 from simstudy.population.population import Population
 
 if TYPE_CHECKING:
@@ -38,8 +40,7 @@ def bootstrap(
 ) -> FloatArray:
     """Refitted parameters (draws, q + d); a row is NaN where the fit failed."""
     step = _parametric if parametric else _clusters
-    if getattr(context.method, "measures", False):  # refits need no fit measures
-        context = replace(context, method=replace(context.method, measures=False))  # type: ignore[type-var]
+    context = replace(context, method=registry.with_option(context.method, "measures", False))  # refits need none
     units, inner = context.units, model
     if units is not None and context.working is not None:
         sample = units.sample(context.sample)
@@ -84,8 +85,7 @@ def _parametric(context: Context, model: TwoLevelModel, seed: int, replicates: r
         rows = np.where(np.isnan(sample.rows), np.nan, drawn.rows)
         clusters = np.where(np.isnan(sample.clusters), np.nan, drawn.clusters)
         return prepared.fit(Sample(drawn.layout, drawn.level1, drawn.level2, rows, clusters))
-    draw = draw_cluster_statistics if method.needs == "clusters" else draw_statistics
-    return prepared.fit(draw(population, seed, replicates))
+    return prepared.fit(data_kind(method.needs).draw(population, seed, replicates))
 
 
 def _clusters(context: Context, model: TwoLevelModel, seed: int, replicates: range) -> FitResult:
@@ -101,5 +101,4 @@ def _clusters(context: Context, model: TwoLevelModel, seed: int, replicates: ran
         ClusterLayout.of(sizes[chosen]), sample.level1, sample.level2, sample.rows[:, index], sample.clusters[:, chosen]
     )
     prepared = method.prepare(model, again.layout)
-    data = again if method.needs == "sample" else again.statistics(cluster_wise=method.needs == "clusters")
-    return prepared.fit(data)
+    return prepared.fit(data_kind(method.needs).of_sample(again))

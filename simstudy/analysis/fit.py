@@ -29,6 +29,7 @@ from simstudy.methods.checks import refuse_constraints
 from simstudy.methods.protocol import Estimator
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.data_kinds import data_kind
 
 Progress = Callable[[str, int, int], None]
 
@@ -146,7 +147,8 @@ def fit(
         "bounds": bounds or "none", "std_lv": std_lv, "draws": draws, "seed": seed,
     }  # fmt: skip
     if model.slopes:
-        asked |= {key: getattr(method, key) for key in ("slopes", "nodes") if hasattr(method, key)}
+        values = vars(method.asked_for) | vars(method)
+        asked |= {key: values[key] for key in ("slopes", "nodes") if key in values}
     facts: tuple[SlopeFact, ...] = ()
     units, working = None, None
     reason = _unsupported(method, model, sample)
@@ -154,17 +156,14 @@ def fit(
         result = failed(model.names, (method.se_kinds[0],), 1, Status.NOT_SUPPORTED)
         notes = (*notes, f"{estimator} cannot fit this model: {reason}")
     else:
-        prepared = method.prepare(model, sample.layout)
-        facts = slope_facts(model, prepared)
+        facts = slope_facts(model, method)
 
-        def fit_sample(other: TwoLevelModel, data: Sample) -> FitResult:
-            ready = prepared if other is model else method.prepare(other, data.layout)
-            return ready.fit(_data_for(method, data))
+        def fit_sample(model: TwoLevelModel, data: Sample) -> FitResult:
+            return method.prepare(model, data.layout).fit(data_kind(method.needs).of_sample(data))
 
         meanings = {fact.name: fact.meaning for fact in facts}
-        alike = getattr(method, "averages_items", False)
-        result, units, working = fit_in_units(fit_sample, model, sample, meanings, alike=alike)
-        notes = (*notes, *_caveats(method, model))
+        result, units, working = fit_in_units(fit_sample, model, sample, meanings, alike=method.averages_items)
+        notes = (*notes, *method.caveats(model))
         if result.measures.get("boundary", np.zeros(1))[0] == 1.0:
             notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
     result = with_defined(result, model.estimands)
@@ -225,23 +224,11 @@ def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sam
 
 
 def _unsupported(method: Estimator, model: TwoLevelModel, sample: Sample) -> str | None:
-    if not getattr(method, "imposes_constraints", False):  # methods from elsewhere may not know that there are any
+    if not method.imposes_constraints:
         reason = refuse_constraints(model)
         if reason is not None:
             return reason
     return method.supports(model, sample.layout)
-
-
-def _caveats(method: Estimator, model: TwoLevelModel) -> tuple[str, ...]:
-    """What a method has to say of its own about its estimates of this model; methods need not."""
-    caveats = getattr(method, "caveats", None)
-    return tuple(caveats(model)) if callable(caveats) else ()
-
-
-def _data_for(method: Estimator, sample: Sample) -> Any:
-    if method.needs == "sample":
-        return sample
-    return sample.statistics(cluster_wise=method.needs == "clusters")
 
 
 # ---------------------------------------------------------------------- intervals

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,14 +13,12 @@ from simstudy.analysis.working import in_working_units
 from simstudy.data.products import ClusterProducts
 from simstudy.errors import EstimatorError
 from simstudy.linalg.stacked import FloatArray
-from simstudy.methods.by_cluster.slopes_as_outcomes import PreparedOutcomes
-from simstudy.methods.fixed_slopes import PreparedIgnoring
-from simstudy.methods.mixed.mlm_slopes import PreparedCoefficients
 from simstudy.methods.msem_slopes import PreparedSlopes
+from simstudy.methods.protocol import Estimator
 from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
 
-_MEANING = {
+MEANING = {
     "within": (
         "{x} stands in the within block only and is taken as observed. {s} is the slope of {y} on {x} in a cluster. If "
         "cluster means of {x} differ, center {x} within clusters, or put it into the between block too: else the mean "
@@ -58,29 +55,16 @@ _MEANING = {
         "of slopes."
     ),
 }
-_CENTRING = {"none": "uncentred", "contextual": "contextual", "cluster": "centred", "within": "centred"}
-"""What the mixed models' slopes multiply, by their way of centring."""
 
 
-def slope_facts(model: TwoLevelModel, prepared: Any) -> tuple[SlopeFact, ...]:
-    """What a prepared method does with every random slope of a model."""
-    return tuple(_fact(slope, model, prepared) for slope in model.slopes)
+def slope_facts(model: TwoLevelModel, method: Estimator) -> tuple[SlopeFact, ...]:
+    """What a method does with every random slope of a model."""
+    return tuple(_fact(slope, model, method.slope_meaning(model, slope)) for slope in model.slopes)
 
 
-def _fact(slope: RandomSlope, model: TwoLevelModel, prepared: Any) -> SlopeFact:
-    meaning = ""
-    if isinstance(prepared, PreparedIgnoring):
-        meaning = "fixed"
-    elif isinstance(prepared, PreparedOutcomes):
-        meaning = "centred" if slope.predictor in model.both else "observed"
-    elif isinstance(prepared, PreparedCoefficients):
-        meaning = _CENTRING[prepared.centring]
-        if meaning != "centred" and slope.predictor not in model.both:
-            meaning = "observed"
-    elif isinstance(prepared, PreparedSlopes):
-        meaning = prepared.treatment if slope.predictor in model.both else "observed"
+def _fact(slope: RandomSlope, model: TwoLevelModel, meaning: str) -> SlopeFact:
     key = "within" if meaning == "observed" and slope.predictor not in model.both else meaning
-    text = _MEANING.get(key, "").format(s=slope.name, x=slope.predictor, y=slope.outcome)
+    text = MEANING.get(key, "").format(s=slope.name, x=slope.predictor, y=slope.outcome)
     return SlopeFact(slope.name, slope.outcome, slope.predictor, meaning, text)
 
 

@@ -47,14 +47,14 @@ def _told(name: str) -> dict[str, Any]:
     cls = registry.find(name)
     return {
         "estimator": name,
-        "year": getattr(cls, "year", None),
+        "year": cls.year,
         "title": cls.title,
-        "idea": getattr(cls, "idea", ""),
+        "idea": cls.idea,
         "levels": ", ".join(cls.levels),
         "options": "; ".join(_options(cls)),
         "can": cls.can,
         "cannot": cls.cannot,
-        "same_as": getattr(cls, "same_as", ""),
+        "same_as": cls.same_as,
         "reference": cls.reference,
     }
 

@@ -13,8 +13,8 @@ import numpy as np
 from scipy.special import ndtri
 from scipy.stats import qmc
 
-from simstudy.asymptotics.normal import quantile
 from simstudy.asymptotics.result import Asymptotics
+from simstudy.estimation.wald_intervals import quantile
 from simstudy.linalg.psd import psd_factor
 from simstudy.linalg.stacked import FloatArray, IntArray, matvec
 from simstudy.model.estimands import Estimands

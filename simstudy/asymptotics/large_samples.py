@@ -25,10 +25,10 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.inference import with_defined
 from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.linalg.stacked import BoolArray, FloatArray
-from simstudy.methods.listwise import fit_listwise, takes_missing
-from simstudy.methods.protocol import Estimator, Needs
+from simstudy.methods.listwise import fit_listwise
+from simstudy.methods.protocol import Estimator
 from simstudy.model.twolevel import TwoLevelModel
-from simstudy.population.draw import draw_cluster_statistics, draw_sample, draw_statistics
+from simstudy.population.data_kinds import data_kind
 from simstudy.population.population import Population
 
 SAMPLES = 200
@@ -115,10 +115,8 @@ def by_large_samples(
 def _fits(estimator: Estimator, model: TwoLevelModel, large: Population, samples: int, tick: Tick | None) -> FitResult:
     """Fits of all samples, over ``model.reported``."""
     prepared = estimator.prepare(model, large.layout)
-    by_row = large.has_missing and not takes_missing(estimator)
-    needs: Needs = "sample" if large.has_missing else estimator.needs
-    draws: dict[Needs, Draw] = {"clusters": draw_cluster_statistics, "sample": draw_sample}
-    draw = draws.get(needs, draw_statistics)
+    by_row = large.has_missing and not estimator.takes_missing
+    draw = data_kind("sample" if large.has_missing else estimator.needs).draw
 
     def fit(data: TwoLevelStatistics | Sample) -> FitResult:
         if by_row:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from simstudy.asymptotics import normal
+from simstudy.estimation import wald_intervals as normal
 from simstudy.estimation.result import Status
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.protocol import Estimator

@@ -25,7 +25,7 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.estimation.result import Status
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
 from simstudy.methods.protocol import Estimator
-from simstudy.methods.substitute import Deputy
+from simstudy.methods.substitute import Substitute
 from simstudy.model.twolevel import TwoLevelModel
 
 SEVERAL = 20_000
@@ -112,10 +112,10 @@ def on_sums(estimator: Estimator) -> Estimator | None:
     """The method itself if sums are enough for it, or without the SE kinds that need more; None if there is no such."""
     if estimator.needs == "statistics":
         return estimator
-    if isinstance(estimator, Deputy):
+    if isinstance(estimator, Substitute):
         method = on_sums(estimator.method)
-        deputy = estimator if method is None else replace(estimator, method=method)
-        return cast(Estimator, deputy) if deputy.needs == "statistics" else None
+        other = estimator if method is None else replace(estimator, method=method)
+        return other if other.needs == "statistics" else None
     if not dataclasses.is_dataclass(estimator) or not any(f.name == "se" for f in dataclasses.fields(estimator)):
         return None
     found: list[str] = []

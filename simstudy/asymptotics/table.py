@@ -11,9 +11,9 @@ import pandas as pd
 
 from simstudy.asymptotics import Asymptotics
 from simstudy.asymptotics.draws import montecarlo_by_draws, wald_by_draws
-from simstudy.asymptotics.exact_methods import NEGATIVE, exact_numbers
-from simstudy.asymptotics.normal import coverage, median_distance, misses, negative, width
 from simstudy.design import Cell, Design, EstimatorEntry
+from simstudy.estimation.exact_laws import NEGATIVE
+from simstudy.estimation.wald_intervals import coverage, median_distance, misses, negative, width
 from simstudy.linalg.stacked import FloatArray
 from simstudy.performance import COLUMNS, PARAMETER_MEASURES
 from simstudy.runner.rows import MONTECARLO
@@ -130,7 +130,7 @@ def _blocks(design: Design, place: Place) -> Iterator[_Block]:
     everything = tuple(range(len(model.reported)))
     notes = _notes(found)
     variances = np.isin(np.arange(len(everything)), model.table.variance_indices)
-    exact = exact_numbers(place.entry.estimator, model, place.cell.population, level) if place.exact else ()
+    exact = place.entry.estimator.exact_numbers(model, place.cell.population, level) if place.exact else ()
     second = _second_order(found, j)
     kinds = list(place.entry.estimator.se_kinds)
     with_montecarlo = MONTECARLO in design.intervals.kinds and bool(model.estimands.definitions)

@@ -13,7 +13,6 @@ from typing import Any
 import pandas as pd
 
 from simstudy.methods.protocol import LATER, Estimator
-from simstudy.methods.substitute import Deputy
 from simstudy.model.syntax import Statement, parse_syntax
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population
@@ -93,21 +92,18 @@ class EstimatorEntry:
     @cached_property
     def options(self) -> dict[str, Any]:
         """All options, defaults included."""
-        return {field.name: getattr(self._itself, field.name) for field in dataclasses.fields(self._itself)}  # type: ignore[arg-type]
-
-    @property
-    def _itself(self) -> Estimator:
-        """The method, also where a deputy is used for the model."""
-        return self.estimator.method if isinstance(self.estimator, Deputy) else self.estimator
+        method: Any = self.estimator.asked_for
+        return {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
 
     @cached_property
     def digest(self) -> str:
         """Changes when the method or an option does: estimates stored under another digest are not this entry's.
 
         Defaults are hashed, so that a default that changes is seen. Only an option that the method got later (see
-        `base.LATER`) is left out at its default: what was stored before is the same method's.
+        `protocol.LATER`) is left out at its default: what was stored before is the same method's.
         """
-        late = {f.name: f.default for f in dataclasses.fields(self._itself) if LATER.items() <= f.metadata.items()}  # type: ignore[arg-type]
+        method: Any = self.estimator.asked_for
+        late = {f.name: f.default for f in dataclasses.fields(method) if LATER.items() <= f.metadata.items()}
         options = {name: value for name, value in self.options.items() if name not in late or value != late[name]}
         return digest_of({"method": self.method, "options": options})
 

@@ -13,6 +13,7 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.inference import covariance
 from simstudy.estimation.scoring import Optimum, with_fallback
 from simstudy.estimation.starts import feasible_between, starts_from_moments, two_level_starts
+from simstudy.likelihood.evaluation import Likelihood, Selectable
 from simstudy.likelihood.normal import two_group
 from simstudy.likelihood.normal.incomplete import IncompleteBatch, IncompleteLikelihood
 from simstudy.likelihood.normal.pseudo_balanced import PseudoBalanced
@@ -35,8 +36,8 @@ class Engine:
         Starting points.
     """
 
-    likelihood: Any
-    data: Any
+    likelihood: Likelihood[Any]
+    data: Selectable
     meat: Callable[[FloatArray], FloatArray]
     starts: tuple[FloatArray, ...]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from simstudy.estimation.engine import Engine
-from simstudy.likelihood.evaluation import Evaluation
+from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, columns, matvec, transpose
 from simstudy.model.constraints import ConstraintSet
 
@@ -58,10 +58,10 @@ class AnchoredData:
         return AnchoredData(self.inner.select(replicates), self.anchor[replicates])
 
 
-class ReducedLikelihood:
+class ReducedLikelihood(Likelihood[AnchoredData]):
     """A likelihood as a function of the free parameters alone."""
 
-    def __init__(self, inner: Any, reduction: Reduction) -> None:
+    def __init__(self, inner: Likelihood[Any], reduction: Reduction) -> None:
         self.inner, self.reduction = inner, reduction
 
     def evaluate(self, params: FloatArray, data: AnchoredData) -> Evaluation:

@@ -171,7 +171,7 @@ def with_fallback(
     as failed.
     """
     best = maximise(likelihood.evaluate, data, starts[0], tolerance=tolerance, max_iter=max_iter)
-    if getattr(likelihood, "exact_second_derivatives", True):
+    if likelihood.verify_maximum:
         best = _refuse_saddles(likelihood, data, best)
     newton = _newton(likelihood)
     tries: list[tuple[Callable[[FloatArray, D], Evaluation], FloatArray, int]] = [

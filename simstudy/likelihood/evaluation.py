@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, Self, TypeVar
+from typing import ClassVar, Protocol, Self, TypeVar
 
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
 
@@ -30,7 +30,16 @@ D = TypeVar("D", bound=Selectable, contravariant=True)
 
 
 class Likelihood(Protocol[D]):
-    """A log-likelihood with score and information, batched over replicates."""
+    """A log-likelihood with score and information, batched over replicates.
+
+    Attributes
+    ----------
+    verify_maximum : bool
+        Whether the optimiser asks `observed_information` before it takes a stationary point for a maximum. Not where
+        the information of `evaluate` is the observed one already, nor where asking costs as much as the fit.
+    """
+
+    verify_maximum: ClassVar[bool] = True
 
     def evaluate(self, params: FloatArray, data: D) -> Evaluation:
         """Log-likelihood, score and expected information at (R, q)."""

@@ -20,7 +20,8 @@ from simstudy.estimation.scoring import Optimum
 from simstudy.likelihood.evaluation import Evaluation
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, cholesky, inverse_spd, matvec, submatrix
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
-from simstudy.methods.protocol import Needs
+from simstudy.methods.look import BLACK, DASH, Look
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
@@ -31,7 +32,7 @@ NOISE = 1e-13
 
 @register
 @dataclass(frozen=True)
-class Em:
+class Em(Estimator):
     """Multilevel SEM by EM: the clusters' latent between parts are the missing data.
 
     Each step fills in the between parts by their posterior (expectation) and fits an ordinary single-level SEM to each
@@ -56,6 +57,7 @@ class Em:
     title: ClassVar[str] = "multilevel SEM, maximum likelihood by the EM algorithm"
     reference: ClassVar[str] = "Raudenbush (1995); Lee & Poon (1998); Henderson & Varadhan (2019) on its acceleration"
     year: ClassVar[int] = 1995
+    look: ClassVar[Look] = Look(BLACK, "X", False, DASH)
     idea: ClassVar[str] = (
         "were the clusters' latent parts known, each level would be an ordinary SEM: fill them in, fit, and repeat"
     )
@@ -79,7 +81,7 @@ class Em:
             raise EstimatorError(f"method '{self.name}': option 'max_iter' must be at least 1; found {self.max_iter}")
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """Robust SEs need cluster-wise scores; the rest only sums."""
         return "clusters" if "robust" in self.se else "statistics"
 

@@ -18,7 +18,8 @@ from simstudy.estimation.starts import starts_from_moments, two_level_starts
 from simstudy.likelihood.normal.wide import WideLikelihood
 from simstudy.linalg.stacked import FloatArray, transpose
 from simstudy.methods.checks import check_kinds, judge_data
-from simstudy.methods.protocol import Needs
+from simstudy.methods.look import BLACK, DOT, Look
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
@@ -26,7 +27,7 @@ from simstudy.model.twolevel import TwoLevelModel
 
 @register
 @dataclass(frozen=True)
-class FimlWide:
+class FimlWide(Estimator):
     """Every cluster is one case, its persons are the variables, and its covariance matrix is written out.
 
     The maximum is that of `msem`, reached without its reductions: likelihood, score and information share nothing with
@@ -52,6 +53,7 @@ class FimlWide:
         "McDonald & Goldstein (1989); Rovine & Molenaar (2000); Bauer (2003); Curran (2003); Mehta & Neale (2005)"
     )
     year: ClassVar[int] = 1989
+    look: ClassVar[Look] = Look(BLACK, "*", True, DOT)
     idea: ClassVar[str] = (
         "a cluster is one case and its persons are its variables; what they share is a factor with loadings of 1"
     )
@@ -76,7 +78,7 @@ class FimlWide:
             raise EstimatorError(f"method '{self.name}': option 'max_length' must be positive; found {self.max_length}")
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """The rows themselves."""
         return "sample"
 
@@ -101,6 +103,11 @@ class FimlWide:
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedFimlWide:
         """Build index maps and constants."""
         return PreparedFimlWide(self, model, layout)
+
+    @property
+    def takes_missing(self) -> bool:
+        """With full information."""
+        return self.missing == "fiml"
 
 
 class PreparedFimlWide:

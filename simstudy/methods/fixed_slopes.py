@@ -17,21 +17,26 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.result import FitResult
 from simstudy.linalg.stacked import FloatArray, IntArray
 from simstudy.methods.protocol import PreparedEstimator
-from simstudy.methods.substitute import Deputy
+from simstudy.methods.substitute import Substitute
 from simstudy.model.fixed_slopes import FixedSlopes, without_slopes
+from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
 
 
 @dataclass(frozen=True)
-class IgnoringSlopes(Deputy):
+class IgnoringSlopes(Substitute):
     """A method as it is used for models with random slopes that it does not know."""
 
     def caveats(self, model: TwoLevelModel) -> tuple[str, ...]:
         """That slopes are taken as fixed, and what the method has to say of its own."""
-        fixed, own = without_slopes(model), getattr(self.method, "caveats", None)
+        fixed = without_slopes(model)
         named = ", ".join(slope.name for slope in model.slopes)
         ignored = f"it takes {named} as fixed: SEs of the slope's mean are too small if the slope varies over clusters"
-        return (ignored, *(own(fixed.model) if callable(own) and isinstance(fixed, FixedSlopes) else ()))
+        return (ignored, *(self.method.caveats(fixed.model) if isinstance(fixed, FixedSlopes) else ()))
+
+    def slope_meaning(self, model: TwoLevelModel, slope: RandomSlope) -> str:
+        """Slopes do not vary."""
+        return "fixed"
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """Why the method cannot fit the fixed-slope model, or None."""

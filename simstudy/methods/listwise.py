@@ -9,12 +9,8 @@ from simstudy.errors import DataError
 from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.methods.protocol import Estimator
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.data_kinds import data_kind
 from simstudy.population.missing import listwise
-
-
-def takes_missing(estimator: Estimator) -> bool:
-    """Whether a method uses incomplete rows: it has an option ``missing``, and that is ``fiml``."""
-    return getattr(estimator, "missing", "listwise") == "fiml"
 
 
 def fit_listwise(estimator: Estimator, model: TwoLevelModel, sample: Sample) -> FitResult:
@@ -28,8 +24,7 @@ def fit_listwise(estimator: Estimator, model: TwoLevelModel, sample: Sample) -> 
         result = failed(model.names, estimator.se_kinds, 1, Status.NOT_SUPPORTED)
         left = _complete_part(sample, replicate)
         if left is not None and estimator.supports(model, left.layout) is None:
-            data = left if estimator.needs == "sample" else left.statistics(cluster_wise=estimator.needs == "clusters")
-            result = estimator.prepare(model, left.layout).fit(data)
+            result = estimator.prepare(model, left.layout).fit(data_kind(estimator.needs).of_sample(left))
         results.append(result)
     return FitResult.concat(results)
 

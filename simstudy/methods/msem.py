@@ -15,6 +15,7 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.errors import EstimatorError
 from simstudy.estimation.constrained import Expander, Holding, exogenous_moments, exogenous_variables, hold, solve_model
 from simstudy.estimation.engine import Engine, complete_engine, incomplete_engine
+from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.fit_measures import Solved, baseline_model, fit_measures
 from simstudy.estimation.inference import covariance
 from simstudy.estimation.result import FitResult, Status
@@ -23,12 +24,15 @@ from simstudy.estimation.starts import starts_from_moments
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.checks import admissible, check_kinds, judge_data, refuse_few
+from simstudy.methods.closed_forms import negative_variances
 from simstudy.methods.fixed_slopes import IgnoringSlopes, PreparedIgnoring
+from simstudy.methods.look import BLACK, SOLID, Look
 from simstudy.methods.msem_slopes import NODES, PreparedSlopes, SlopeMsem
-from simstudy.methods.protocol import LATER, Needs
+from simstudy.methods.protocol import LATER, Estimator
 from simstudy.methods.registry import register
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.population import Population
 
 SeKind = Literal["expected", "observed", "robust"]
 Build = Callable[[TwoLevelStructure], Engine]
@@ -36,7 +40,7 @@ Build = Callable[[TwoLevelStructure], Engine]
 
 @register
 @dataclass(frozen=True)
-class Msem:
+class Msem(Estimator):
     """Multilevel SEM by maximum likelihood.
 
     Attributes
@@ -64,6 +68,7 @@ class Msem:
     title: ClassVar[str] = "multilevel SEM, full-information maximum likelihood"
     reference: ClassVar[str] = "Muthén & Asparouhov (2008); Preacher, Zyphur & Zhang (2010)"
     year: ClassVar[int] = 2008
+    look: ClassVar[Look] = Look(BLACK, "o", False, SOLID)
     idea: ClassVar[str] = "split every level-1 variable into latent within and between parts, with a model for each"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     imposes_constraints: ClassVar[bool] = True
@@ -86,7 +91,7 @@ class Msem:
             )
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """Robust SEs need cluster-wise scores, missing values need the rows; the rest only sums."""
         if self.missing == "fiml":
             return "sample"
@@ -120,6 +125,15 @@ class Msem:
         """Build index maps and constants."""
         chosen = self.for_model(model)
         return PreparedMsem(self, model, layout) if isinstance(chosen, Msem) else chosen.prepare(model, layout)
+
+    def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
+        """P(negative between variance), balanced and saturated (theory F6)."""
+        return () if self.bounds == "variances" else negative_variances(model, population)
+
+    @property
+    def takes_missing(self) -> bool:
+        """With full information."""
+        return self.missing == "fiml"
 
 
 class PreparedMsem:

@@ -15,14 +15,15 @@ from simstudy.estimation.cholesky import Working
 from simstudy.estimation.result import FitResult
 from simstudy.estimation.scoring import Optimum, with_fallback
 from simstudy.estimation.slope_starts import slope_starts
-from simstudy.likelihood.evaluation import Evaluation
+from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.likelihood.slopes.chain import Treatment
 from simstudy.likelihood.slopes.latent import LatentSlopes
 from simstudy.likelihood.slopes.observed import ObservedSlopes
 from simstudy.linalg.stacked import BoolArray, FloatArray, matvec, transpose
 from simstudy.methods.checks import check_kinds, judge_data
-from simstudy.methods.protocol import Needs
+from simstudy.methods.protocol import Estimator
 from simstudy.model.slope_structure import SlopeStructure
+from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
 
 SeKind = Literal["observed", "robust"]
@@ -41,7 +42,7 @@ ZERO = 1e-7
 
 
 @dataclass(frozen=True)
-class SlopeMsem:
+class SlopeMsem(Estimator):
     """Multilevel SEM with random slopes; what `Msem.for_model` gives for a model that has any.
 
     Attributes
@@ -78,7 +79,7 @@ class SlopeMsem:
         check_kinds(self.name, self.se)
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """Cross-products of every cluster."""
         return "clusters"
 
@@ -114,6 +115,10 @@ class SlopeMsem:
         """Build index maps and constants."""
         return PreparedSlopes(self, model, layout)
 
+    def slope_meaning(self, model: TwoLevelModel, slope: RandomSlope) -> str:
+        """As chosen, where there is a choice."""
+        return treatment(model, self.slopes) if slope.predictor in model.both else "observed"
+
 
 def treatment(model: TwoLevelModel, choice: Choice) -> Treatment:
     """What becomes of the predictors of slopes; it makes no difference to those that live within clusters only."""
@@ -122,10 +127,10 @@ def treatment(model: TwoLevelModel, choice: Choice) -> Treatment:
     return "latent" if choice == "auto" else choice
 
 
-class WorkingLikelihood:
+class WorkingLikelihood(Likelihood[ClusterProducts]):
     """A log-likelihood of random slopes in working parameters, as the optimiser takes it."""
 
-    exact_second_derivatives = False  # evaluations return the observed information: what they accept is a maximum
+    verify_maximum: ClassVar[bool] = False  # evaluations return the observed information: what they accept is a maximum
 
     def __init__(self, likelihood: ObservedSlopes | LatentSlopes, working: Working) -> None:
         self.likelihood, self.working = likelihood, working

@@ -15,8 +15,9 @@ from simstudy.estimation.result import FitResult
 from simstudy.likelihood.normal.single_level import Data
 from simstudy.linalg.stacked import FloatArray, cholesky, columns, submatrix
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
+from simstudy.methods.look import LONG_DASH, SKY, Look
 from simstudy.methods.one_level.single_level import SingleLevelFitter
-from simstudy.methods.protocol import Needs
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.model.collapse import within_model
 from simstudy.model.twolevel import TwoLevelModel
@@ -24,7 +25,7 @@ from simstudy.model.twolevel import TwoLevelModel
 
 @register
 @dataclass(frozen=True)
-class Multigroup:
+class Multigroup(Estimator):
     """The within model in J groups at once, its parameters invariant over groups.
 
     Group j gives its covariance matrix S_j and its means. Invariant parameters see the groups only through the pooled
@@ -50,6 +51,7 @@ class Multigroup:
     title: ClassVar[str] = "multiple-group SEM with clusters as groups"
     reference: ClassVar[str] = "McArdle & Hamagami (1996)"
     year: ClassVar[int] = 1996
+    look: ClassVar[Look] = Look(SKY, "<", True, LONG_DASH)
     idea: ClassVar[str] = (
         "treat the clusters as the groups of a multiple-group SEM: means of their own, one structure for all"
     )
@@ -72,7 +74,7 @@ class Multigroup:
         check_kinds(self.name, self.se)
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """Chi-square and robust SEs need every cluster's covariance matrix; estimates need their sum."""
         return "clusters" if self.measures or "robust" in self.se else "statistics"
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from simstudy.data.layout import ClusterLayout
-from simstudy.data.sample import Sample
-from simstudy.data.statistics import TwoLevelStatistics
+from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult
+from simstudy.methods.look import Look
+from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
-
-Needs = Literal["statistics", "clusters", "sample"]
-NEEDS: tuple[Needs, ...] = ("statistics", "clusters", "sample")
-
+from simstudy.population.population import Population
 
 LATER: Mapping[str, bool] = {"later": True}
 """Metadata of an option (a dataclass field) that a method got after studies may have been run with it.
@@ -27,10 +25,10 @@ estimates, and a folder begun before can be resumed. Its default must never chan
 class PreparedEstimator(Protocol):
     """A method made ready for one model and layout: index maps, constants and starts are computed once."""
 
-    def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
+    def fit(self, data: Any) -> FitResult:
         """Fit R data sets; never raises for a numerical reason.
 
-        ``data`` is a `Sample` for methods that need the sample, otherwise statistics (cluster-wise where asked for).
+        ``data`` is of the kind that the method needs.
         """
         ...
 
@@ -38,6 +36,9 @@ class PreparedEstimator(Protocol):
 @runtime_checkable
 class Estimator(Protocol):
     """A method. Options are the fields of a frozen dataclass.
+
+    What has no default must be said; the rest may be. A class that inherits from this one, or is registered, has the
+    defaults.
 
     Attributes
     ----------
@@ -48,12 +49,28 @@ class Estimator(Protocol):
     can, cannot : str
         What it can and cannot do, in a sentence each.
     needs : str
-        ``statistics``, ``clusters`` (statistics with cluster-wise means and scatter) or ``sample`` (raw rows).
+        Kind of data (`simstudy.population.data_kinds`): ``statistics``, ``clusters`` (statistics with cluster-wise
+        means and scatter), ``sample`` (raw rows), or one that was registered.
     se_kinds : tuple of str
         Kinds of SE it returns, first the one used for Monte Carlo intervals.
-
-    A method that imposes ``==`` constraints says so with ``imposes_constraints = True``; `simstudy.fit` declines them
-    for others.
+    year : int, optional
+        Its place in the story of the methods.
+    idea : str
+        The method in one sentence, lower case.
+    same_as : str
+        The method whose twin it is.
+    look : Look, optional
+        Colour, marker and line in figures; by default they follow from the name.
+    imposes_constraints : bool
+        Whether it imposes ``==`` constraints; `simstudy.fit` declines them for others.
+    random_slopes : bool
+        Whether it knows random slopes; others are given the fixed-slope model.
+    averages_items : bool
+        Whether it takes all loadings of a factor to be 1, so that a change of units must be the same for all items.
+    takes_missing : bool
+        Whether it uses incomplete rows; others get the complete ones.
+    asked_for : Estimator
+        The method as its user chose it: another one where this one stands in for it (see `for_model`).
     """
 
     name: ClassVar[str]
@@ -63,8 +80,16 @@ class Estimator(Protocol):
     can: ClassVar[str]
     cannot: ClassVar[str]
 
+    year: ClassVar[int | None] = None
+    idea: ClassVar[str] = ""
+    same_as: ClassVar[str] = ""
+    look: ClassVar[Look | None] = None
+    imposes_constraints: ClassVar[bool] = False
+    random_slopes: ClassVar[bool] = False
+    averages_items: ClassVar[bool] = False
+
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """The least that the method must be given."""
         ...
 
@@ -80,3 +105,40 @@ class Estimator(Protocol):
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedEstimator:
         """Make ready for a model and layout."""
         ...
+
+    @property
+    def takes_missing(self) -> bool:
+        """Whether incomplete rows are used."""
+        return False
+
+    @property
+    def asked_for(self) -> Estimator:
+        """The method that its user chose."""
+        return self
+
+    def for_model(self, model: TwoLevelModel) -> Estimator:
+        """The method as it is used for a model: one with other needs and kinds of SE may stand in for it."""
+        return self
+
+    def caveats(self, model: TwoLevelModel) -> tuple[str, ...]:
+        """What a user must know about its numbers for this model."""
+        return ()
+
+    def slope_meaning(self, model: TwoLevelModel, slope: RandomSlope) -> str:
+        """What it takes a random slope to multiply: a key of `simstudy.analysis.slopes.MEANING`, empty if unsaid."""
+        return ""
+
+    def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
+        """Its exact finite-sample numbers in a population, at a level of confidence; none without closed forms."""
+        return ()
+
+
+REQUIRED = ("name", "title", "reference", "levels", "can", "cannot", "needs", "se_kinds", "supports", "prepare")
+OPTIONAL = tuple(name for name in vars(Estimator) if not name.startswith("_") and name not in REQUIRED)
+
+
+def complete(cls: type[Any]) -> None:
+    """Give a class the defaults of what it does not say."""
+    for name in OPTIONAL:
+        if not hasattr(cls, name):
+            setattr(cls, name, vars(Estimator)[name])

@@ -7,20 +7,20 @@ import importlib
 import importlib.metadata
 import warnings
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from simstudy.errors import EstimatorError, did_you_mean
 from simstudy.methods.fixed_slopes import IgnoringSlopes
-from simstudy.methods.protocol import Estimator
+from simstudy.methods.look import Look
+from simstudy.methods.protocol import REQUIRED, Estimator, complete
 from simstudy.model.twolevel import TwoLevelModel
 
 _REGISTRY: dict[str, type[Any]] = {}
 T = TypeVar("T", bound=type[Any])
 
 ENTRY_POINTS = "simstudy.estimators"
-_PARTS = ("name", "title", "reference", "levels", "can", "cannot", "needs", "se_kinds", "supports", "prepare")
 
 
 def register(cls: T) -> T:
@@ -40,12 +40,13 @@ def register(cls: T) -> T:
 
 
 def check_class(cls: Any, where: str) -> None:
-    """Raise an `EstimatorError` unless a class has all parts of the `Estimator` protocol."""
-    missing = [part for part in _PARTS if not hasattr(cls, part)]
+    """Raise an `EstimatorError` unless a class says what `Estimator` requires; give it the defaults of the rest."""
+    missing = [part for part in REQUIRED if not hasattr(cls, part)]
     if missing:
         raise EstimatorError(f"{where} is not a method: it lacks {', '.join(missing)}")
     if not dataclasses.is_dataclass(cls):
         raise EstimatorError(f"{where} is not a dataclass; options of a method are the fields of a frozen dataclass")
+    complete(cast(type[Any], cls))
 
 
 def names() -> tuple[str, ...]:
@@ -113,16 +114,23 @@ def create(name: str, values: Mapping[str, Any] | None = None) -> Estimator:
 def for_model(estimator: Estimator, model: TwoLevelModel) -> Estimator:
     """The method as it is used for a model.
 
-    A method may have one that is meant for some models in its place, with other needs and kinds of SE: its method
-    ``for_model(model)`` returns it. One that has none, and does not say ``random_slopes = True``, is given the
-    fixed-slope model of a model with random slopes.
+    One that knows no random slopes is given the fixed-slope model of a model that has them.
     """
-    chosen = getattr(estimator, "for_model", None)
-    if chosen is not None:
-        return chosen(model)  # type: ignore[no-any-return]
-    if model.slopes and not getattr(estimator, "random_slopes", False):
-        return IgnoringSlopes(estimator)  # type: ignore[return-value]  # properties serve as class variables
-    return estimator
+    chosen = estimator.for_model(model)
+    return IgnoringSlopes(chosen) if model.slopes and not chosen.random_slopes else chosen
+
+
+def with_option(estimator: Estimator, option: str, value: Any) -> Estimator:
+    """The method with an option set, where it has that option."""
+    if option not in {f.name for f in dataclasses.fields(estimator) if f.init}:  # type: ignore[arg-type]
+        return estimator
+    return dataclasses.replace(estimator, **{option: value})  # type: ignore[type-var]
+
+
+def look_of(name: str) -> Look | None:
+    """Look that a registered method brings along; None for other names."""
+    found = _REGISTRY.get(name)
+    return None if found is None else found.look
 
 
 def _load_entry_points() -> None:

@@ -3,61 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from operator import attrgetter
+from typing import Any, ClassVar
 
-from simstudy.methods.protocol import Estimator, Needs
+from simstudy.methods.look import Look
+from simstudy.methods.protocol import Estimator
 from simstudy.model.twolevel import TwoLevelModel
 
 
+def said_by_method(member: str) -> Any:
+    """A member that is the method's own."""
+    return property(attrgetter(f"method.{member}"))
+
+
 @dataclass(frozen=True)
-class Deputy:
-    """A method as it is used for models with random slopes.
+class Substitute(Estimator):
+    """What stands in for a method where a model has random slopes.
 
     Attributes
     ----------
     method : Estimator
-        The method, with its options. What is not said here is said by it.
+        The method, with its options.
     """
+
+    name: ClassVar[str] = said_by_method("name")
+    title: ClassVar[str] = said_by_method("title")
+    reference: ClassVar[str] = said_by_method("reference")
+    levels: ClassVar[tuple[str, ...]] = said_by_method("levels")
+    can: ClassVar[str] = said_by_method("can")
+    cannot: ClassVar[str] = said_by_method("cannot")
+    year: ClassVar[int | None] = said_by_method("year")
+    idea: ClassVar[str] = said_by_method("idea")
+    same_as: ClassVar[str] = said_by_method("same_as")
+    look: ClassVar[Look | None] = said_by_method("look")
+    imposes_constraints: ClassVar[bool] = said_by_method("imposes_constraints")
+    random_slopes: ClassVar[bool] = True
 
     method: Estimator
 
-    def __getattr__(self, part: str) -> Any:
-        if part.startswith("_") or part == "method":  # not yet there while a copy is being built
-            raise AttributeError(part)
-        return getattr(self.method, part)
-
     @property
-    def name(self) -> str:
-        """Name of the method."""
-        return self.method.name
-
-    @property
-    def title(self) -> str:
-        """What the method is."""
-        return self.method.title
-
-    @property
-    def reference(self) -> str:
-        """Who proposed the method."""
-        return self.method.reference
-
-    @property
-    def levels(self) -> tuple[str, ...]:
-        """Levels whose parameters the method speaks about."""
-        return self.method.levels
-
-    @property
-    def can(self) -> str:
-        """What the method can do."""
-        return self.method.can
-
-    @property
-    def cannot(self) -> str:
-        """What the method cannot do."""
-        return self.method.cannot
-
-    @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """What the method must be given."""
         return self.method.needs
 
@@ -66,6 +51,16 @@ class Deputy:
         """Kinds of SE of the method."""
         return self.method.se_kinds
 
+    @property
+    def takes_missing(self) -> bool:
+        """Whether the method uses incomplete rows."""
+        return self.method.takes_missing
+
+    @property
+    def asked_for(self) -> Estimator:
+        """The method."""
+        return self.method
+
     def for_model(self, model: TwoLevelModel) -> Estimator:
         """The method alone, where there are no random slopes."""
-        return self if model.slopes else self.method  # type: ignore[return-value]  # properties serve as class variables
+        return self if model.slopes else self.method

@@ -10,11 +10,15 @@ import numpy as np
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
+from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult
 from simstudy.likelihood.mixed.random_intercept import fit_random_intercept
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.checks import judge_data, refuse_constraints
+from simstudy.methods.closed_forms import Laws, World, exact_slopes
+from simstudy.methods.look import DASH_DOT_DOT, ORANGE, Look
 from simstudy.methods.mixed.equations import (
+    Centring,
     Equation,
     combine,
     equation_moments,
@@ -23,14 +27,16 @@ from simstudy.methods.mixed.equations import (
     level1_equations,
     level2_equations,
 )
-from simstudy.methods.protocol import Needs
+from simstudy.methods.mixed.regression_laws import cluster_mean_laws, random_intercept_laws
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.population import Population
 
 
 @register
 @dataclass(frozen=True)
-class TwoStep:
+class TwoStep(Estimator):
     """MLM for level-1 outcomes and OLS on cluster means for level-2 outcomes, glued together (THEORY B7).
 
     Attributes
@@ -49,6 +55,7 @@ class TwoStep:
     title: ClassVar[str] = "MLM for level-1 outcomes, OLS on cluster means for level-2 outcomes"
     reference: ClassVar[str] = "Griffin (1997); Croon & van Veldhoven (2007) on its bias"
     year: ClassVar[int] = 1997
+    look: ClassVar[Look] = Look(ORANGE, "v", True, DASH_DOT_DOT)
     idea: ClassVar[str] = "one regression an outcome: multilevel for level 1, ordinary on cluster means for level 2"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     can: ClassVar[str] = "outcomes at both levels, with standard software"
@@ -59,7 +66,7 @@ class TwoStep:
     means: Literal["observed", "eb"] = "observed"
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """Sums suffice."""
         return "statistics"
 
@@ -85,6 +92,17 @@ class TwoStep:
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedTwoStep:
         """Build the equations of both steps."""
         return PreparedTwoStep(self, model)
+
+    def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
+        """Slopes of level-1 outcomes as of `mlm` (theory B3), of level-2 outcomes on observed means (theory B7)."""
+
+        def laws(world: World) -> Laws:
+            centring: Centring = "cluster" if self.centering == "cluster" else "none"
+            yield from random_intercept_laws(world, centring=centring, likelihood=self.likelihood)
+            if self.means == "observed":
+                yield from cluster_mean_laws(world)
+
+        return exact_slopes(model, population, level, laws)
 
 
 def _all_equations(model: TwoLevelModel, centred: bool) -> tuple[list[Equation], list[Equation]] | str:

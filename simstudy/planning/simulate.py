@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from simstudy.asymptotics.normal import quantile
 from simstudy.design import Cell
 from simstudy.design.scenario import Scenario
 from simstudy.estimation.result import FitResult, Status
+from simstudy.estimation.wald_intervals import quantile
 from simstudy.linalg.stacked import BoolArray, FloatArray
 from simstudy.performance import measures, rates, robust
 from simstudy.performance.moments import Measured

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import ndtr
 
-from simstudy.asymptotics.normal import quantile
+from simstudy.estimation.wald_intervals import quantile
 from simstudy.linalg.stacked import BoolArray, FloatArray
 from simstudy.planning.limits import Limits
 

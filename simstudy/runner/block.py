@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,10 +22,9 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.design import Cell, EstimatorEntry, Intervals
 from simstudy.estimation.inference import montecarlo, with_defined
 from simstudy.estimation.result import FitResult, Status, failed
-from simstudy.methods.listwise import fit_listwise, takes_missing
-from simstudy.methods.protocol import Needs
+from simstudy.methods.listwise import fit_listwise
 from simstudy.model.twolevel import TwoLevelModel
-from simstudy.population.draw import draw_cluster_statistics, draw_sample, draw_statistics
+from simstudy.population.data_kinds import data_kind, kind_that_serves
 from simstudy.population.population import Population
 from simstudy.runner.parts import Failure
 from simstudy.runner.rows import MONTECARLO, MethodFits, slim
@@ -70,29 +69,27 @@ class Study:
 class Batch:
     """Data of some replicates, drawn when a method asks for them.
 
-    A weaker kind of statistics is part of a stronger one, bit for bit. Statistics computed from rows agree with those
-    drawn only up to rounding, so they never stand in for them.
+    A kind that is part of another one, bit for bit, is not drawn beside it. Statistics computed from rows agree with
+    those drawn only up to rounding, so they never stand in for them.
+
+    Attributes
+    ----------
+    needed : set of str
+        Kinds of data that any of the methods needs.
     """
 
     population: Population
     seed: int
     replicates: range
-    strongest: Needs
+    needed: frozenset[str]
+    _drawn: dict[str, Any] = field(default_factory=dict)
 
-    @cached_property
-    def statistics(self) -> TwoLevelStatistics:
-        """Sufficient statistics, cluster-wise if any method needs that."""
-        draw = draw_cluster_statistics if self.strongest == "clusters" else draw_statistics
-        return draw(self.population, self.seed, self.replicates)
-
-    @cached_property
-    def sample(self) -> Sample:
-        """Rows."""
-        return draw_sample(self.population, self.seed, self.replicates)
-
-    def of(self, needs: Needs) -> TwoLevelStatistics | Sample:
+    def of(self, needs: str) -> Any:
         """Data of the kind that a method needs."""
-        return self.sample if needs == "sample" else self.statistics
+        kind = kind_that_serves(needs, self.needed)
+        if kind.name not in self._drawn:
+            self._drawn[kind.name] = kind.draw(self.population, self.seed, self.replicates)
+        return self._drawn[kind.name]
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,7 @@ class Ready:
     """
 
     name: str
-    needs: Needs
+    needs: str
     fit: Fit
     nothing: Callable[[int, Status], FitResult]
     reason: str = ""
@@ -149,7 +146,7 @@ def make_ready(study: Study, cell: Cell, entry: EstimatorEntry) -> Ready:
         return Ready(entry.name, "statistics", unusable, nothing, problem=_failure(entry.name, 0, error))
 
     incomplete = cell.population.has_missing
-    by_row = incomplete and not takes_missing(estimator)
+    by_row = incomplete and not estimator.takes_missing
 
     def fit(data: TwoLevelStatistics | Sample, replicates: range) -> FitResult:
         if by_row:
@@ -200,22 +197,16 @@ def _ready(study: Study, cell: Cell, entry: EstimatorEntry) -> Ready:
     return _READY[key]
 
 
-def batch_size(study: Study, cell: Cell, needs: Needs) -> int:
+def batch_size(study: Study, cell: Cell, needed: Iterable[str]) -> int:
     """Replicates a batch, so that it touches about `WORKING_SET` bytes."""
     layout, model = cell.population.layout, study.model
     p, q = len(model.variables), len(model.names)
     numbers = 8 * q * q + (4 * p * p + 2 * q) * len(layout.distinct) + p * layout.n_clusters
-    if needs != "statistics" or not cell.population.normal:
+    if not cell.population.normal or any(data_kind(needs).by_row for needs in needed):
         numbers += 2 * p * layout.n_obs + p * p * layout.n_clusters
     if study.montecarlo:
         numbers += 3 * study.intervals.draws * (q + len(model.estimands.used))
     return max(1, int(WORKING_SET // (8 * numbers)))
-
-
-def strongest_need(methods: Sequence[Ready]) -> Needs:
-    """What must be drawn so that every method has enough."""
-    found: set[Needs] = {method.needs for method in methods}
-    return next((needs for needs in ("sample", "clusters") if needs in found), "statistics")
 
 
 def fit_block(
@@ -223,9 +214,8 @@ def fit_block(
 ) -> tuple[list[MethodFits], list[Failure], dict[str, str]]:
     """Fits of every method, the errors met, and the reasons for what is not supported."""
     methods = [_ready(study, cell, entry) for entry in entries]
-    needs: set[Needs] = {method.needs for method in methods}
-    statistics: Needs = "clusters" if "clusters" in needs else "statistics"
-    size = batch_size(study, cell, strongest_need(methods))
+    needed = frozenset(method.needs for method in methods)
+    size = batch_size(study, cell, needed)
     fits: dict[str, list[FitResult]] = {method.name: [] for method in methods}
     seconds: dict[str, list[float]] = {method.name: [] for method in methods}
     failures: list[Failure] = []
@@ -233,7 +223,7 @@ def fit_block(
         warnings.simplefilter("ignore")
         for first in range(0, len(replicates), size):
             some = replicates[first : first + size]
-            batch = Batch(cell.population, study.seed, some, statistics)
+            batch = Batch(cell.population, study.seed, some, needed)
             for method in methods:
                 data = batch.of(method.needs)
                 start = time.perf_counter()

@@ -18,6 +18,9 @@ from simstudy.estimation.result import FitResult
 from simstudy.runner.block import Batch, Study, batch_size, check_result, fit_block
 from simstudy.runner.rows import slim
 
+STACKED = ("statistics", "clusters")
+"""Kinds of data that are stacked."""
+
 
 def fit_cells(
     study: Study, cells: Sequence[Cell], entry: EstimatorEntry, replicates: range
@@ -40,10 +43,10 @@ def fit_cells(
         Empty if the method stopped with no error.
     """
     needs = entry.estimator.needs
-    stackable = needs != "sample" and not any(cell.population.has_missing for cell in cells)
+    stackable = needs in STACKED and not any(cell.population.has_missing for cell in cells)
     results: list[FitResult] = []
     error = ""
-    some = max(1, batch_size(study, cells[0], needs) // max(len(replicates), 1))
+    some = max(1, batch_size(study, cells[0], (needs,)) // max(len(replicates), 1))
     for first in range(0, len(cells), some):
         part = cells[first : first + some]
         stacked = _stacked(study, part, entry, replicates) if stackable and len(part) > 1 else None
@@ -61,14 +64,14 @@ def fit_cells(
 def _stacked(study: Study, cells: Sequence[Cell], entry: EstimatorEntry, replicates: range) -> list[FitResult] | None:
     """Fits of the stack, divided into cells; None if the method does not support them, or stops with an error."""
     model, estimator = study.model, entry.estimator
-    n = len(replicates)
+    n, needs = len(replicates), estimator.needs
     try:
         if estimator.supports(model, cells[0].population.layout) is not None:
             return None
         with np.errstate(all="ignore"):
             prepared = estimator.prepare(model, cells[0].population.layout)
-            batches = [Batch(cell.population, study.seed, replicates, estimator.needs) for cell in cells]
-            result = prepared.fit(_joined([batch.statistics for batch in batches]))
+            batches = [Batch(cell.population, study.seed, replicates, frozenset((needs,))) for cell in cells]
+            result = prepared.fit(_joined([batch.of(needs) for batch in batches]))
             check_result(result, model.names, estimator.se_kinds, n * len(cells))
             result = with_defined(result, model.estimands)
             parts = [result.select(slice(k * n, (k + 1) * n)) for k in range(len(cells))]

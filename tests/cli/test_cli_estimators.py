@@ -98,7 +98,8 @@ class Bare:
 
 
 def test_a_plug_in_without_year_and_idea_is_listed_too(monkeypatch) -> None:
-    monkeypatch.setitem(registry._REGISTRY, "bare", Bare)
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    registry.register(Bare)
     table = simstudy.list_estimators()
     assert table["year"].isna().tolist() == [False] * (len(table) - 1) + [True]
     lines = [line.text for line in story_table_lines(table, 110)]

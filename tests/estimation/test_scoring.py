@@ -9,7 +9,7 @@ import pytest
 
 from simstudy.estimation.result import Status
 from simstudy.estimation.scoring import maximise, with_fallback
-from simstudy.likelihood.evaluation import Evaluation
+from simstudy.likelihood.evaluation import Evaluation, Likelihood
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ def matrix(values: np.ndarray) -> np.ndarray:
     return values[:, None, None]
 
 
-class Smooth:
+class Smooth(Likelihood[Points]):
     """l = -sqrt(1 + (t - c)^2): concave, with curvature that vanishes far away. ``information`` is what is reported."""
 
     def __init__(self, information: str = "observed") -> None:
@@ -53,7 +53,7 @@ class Walled(Smooth):
         return Evaluation(np.where(inside, found.loglik, -np.inf), found.score, found.information, inside)
 
 
-class Saddle:
+class Saddle(Likelihood[Points]):
     """l = -(x^2 - 1)^2 - y^2: maxima at x = +-1, a saddle point at x = 0; the information is reported as positive."""
 
     def evaluate(self, params: np.ndarray, data: Points) -> Evaluation:
@@ -69,7 +69,7 @@ class Saddle:
         return result
 
 
-class Flat:
+class Flat(Likelihood[Points]):
     """l = -(a + b - c)^2: only the sum is identified."""
 
     def evaluate(self, params: np.ndarray, data: Points) -> Evaluation:

@@ -11,7 +11,7 @@ import pytest
 
 import simstudy.methods
 from simstudy.errors import EstimatorError
-from simstudy.methods import registry
+from simstudy.methods import protocol, registry
 from simstudy.methods.msem import Msem
 from simstudy.methods.protocol import Estimator
 
@@ -196,7 +196,7 @@ def test_classes_that_are_no_methods_cannot_be_registered() -> None:
 
     with pytest.raises(EstimatorError, match=r"Half is not a method: it lacks title, .*prepare"):
         registry.register(Half)
-    plain = type("Plain", (), {part: getattr(Plugin, part) for part in registry._PARTS})
+    plain = type("Plain", (), {part: getattr(Plugin, part) for part in protocol.REQUIRED})
     with pytest.raises(EstimatorError, match="Plain is not a dataclass"):
         registry.register(plain)
 

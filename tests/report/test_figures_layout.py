@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from figure_tables import KINDS, SIX, chart, layout_problems, legend_labels, performance, replicates, texts
 
+from simstudy.methods import registry
 from simstudy.report.figures import heatmap_chart, lines_chart, lollipop_chart, nested_loop_chart, zip_chart
-from simstudy.report.figures.style import BUILT_IN, NOTE, SMALLEST, TICK, text_width, wrap
+from simstudy.report.figures.style import NOTE, SMALLEST, TICK, text_width, wrap
 from simstudy.report.figures.ticks import fit_ticks
 
 LONG = ("somebodys_method_with_a_very_long_name", "another_method_with_a_long_name:robust", "msem")
@@ -45,16 +46,16 @@ def test_long_names_neither_overlap_nor_leave_the_figure(draw) -> None:
 
 @pytest.mark.parametrize("draw", [lines_chart, nested_loop_chart, lollipop_chart, heatmap_chart])
 def test_all_built_in_methods_fit(draw) -> None:
-    figure = draw(performance(list(BUILT_IN), js=(30, 200), sizes=("5",), iccs=(0.1,)), "bb").figure
+    figure = draw(performance(list(registry.names()), js=(30, 200), sizes=("5",), iccs=(0.1,)), "bb").figure
     assert layout_problems(figure) == []
     written = "".join(texts(figure))  # long names are broken into lines
-    assert all(name in written for name in BUILT_IN)
+    assert all(name in written for name in registry.names())
 
 
 def test_zips_of_all_built_in_methods_fit() -> None:
-    figure = zip_chart(replicates(list(BUILT_IN), 40)).figure
+    figure = zip_chart(replicates(list(registry.names()), 40)).figure
     assert layout_problems(figure) == []
-    assert len(figure.axes) == len(BUILT_IN)
+    assert len(figure.axes) == len(registry.names())
 
 
 @pytest.mark.parametrize("draw", [lines_chart, nested_loop_chart, lollipop_chart, heatmap_chart])

@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from simstudy.methods import registry
+from simstudy.methods.look import COLOURS, Look
 from simstudy.report import plot_bias, plot_coverage
 from simstudy.report.figures.keys import line_look
-from simstudy.report.figures.style import BUILT_IN, COLOURS, MethodStyle, method_styles
+from simstudy.report.figures.style import method_looks
 
 # Machado, Oliveira & Fernandes (2009, IEEE TVCG 15:1291), Table 1, severity 1: linear RGB as the colour-blind see it.
 BLIND = {
@@ -24,6 +25,9 @@ BLIND = {
     "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
     "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
 }
+
+
+BUILT_IN = {name: look for name in registry.names() if (look := registry.look_of(name)) is not None}
 
 
 def lab(colour: str, seen_by: str) -> np.ndarray:
@@ -44,7 +48,7 @@ def test_colours_differ_for_colour_blind_readers(seen_by: str) -> None:
     assert min(np.linalg.norm(a - b) for a, b in pairs) > 15.0
 
 
-def grey_key(style: MethodStyle) -> np.ndarray:
+def grey_key(style: Look) -> np.ndarray:
     """The key of a method in grey, 1 for ink and 0 for paper, as printed at 300 dpi."""
     figure = Figure(figsize=(0.35, 0.1), dpi=300)
     figure.add_artist(Line2D([0.02, 0.98], [0.5, 0.5], **line_look(style)))
@@ -71,20 +75,20 @@ def test_every_registered_method_has_its_look() -> None:
 
 
 def test_a_method_looks_the_same_in_every_study() -> None:
-    assert method_styles(["msem", "mlm"])["msem"] == method_styles(["other", "msem"])["msem"] == BUILT_IN["msem"]
-    few, many = method_styles(["croon_b"]), method_styles(["zeta", "croon_b"])
+    assert method_looks(["msem", "mlm"])["msem"] == method_looks(["other", "msem"])["msem"] == BUILT_IN["msem"]
+    few, many = method_looks(["croon_b"]), method_looks(["zeta", "croon_b"])
     assert few["croon_b"] == many["croon_b"]
-    assert list(method_styles(["b", "a"])) == ["b", "a"]
-    assert method_styles(["b", "a"]) == method_styles(["a", "b"])
+    assert list(method_looks(["b", "a"])) == ["b", "a"]
+    assert method_looks(["b", "a"]) == method_looks(["a", "b"])
 
 
 def test_methods_from_outside_differ_from_each_other_and_from_the_built_in_ones() -> None:
     names = [f"plugin_{k}" for k in range(9)]
-    styles = method_styles([*names, *BUILT_IN])
+    styles = method_looks([*names, *BUILT_IN])
     looks = {(style.marker, style.filled) for style in styles.values()}
     assert len(looks) == len(names) + len(BUILT_IN)
     assert len({styles[name].colour for name in names[:5]}) == 5
-    crowd = method_styles([f"plugin_{k}" for k in range(40)])
+    crowd = method_looks([f"plugin_{k}" for k in range(40)])
     assert len(set(crowd.values())) == 40
 
 

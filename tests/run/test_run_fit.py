@@ -128,5 +128,5 @@ def test_exceptions_and_reasons_are_visible_afterwards(tmp_path):
 def test_a_batch_is_smaller_where_there_is_more_of_a_data_set():
     design = parse_design(design_text("Fake", clusters=(20, 2000)))
     study = Study(Path(), design.digest, design.seed, design.model, design.intervals)
-    sizes = [fit.batch_size(study, cell, needs) for cell in design.cells for needs in ("statistics", "sample")]
+    sizes = [fit.batch_size(study, cell, (needs,)) for cell in design.cells for needs in ("statistics", "sample")]
     assert sizes[0] > sizes[1] > sizes[2] > sizes[3] >= 1

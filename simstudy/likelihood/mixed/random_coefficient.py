@@ -13,10 +13,11 @@ D is singular.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
-from simstudy.likelihood.evaluation import Evaluation
+from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.linalg import entrywise as stacks
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, cholesky, inverse, inverse_spd, matvec, transpose
 
@@ -66,7 +67,7 @@ class _Profile:
     ok: BoolArray  # (R,)
 
 
-class RandomCoefficient:
+class RandomCoefficient(Likelihood[CoefficientData]):
     """Profile log-likelihood of the free entries of L.
 
     Parameters
@@ -77,7 +78,7 @@ class RandomCoefficient:
         Restricted likelihood.
     """
 
-    exact_second_derivatives = False  # evaluations return the observed information: what they accept is a maximum
+    verify_maximum: ClassVar[bool] = False  # evaluations return the observed information: what they accept is a maximum
 
     def __init__(self, rows: IntArray, cols: IntArray, *, reml: bool) -> None:
         self.rows, self.cols, self.reml = rows, cols, reml

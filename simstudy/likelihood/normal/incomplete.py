@@ -19,11 +19,12 @@ tested against the brute-force normal and finite differences.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from simstudy.data.incomplete import IncompleteStatistics
-from simstudy.likelihood.evaluation import Evaluation
+from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, cholesky, inverse, matvec, transpose
 from simstudy.model.implied import LevelImplied, LevelStructure, TwoLevelStructure
 
@@ -78,7 +79,7 @@ class Posterior:
     ok: bool
 
 
-class IncompleteLikelihood:
+class IncompleteLikelihood(Likelihood[IncompleteBatch]):
     """Log-likelihood of a model for data with missing values.
 
     Parameters
@@ -86,7 +87,7 @@ class IncompleteLikelihood:
     structure : TwoLevelStructure
     """
 
-    exact_second_derivatives = False  # the observed information costs 2 q scores
+    verify_maximum: ClassVar[bool] = False  # the observed information costs 2 q scores
 
     def __init__(self, structure: TwoLevelStructure) -> None:
         self.structure = structure

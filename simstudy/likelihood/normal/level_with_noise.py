@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simstudy.likelihood.evaluation import Evaluation
+from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.linalg import entrywise as stacks
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, cholesky, inverse_spd, matvec, outer, transpose
 from simstudy.model.implied import LevelImplied, LevelStructure
@@ -43,7 +43,7 @@ class NoisyUnits:
         return NoisyUnits(*(part[replicates] for part in (self.n, self.mean, self.scatter, self.noise)))
 
 
-class NoisyLevel:
+class NoisyLevel(Likelihood[NoisyUnits]):
     """The likelihood, in those free parameters that the level has.
 
     Parameters

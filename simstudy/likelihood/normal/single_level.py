@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simstudy.likelihood.evaluation import Evaluation
+from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.likelihood.normal.half_vectors import Collapse, HalfVectors, frobenius
 from simstudy.linalg.stacked import (
     BoolArray,
@@ -38,7 +38,7 @@ class Data:
         return Data(self.mean[replicates], self.scatter[replicates])
 
 
-class SingleLevelLikelihood:
+class SingleLevelLikelihood(Likelihood[Data]):
     """Log-likelihood of a single-level model for ``n_units`` independent units.
 
     Parameters

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simstudy.likelihood.evaluation import Evaluation
+from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.likelihood.normal import single_level
 from simstudy.likelihood.normal.half_vectors import Collapse
 from simstudy.likelihood.normal.single_level import SingleLevelLikelihood
@@ -52,7 +52,7 @@ class Data:
         )
 
 
-class TwoGroupLikelihood:
+class TwoGroupLikelihood(Likelihood[Data]):
     """Log-likelihood of a model for two covariance matrices.
 
     Parameters

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simstudy.data.statistics import TwoLevelStatistics
-from simstudy.likelihood.evaluation import Evaluation
+from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.likelihood.normal.half_vectors import Collapse, HalfVectors, frobenius
 from simstudy.linalg.stacked import (
     BoolArray,
@@ -87,7 +87,7 @@ class _Rotation:
     ok: BoolArray
 
 
-class TwoLevelLikelihood:
+class TwoLevelLikelihood(Likelihood[Data]):
     """Log-likelihood of a model on the statistics of one layout.
 
     Parameters

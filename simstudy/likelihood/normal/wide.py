@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from simstudy.data.wide import WideData, WideGroup
-from simstudy.likelihood.evaluation import Evaluation
+from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.likelihood.normal.half_vectors import frobenius
 from simstudy.linalg.stacked import (
     BoolArray,
@@ -82,7 +82,7 @@ class _Normal:
     ok: BoolArray
 
 
-class WideLikelihood:
+class WideLikelihood(Likelihood[WideData]):
     """Log-likelihood of a model for clusters in wide form, complete or not.
 
     Parameters

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from simstudy.data.products import ClusterProducts
-from simstudy.likelihood.evaluation import Evaluation
+from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.likelihood.slopes.chain import Pieces, SlopeChain
 from simstudy.likelihood.slopes.kernel import Integral, Points, features, integrate, second_derivatives
 from simstudy.likelihood.slopes.nodes import Centre, hermite, shift
@@ -19,7 +19,7 @@ from simstudy.linalg.stacked import FloatArray, matvec, transpose
 from simstudy.model.slope_structure import SlopeStructure
 
 
-class LatentSlopes:
+class LatentSlopes(Likelihood[ClusterProducts]):
     """As `random_slopes.ObservedSlopes`, for slopes on latent within parts.
 
     Parameters
@@ -27,8 +27,6 @@ class LatentSlopes:
     nodes : int
         A dimension.
     """
-
-    exact_second_derivatives = True
 
     def __init__(self, structure: SlopeStructure, nodes: int) -> None:
         self.structure, self.nodes = structure, nodes

@@ -13,17 +13,15 @@ from __future__ import annotations
 import numpy as np
 
 from simstudy.data.products import ClusterProducts
-from simstudy.likelihood.evaluation import Evaluation
+from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.likelihood.slopes.chain import Pieces, SlopeChain, Treatment
 from simstudy.likelihood.slopes.kernel import Integral, Points, features, gradient, integrate, second_derivatives
 from simstudy.linalg.stacked import FloatArray, matvec, transpose
 from simstudy.model.slope_structure import SlopeStructure
 
 
-class ObservedSlopes:
+class ObservedSlopes(Likelihood[ClusterProducts]):
     """Log-likelihood, score, observed information and cluster-wise scores, batched over replicates and clusters."""
-
-    exact_second_derivatives = True
 
     def __init__(self, structure: SlopeStructure, treatment: Treatment = "observed") -> None:
         self.structure, self.chain = structure, SlopeChain(structure, treatment)

@@ -17,9 +17,11 @@ from simstudy.likelihood.normal.level_with_noise import NoisyLevel, NoisyUnits
 from simstudy.linalg.stacked import BoolArray, FloatArray, eigh, inverse_spd, matvec, outer, transpose
 from simstudy.methods.by_cluster.per_cluster import FirstStage, cluster_equations, first_stage, usable
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints, refuse_ties_of_levels
-from simstudy.methods.protocol import Needs
+from simstudy.methods.look import DOT, ORANGE, Look
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.model.slope_structure import SlopeStructure
+from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
 
 AT_ONCE = 5_000
@@ -28,7 +30,7 @@ AT_ONCE = 5_000
 
 @register
 @dataclass(frozen=True)
-class SlopesAsOutcomes:
+class SlopesAsOutcomes(Estimator):
     """Intercepts and slopes of every cluster by least squares, analysed like observed level-2 variables.
 
     Predictors that stand in both blocks are centred at cluster means, whose own between part is then a level-2 variable
@@ -50,6 +52,7 @@ class SlopesAsOutcomes:
     title: ClassVar[str] = "regressions in every cluster, then a level-2 model of intercepts and slopes"
     reference: ClassVar[str] = "Burstein, Linn & Capell (1978); Chou, Bentler & Pentz (2000)"
     year: ClassVar[int] = 1978
+    look: ClassVar[Look] = Look(ORANGE, "d", True, DOT)
     idea: ClassVar[str] = "run the regression in each cluster, and make its coefficients the data of the next level"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     can: ClassVar[str] = "random slopes with predictors and outcomes of their own, with single-level software"
@@ -66,7 +69,7 @@ class SlopesAsOutcomes:
         check_kinds(self.name, self.se)
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """Every cluster's scatter and means."""
         return "clusters"
 
@@ -88,6 +91,10 @@ class SlopesAsOutcomes:
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedOutcomes:
         """Build the equations of both steps."""
         return PreparedOutcomes(self, model, layout)
+
+    def slope_meaning(self, model: TwoLevelModel, slope: RandomSlope) -> str:
+        """Regressions in a cluster centre its rows."""
+        return "centred" if slope.predictor in model.both else "observed"
 
 
 class PreparedOutcomes:

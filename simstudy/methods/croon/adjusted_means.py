@@ -23,6 +23,7 @@ from simstudy.estimation.engine import complete_engine
 from simstudy.estimation.inference import covariance
 from simstudy.estimation.result import Status
 from simstudy.estimation.unrestricted import unrestricted_model
+from simstudy.likelihood.normal.two_level import TwoLevelLikelihood
 from simstudy.linalg.stacked import (
     BoolArray,
     FloatArray,
@@ -174,6 +175,7 @@ class MeanAdjuster:
         found = PredictorMoments(mu, within, between, ok, best.n_iter, None)
         if not influence:
             return found
+        assert isinstance(engine.likelihood, TwoLevelLikelihood)
         scores = engine.likelihood.cluster_scores(best.params, *own.clusters(), self.layout.group)
         moved = np.matmul(scores, covariance(engine.observed(best.params)))
         return replace(found, influence=columns(moved, self._order))

@@ -28,6 +28,7 @@ from simstudy.linalg.stacked import BoolArray, FloatArray, columns, inverse, mat
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
 from simstudy.methods.croon.adjusted_means import Adjustment, FirstStep, MeanAdjuster, PredictorMoments
 from simstudy.methods.croon.second_step import ClusterRows, Drift, Mixing, OnClusters, OnRows, drift_of_products
+from simstudy.methods.look import ORANGE, SOLID, Look
 from simstudy.methods.mixed.equations import (
     Equation,
     Regression,
@@ -37,7 +38,7 @@ from simstudy.methods.mixed.equations import (
     level2_equations,
     uncentring,
 )
-from simstudy.methods.protocol import Needs
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -46,7 +47,7 @@ SeKind = Literal["expected", "robust", "corrected"]
 
 @register
 @dataclass(frozen=True)
-class Croon:
+class Croon(Estimator):
     """Least squares of level-2 outcomes on cluster means adjusted for their sampling error.
 
     Attributes
@@ -64,6 +65,7 @@ class Croon:
     title: ClassVar[str] = "level-2 outcomes regressed on adjusted cluster means"
     reference: ClassVar[str] = "Croon & van Veldhoven (2007)"
     year: ClassVar[int] = 2007
+    look: ClassVar[Look] = Look(ORANGE, "h", True, SOLID)
     idea: ClassVar[str] = "replace cluster means by the best predictor of the latent means, then regress at level 2"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     can: ClassVar[str] = "level-2 outcomes without bias, with unequal cluster sizes, by two steps of least squares"
@@ -78,7 +80,7 @@ class Croon:
         check_kinds(self.name, self.se)
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """Robust SEs need cluster-wise means and scatter."""
         return "statistics" if set(self.se) == {"expected"} else "clusters"
 

@@ -20,14 +20,19 @@ import numpy as np
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
+from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult
 from simstudy.methods.checks import judge_data, refuse_constraints
+from simstudy.methods.closed_forms import Laws, World, exact_slopes
 from simstudy.methods.fixed_slopes import IgnoringSlopes
+from simstudy.methods.look import DASH_DOT, DASH_DOT_DOT, DOT, GREEN, PURPLE, SOLID, Look
 from simstudy.methods.mixed.equations import Centring, combine, fit_level1, level1_equations
 from simstudy.methods.mixed.mlm_slopes import RandomSlopes
-from simstudy.methods.protocol import Estimator, Needs
+from simstudy.methods.mixed.regression_laws import random_intercept_laws
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.population import Population
 
 
 def unsupported(model: TwoLevelModel, layout: ClusterLayout, *, centring: Centring) -> str | None:
@@ -44,7 +49,7 @@ def unsupported(model: TwoLevelModel, layout: ClusterLayout, *, centring: Centri
 
 
 @dataclass(frozen=True)
-class RandomIntercepts:
+class RandomIntercepts(Estimator):
     """What the methods of this file share."""
 
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
@@ -54,7 +59,7 @@ class RandomIntercepts:
     slopes: Literal["random", "fixed"] = "random"
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """Sums suffice."""
         return "statistics"
 
@@ -66,8 +71,10 @@ class RandomIntercepts:
     def for_model(self, model: TwoLevelModel) -> Estimator:
         """Random-intercept regressions, or those with random slopes too."""
         if not model.slopes:
-            return self  # type: ignore[return-value]  # the classes below complete this one
-        return (RandomSlopes if self.slopes == "random" else IgnoringSlopes)(self)  # type: ignore[return-value, arg-type]
+            return self
+        if self.slopes == "fixed":
+            return IgnoringSlopes(self)
+        return RandomSlopes(self, self.centring, self.likelihood == "reml")
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """There must be a level-1 outcome, and no label across equations."""
@@ -76,6 +83,14 @@ class RandomIntercepts:
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedRegressions:
         """Build the equations."""
         return PreparedRegressions(model, centring=self.centring, reml=self.likelihood == "reml")
+
+    def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
+        """Slopes of predictors that vary at one level (theory B3)."""
+
+        def laws(world: World) -> Laws:
+            return random_intercept_laws(world, centring=self.centring, likelihood=self.likelihood)
+
+        return exact_slopes(model, population, level, laws)
 
 
 @register
@@ -95,6 +110,7 @@ class Mlm(RandomIntercepts):
     title: ClassVar[str] = "random-intercept models, predictors uncentred"
     reference: ClassVar[str] = "Raudenbush & Bryk (1986; 2002, ch. 5); Krull & MacKinnon (2001) on mediation"
     year: ClassVar[int] = 1986
+    look: ClassVar[Look] = Look(GREEN, "^", True, DOT)
     idea: ClassVar[str] = "let every cluster have an intercept of its own, and one slope serve for both levels"
     can: ClassVar[str] = "level-1 outcomes, predictors of both levels, slopes that vary; SEs that respect the clusters"
     cannot: ClassVar[str] = "separate within from between effects; level-2 outcomes; residual covariances"
@@ -121,6 +137,7 @@ class MlmRescaled(RandomIntercepts):
     title: ClassVar[str] = "random-intercept models, predictors centred, no cluster means"
     reference: ClassVar[str] = "Kreft, de Leeuw & Aiken (1995); Enders & Tofighi (2007)"
     year: ClassVar[int] = 1995
+    look: ClassVar[Look] = Look(PURPLE, "P", True, SOLID)
     idea: ClassVar[str] = (
         "subtract cluster means from the predictors and leave the means out: what is left varies within"
     )
@@ -151,6 +168,7 @@ class MlmCentered(RandomIntercepts):
     title: ClassVar[str] = "random-intercept models, predictors centred, cluster means added"
     reference: ClassVar[str] = "Zhang, Zyphur & Preacher (2009); Lüdtke et al. (2008) on its bias"
     year: ClassVar[int] = 2009
+    look: ClassVar[Look] = Look(PURPLE, "D", False, DASH_DOT)
     idea: ClassVar[str] = "split each predictor into its cluster mean and the deviation from it, and use both"
     can: ClassVar[str] = "separate within and between effects of level-1 outcomes; let slopes vary"
     cannot: ClassVar[str] = "take sampling error out of cluster means; level-2 outcomes; residual covariances"
@@ -179,6 +197,7 @@ class MlmContextual(RandomIntercepts):
     title: ClassVar[str] = "random-intercept models, predictors uncentred, cluster means added"
     reference: ClassVar[str] = "Boyd & Iversen (1979); Kreft, de Leeuw & Aiken (1995); Lüdtke et al. (2008) on its bias"
     year: ClassVar[int] = 1979
+    look: ClassVar[Look] = Look(GREEN, ">", False, DASH_DOT_DOT)
     idea: ClassVar[str] = "add cluster means beside the predictors: their coefficient is between minus within slope"
     can: ClassVar[str] = "separate within and contextual effects of level-1 outcomes; test a contextual effect directly"
     cannot: ClassVar[str] = "take sampling error out of cluster means; level-2 outcomes; residual covariances"

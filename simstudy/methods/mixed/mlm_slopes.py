@@ -19,19 +19,38 @@ from simstudy.estimation.result import FitResult
 from simstudy.methods.checks import judge_data, refuse_constraints
 from simstudy.methods.mixed.coefficients import AT_ONCE, fit_random_equation, random_equations
 from simstudy.methods.mixed.equations import Centring, combine
-from simstudy.methods.protocol import Needs
-from simstudy.methods.substitute import Deputy
+from simstudy.methods.substitute import Substitute
+from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
+
+_MEANING = {"none": "uncentred", "contextual": "contextual", "cluster": "centred", "within": "centred"}
+"""What slopes multiply, by the way of centring."""
 
 
 @dataclass(frozen=True)
-class RandomSlopes(Deputy):
-    """One of the `mlm` methods, for models with random slopes."""
+class RandomSlopes(Substitute):
+    """One of the `mlm` methods, for models with random slopes.
+
+    Attributes
+    ----------
+    centring : str
+        What becomes of predictors.
+    reml : bool
+        Restricted maximum likelihood.
+    """
+
+    centring: Centring
+    reml: bool
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """Cross-products of every cluster."""
         return "clusters"
+
+    def slope_meaning(self, model: TwoLevelModel, slope: RandomSlope) -> str:
+        """By the way of centring."""
+        meaning = _MEANING[self.centring]
+        return meaning if meaning == "centred" or slope.predictor in model.both else "observed"
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """Each equation must be a mixed model of its own, with fewer coefficients than clusters."""
@@ -45,7 +64,7 @@ class RandomSlopes(Deputy):
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedCoefficients:
         """Build the equations."""
-        return PreparedCoefficients(model, layout, centring=self.centring, reml=self.likelihood == "reml")
+        return PreparedCoefficients(model, layout, centring=self.centring, reml=self.reml)
 
 
 class PreparedCoefficients:

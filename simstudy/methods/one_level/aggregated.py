@@ -10,20 +10,25 @@ import numpy as np
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics, total_scatter
+from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult
 from simstudy.likelihood.normal.single_level import Data
 from simstudy.linalg.stacked import columns, submatrix
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
+from simstudy.methods.closed_forms import exact_slopes
+from simstudy.methods.look import DASH, VERMILLION, Look
+from simstudy.methods.one_level.path_laws import means_laws
 from simstudy.methods.one_level.single_level import SingleLevelFitter
-from simstudy.methods.protocol import Needs
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.model.collapse import between_model
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.population import Population
 
 
 @register
 @dataclass(frozen=True)
-class Aggregated:
+class Aggregated(Estimator):
     """Single-level SEM on J cluster means, each counting once; speaks about the between level only.
 
     Attributes
@@ -36,6 +41,7 @@ class Aggregated:
     title: ClassVar[str] = "SEM on cluster means"
     reference: ClassVar[str] = "the ecological regression of Robinson (1950); Lüdtke et al. (2008) on its bias"
     year: ClassVar[int] = 1950
+    look: ClassVar[Look] = Look(VERMILLION, "s", False, DASH)
     idea: ClassVar[str] = "average within clusters and take the J means as the cases"
     levels: ClassVar[tuple[str, ...]] = ("between",)
     can: ClassVar[str] = "any between model, level-2 outcomes included; SEs that respect the clusters"
@@ -47,7 +53,7 @@ class Aggregated:
         check_kinds(self.name, self.se)
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """Robust SEs need cluster-wise means."""
         return "clusters" if "robust" in self.se else "statistics"
 
@@ -65,6 +71,10 @@ class Aggregated:
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedAggregated:
         """Build the between model."""
         return PreparedAggregated(self, model, layout)
+
+    def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
+        """Slopes on cluster means (theory B2)."""
+        return exact_slopes(model, population, level, means_laws)
 
 
 class PreparedAggregated:

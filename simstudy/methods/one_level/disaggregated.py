@@ -10,20 +10,25 @@ import numpy as np
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics, between_scatter
+from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult
 from simstudy.likelihood.normal.single_level import Data
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
+from simstudy.methods.closed_forms import exact_slopes
+from simstudy.methods.look import BLUE, DOT, LONG_DASH, Look
+from simstudy.methods.one_level.path_laws import rows_laws
 from simstudy.methods.one_level.single_level import SingleLevelFitter
-from simstudy.methods.protocol import Needs
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.model.collapse import SingleLevelModel, merged_model
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.population import Population
 
 
 @register
 @dataclass(frozen=True)
-class Disaggregated:
+class Disaggregated(Estimator):
     """Single-level SEM on N rows; level-2 variables are spread to the rows.
 
     Its slopes mix within and between effects, and are reported for both levels.
@@ -38,6 +43,7 @@ class Disaggregated:
     title: ClassVar[str] = "single-level SEM on rows, clusters ignored"
     reference: ClassVar[str] = "the habit criticised since Robinson (1950); Moulton (1986) on its SEs"
     year: ClassVar[int] = 1950
+    look: ClassVar[Look] = Look(BLUE, "o", True, LONG_DASH)
     idea: ClassVar[str] = "take the rows as a sample of independent cases"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     can: ClassVar[str] = "any path model; sandwich SEs are honest about the conflated effect"
@@ -49,7 +55,7 @@ class Disaggregated:
         check_kinds(self.name, self.se)
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """Robust SEs need cluster-wise scores."""
         return "clusters" if "robust" in self.se else "statistics"
 
@@ -73,6 +79,10 @@ class Disaggregated:
         assert not isinstance(single, str), single
         return PreparedDisaggregated(self, model, layout, single)
 
+    def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
+        """Slopes on rows (theory B1, B5a)."""
+        return exact_slopes(model, population, level, rows_laws)
+
 
 @register
 @dataclass(frozen=True)
@@ -83,6 +93,7 @@ class DisaggregatedRobust(Disaggregated):
     title: ClassVar[str] = "single-level SEM on rows, cluster-robust SEs"
     reference: ClassVar[str] = "Muthén & Satorra (1995); Liang & Zeger (1986)"
     year: ClassVar[int] = 1995
+    look: ClassVar[Look] = Look(BLUE, "p", False, DOT)
     idea: ClassVar[str] = "keep the one model of the rows, and let the scores of whole clusters tell its SEs"
     can: ClassVar[str] = "any path model; honest SEs of the conflated effect, with enough clusters"
     cannot: ClassVar[str] = "separate within from between effects: it is right about the precision of a mixture"

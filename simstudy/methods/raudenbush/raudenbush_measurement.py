@@ -14,10 +14,11 @@ from simstudy.estimation.engine import complete_engine
 from simstudy.estimation.inference import covariance
 from simstudy.estimation.result import FitResult
 from simstudy.estimation.scoring import with_fallback
-from simstudy.likelihood.evaluation import Evaluation
+from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, transpose
 from simstudy.methods.checks import admissible, check_kinds, judge_data, refuse_constraints, refuse_few
-from simstudy.methods.protocol import Needs
+from simstudy.methods.look import DASH_DOT, SKY, Look
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.raudenbush.composites import CompositeModel, average, composite_model
 from simstudy.methods.registry import register
 from simstudy.model.implied import TwoLevelStructure
@@ -26,7 +27,7 @@ from simstudy.model.twolevel import TwoLevelModel
 
 @register
 @dataclass(frozen=True)
-class RaudenbushMeasurement:
+class RaudenbushMeasurement(Estimator):
     """A three-level model of items in persons in clusters: what multilevel software can say about a factor.
 
     All loadings are 1 at both levels, items of a factor share one uniqueness, and items have no residual between
@@ -46,6 +47,7 @@ class RaudenbushMeasurement:
     title: ClassVar[str] = "multilevel model of items with equal loadings and uniquenesses, maximum likelihood"
     reference: ClassVar[str] = "Raudenbush, Rowan & Kang (1991)"
     year: ClassVar[int] = 1991
+    look: ClassVar[Look] = Look(SKY, ">", True, DASH_DOT)
     idea: ClassVar[str] = "take items for repeated measures of a person: one more level of a multilevel model"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     averages_items: ClassVar[bool] = True
@@ -63,7 +65,7 @@ class RaudenbushMeasurement:
         check_kinds(self.name, self.se)
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """Sums suffice."""
         return "statistics"
 
@@ -94,7 +96,7 @@ class _Data:
         return _Data(self.means.select(replicates), self.squares[replicates])  # type: ignore[attr-defined]
 
 
-class _ItemLikelihood:
+class _ItemLikelihood(Likelihood[_Data]):
     """Log-likelihood of the items: that of the means plus that of the contrasts.
 
     Parameters are those of the model of means, with sigma^2 in place of sigma^2 / k.

@@ -11,19 +11,23 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.engine import Engine, FirstStep, complete_engine, incomplete_engine
+from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.methods.checks import check_kinds, judge_data, refuse_few
-from simstudy.methods.protocol import Needs
+from simstudy.methods.closed_forms import negative_variances
+from simstudy.methods.look import DASH, SKY, Look
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.methods.two_matrices.two_matrix import TwoMatrices, TwoMatrixFitter, with_first_step
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.population import Population
 
 
 @register
 @dataclass(frozen=True)
-class Goldstein:
+class Goldstein(Estimator):
     """Two steps: Sigma_within and Sigma_between by a stacked multivariate MLM, then a two-group SEM on them.
 
     Step 1 stacks the responses of a person as a lowest level without variance of its own; persons have the covariance
@@ -53,6 +57,7 @@ class Goldstein:
     title: ClassVar[str] = "multivariate multilevel model, then a two-group SEM on its two covariance matrices"
     reference: ClassVar[str] = "Goldstein (1987, 1995); Goldstein & McDonald (1988); criticised by Hox & Maas (2004)"
     year: ClassVar[int] = 1987
+    look: ClassVar[Look] = Look(SKY, "P", False, DASH)
     idea: ClassVar[str] = (
         "responses are a level below persons: a multilevel model of the stacked responses estimates both covariance "
         "matrices, whatever the sizes and gaps, and SEM takes over from there"
@@ -73,7 +78,7 @@ class Goldstein:
         check_kinds(self.name, self.se)
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """Missing values need the rows, robust SEs cluster-wise scores; the rest only sums."""
         if self.missing == "fiml":
             return "sample"
@@ -91,6 +96,15 @@ class Goldstein:
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedGoldstein:
         """Build the models of both steps."""
         return PreparedGoldstein(self, model, layout)
+
+    def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
+        """P(negative between variance), balanced and saturated (theory F6)."""
+        return negative_variances(model, population)
+
+    @property
+    def takes_missing(self) -> bool:
+        """With full information."""
+        return self.missing == "fiml"
 
 
 class PreparedGoldstein:

@@ -12,7 +12,8 @@ from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics, between_scatter
 from simstudy.estimation.result import FitResult
 from simstudy.methods.checks import check_kinds, judge_data, refuse_few, refuse_ties_of_levels
-from simstudy.methods.protocol import Needs
+from simstudy.methods.look import DOT, VERMILLION, Look
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.methods.two_matrices.two_matrix import TwoMatrices, TwoMatrixFitter
 from simstudy.model.twolevel import TwoLevelModel
@@ -20,7 +21,7 @@ from simstudy.model.twolevel import TwoLevelModel
 
 @register
 @dataclass(frozen=True)
-class Haernqvist:
+class Haernqvist(Estimator):
     """Between model on the group-mean part and within model on the deviation part of the total matrix.
 
     Every row is its cluster's mean plus a deviation from it; the two are orthogonal, so that with the one divisor N
@@ -51,6 +52,7 @@ class Haernqvist:
     title: ClassVar[str] = "separate SEMs on the between and within parts of the total matrix"
     reference: ClassVar[str] = "Cronbach (1976); Härnqvist (1978)"
     year: ClassVar[int] = 1978
+    look: ClassVar[Look] = Look(VERMILLION, "<", False, DOT)
     idea: ClassVar[str] = (
         "split every score into its group's mean and a deviation; the two parts are orthogonal, their matrices add up "
         "to the total one, and each has a structure of its own"
@@ -72,7 +74,7 @@ class Haernqvist:
         check_kinds(self.name, self.se)
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """Sums suffice."""
         return "statistics"
 

@@ -11,17 +11,21 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.engine import pseudo_balanced_engine
+from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult
 from simstudy.likelihood.normal.pseudo_balanced import PseudoBalanced
 from simstudy.methods.checks import check_kinds, judge_data, refuse_few
-from simstudy.methods.protocol import Needs
+from simstudy.methods.closed_forms import negative_variances
+from simstudy.methods.look import SKY, SOLID, Look
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.population import Population
 
 
 @register
 @dataclass(frozen=True)
-class Muml:
+class Muml(Estimator):
     """Multilevel SEM by Muthén's quasi-likelihood: two groups, S_PW for Sigma_W and S_B for Sigma_W + c Sigma_B.
 
     It is maximum likelihood where all clusters have one size. Otherwise estimates are consistent, but SEs and
@@ -47,6 +51,7 @@ class Muml:
     title: ClassVar[str] = "multilevel SEM by Muthén's limited-information maximum likelihood"
     reference: ClassVar[str] = "Muthén (1989, 1994); Muthén & Satorra (1995); Hox & Maas (2001) on its chi-square"
     year: ClassVar[int] = 1989
+    look: ClassVar[Look] = Look(SKY, "v", False, SOLID)
     idea: ClassVar[str] = (
         "pretend that all clusters have one size: the two-level model is then a two-group model of the pooled within "
         "and the between matrix, with equality constraints, which any SEM software fits"
@@ -66,7 +71,7 @@ class Muml:
         check_kinds(self.name, self.se)
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """Robust SEs need cluster-wise scores; the rest only sums."""
         return "clusters" if "robust" in self.se else "statistics"
 
@@ -82,6 +87,10 @@ class Muml:
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedMuml:
         """Build index maps and constants."""
         return PreparedMuml(self, model, layout)
+
+    def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
+        """P(negative between variance), balanced and saturated (theory F6)."""
+        return negative_variances(model, population, unbiased=self.divisor == "J-1")
 
 
 class PreparedMuml:

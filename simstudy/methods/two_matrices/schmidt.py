@@ -10,17 +10,21 @@ import numpy as np
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics, between_scatter
+from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult
 from simstudy.methods.checks import check_kinds, judge_data, refuse_few, refuse_ties_of_levels
-from simstudy.methods.protocol import Needs
+from simstudy.methods.closed_forms import negative_variances
+from simstudy.methods.look import DASH_DOT, VERMILLION, Look
+from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.methods.two_matrices.two_matrix import TwoMatrices, TwoMatrixFitter
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.population import Population
 
 
 @register
 @dataclass(frozen=True)
-class Schmidt:
+class Schmidt(Estimator):
     """Within model on S_PW (N - J units), between model on the estimate of Sigma_between (J units).
 
     S_B = sum_j n_j (v_j - v)(v_j - v)' / J has the expectation Sigma_W + c Sigma_B but for (J - 1) / J, with
@@ -46,6 +50,7 @@ class Schmidt:
     title: ClassVar[str] = "separate SEMs on the pooled within and the adjusted between covariance matrix"
     reference: ClassVar[str] = "Schmidt (1969)"
     year: ClassVar[int] = 1969
+    look: ClassVar[Look] = Look(VERMILLION, "X", True, DASH_DOT)
     idea: ClassVar[str] = (
         "subtract the within noise from the covariance matrix of cluster means; analyse what is left like any other "
         "covariance matrix"
@@ -67,7 +72,7 @@ class Schmidt:
         check_kinds(self.name, self.se)
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> str:
         """Sums suffice."""
         return "statistics"
 
@@ -83,6 +88,12 @@ class Schmidt:
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSchmidt:
         """Build both single-level models."""
         return PreparedSchmidt(self, model, layout)
+
+    def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
+        """P(negative between variance), balanced and saturated (theory F6)."""
+        if self.between == "raw":  # S_B as it stands is never negative
+            return ()
+        return negative_variances(model, population, unbiased=self.divisor == "J-1")
 
 
 class PreparedSchmidt:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from simstudy.methods.look import Look
 from simstudy.report.figures.axis import Scale
-from simstudy.report.figures.style import BAND_GREY, REFERENCE_GREY, MethodStyle
+from simstudy.report.figures.style import BAND_GREY, REFERENCE_GREY
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -17,7 +18,7 @@ MARKER = 4.2
 BAND_KEY = "± 1.96 MCSE"
 
 
-def line_look(style: MethodStyle) -> dict[str, Any]:
+def line_look(style: Look) -> dict[str, Any]:
     """Line and marker of a method, as `Axes.plot` takes them."""
     return {
         "color": style.colour,
@@ -31,9 +32,7 @@ def line_look(style: MethodStyle) -> dict[str, Any]:
     }
 
 
-def method_keys(
-    names: Sequence[str], styles: Mapping[str, MethodStyle], data: pd.DataFrame, **look: object
-) -> list[Artist]:
+def method_keys(names: Sequence[str], styles: Mapping[str, Look], data: pd.DataFrame, **look: object) -> list[Artist]:
     """One key a method; ``(n/a)`` behind those without any number."""
     from matplotlib.lines import Line2D
 

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from simstudy.methods.look import Look
 from simstudy.report.figures.axis import Scale
-from simstudy.report.figures.style import BAND_GREY, INK, NOTE, REFERENCE_GREY, SMALLEST, MethodStyle, text_width
+from simstudy.report.figures.style import BAND_GREY, INK, NOTE, REFERENCE_GREY, SMALLEST, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +37,7 @@ def say_empty(axes: Axes, text: str = "not in the design") -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=NOTE, color="0.45")
 
 
-def say_beyond(axes: Axes, scale: Scale, value: float, y: float, style: MethodStyle) -> None:
+def say_beyond(axes: Axes, scale: Scale, value: float, y: float, style: Look) -> None:
     """Mark a value beyond the x axis: a triangle at the edge, the value beside it."""
     right = scale.place(value) > scale.limits[1]
     edge = scale.limits[1 if right else 0]
@@ -73,7 +74,7 @@ class Clipped:
         count = int(self.beyond(data["value"].to_numpy(dtype=np.float64)).sum())
         return f"Triangles at the edge: beyond the axis ({count})." if count else ""
 
-    def mark(self, axes: Axes, at: FloatArray, values: FloatArray, style: MethodStyle, width: float) -> None:
+    def mark(self, axes: Axes, at: FloatArray, values: FloatArray, style: Look, width: float) -> None:
         """Mark what lies beyond the y axis of a panel of `width` inches."""
         low, high = self.scale.limits
         left, right = axes.get_xlim()

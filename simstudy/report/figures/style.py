@@ -1,21 +1,21 @@
 """How figures look: the looks of methods, sizes of text, greys; the same in every figure of every study.
 
 Figures are drawn at the size at which they are printed (a page is 7.2 inches wide), so that text sizes are what they
-say. Colours are those of Okabe & Ito (2008, Color Universal Design) without the yellow that vanishes on white paper;
-each method has a marker of its own too, so that none is lost in grey print or to a colour-blind reader.
+say. Methods bring their colours and markers with them (`simstudy.methods.look`).
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache, wraps
-from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar
+from typing import Any, ParamSpec, TypeVar
+
+from simstudy.methods import registry
+from simstudy.methods.look import COLOURS, LINES, Look
 
 P = ParamSpec("P")
 T = TypeVar("T")
-LineStyle: TypeAlias = Literal["-"] | tuple[float, Sequence[float]]
 
 FONT = "DejaVu Sans"
 """Comes with matplotlib, so it is there on every machine."""
@@ -45,90 +45,28 @@ SETTINGS: Mapping[str, Any] = {
     "svg.hashsalt": "simstudy",
 }
 
-BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-ORANGE, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
-COLOURS: tuple[str, ...] = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
-SOLID: LineStyle = "-"
-DASH, DOT = (0.0, (4.0, 1.5)), (0.0, (1.2, 1.2))
-LONG_DASH, DASH_DOT, DASH_DOT_DOT = (
-    (0.0, (8.0, 2.0)),
-    (0.0, (5.0, 1.5, 1.2, 1.5)),
-    (0.0, (4.0, 1.3, 1.2, 1.3, 1.2, 1.3)),
-)
-LINES: tuple[LineStyle, ...] = (SOLID, DASH, DOT, LONG_DASH, DASH_DOT, DASH_DOT_DOT)
-
-
-@dataclass(frozen=True)
-class MethodStyle:
-    """Colour, marker and line of one method; marker and filling together are no other built-in method's.
-
-    Parameters
-    ----------
-    colour : str
-        Hexadecimal RGB.
-    marker : str
-        Matplotlib marker.
-    filled : bool
-        Whether the marker is filled.
-    line : str or tuple
-        Matplotlib line style.
-    """
-
-    colour: str
-    marker: str
-    filled: bool
-    line: LineStyle
-
-    @property
-    def face(self) -> str:
-        """Colour inside the marker."""
-        return self.colour if self.filled else "white"
-
-
-# A colour is a family: single level, cluster means and pooled matrices, random intercepts, centred, two steps, ML.
-BUILT_IN: Mapping[str, MethodStyle] = {
-    "disaggregated": MethodStyle(BLUE, "o", True, LONG_DASH),
-    "disaggregated_robust": MethodStyle(BLUE, "p", False, DOT),
-    "aggregated": MethodStyle(VERMILLION, "s", False, DASH),
-    "schmidt": MethodStyle(VERMILLION, "X", True, DASH_DOT),
-    "haernqvist": MethodStyle(VERMILLION, "<", False, DOT),
-    "mlm": MethodStyle(GREEN, "^", True, DOT),
-    "mlm_contextual": MethodStyle(GREEN, ">", False, DASH_DOT_DOT),
-    "mlm_centered": MethodStyle(PURPLE, "D", False, DASH_DOT),
-    "mlm_rescaled": MethodStyle(PURPLE, "P", True, SOLID),
-    "two_step": MethodStyle(ORANGE, "v", True, DASH_DOT_DOT),
-    "slopes_as_outcomes": MethodStyle(ORANGE, "d", True, DOT),
-    "croon": MethodStyle(ORANGE, "h", True, SOLID),
-    "goldstein": MethodStyle(SKY, "P", False, DASH),
-    "raudenbush_measurement": MethodStyle(SKY, ">", True, DASH_DOT),
-    "multigroup": MethodStyle(SKY, "<", True, LONG_DASH),
-    "muml": MethodStyle(SKY, "v", False, SOLID),
-    "msem": MethodStyle(BLACK, "o", False, SOLID),
-    "em": MethodStyle(BLACK, "X", False, DASH),
-    "fiml_wide": MethodStyle(BLACK, "*", True, DOT),
-}
 _SPARE: tuple[tuple[str, bool], ...] = (
     ("s", True), ("8", False), ("*", False), ("8", True), ("D", True), ("p", True), ("^", False), ("h", False),
     ("d", False),
 )  # fmt: skip
-"""Markers that no built-in method has."""
+"""Markers that no method brings along."""
 
 
-def method_styles(names: Sequence[str]) -> dict[str, MethodStyle]:
-    """Looks of methods: that of the built-in ones is fixed, another one's follows from its name.
+def method_looks(names: Sequence[str]) -> dict[str, Look]:
+    """Looks of methods: a method that brings none gets one that follows from its name.
 
-    Two methods from outside get the same look only if there are more of them than spare markers and colours.
+    Two such methods get the same look only if there are more of them than spare markers and colours.
     """
-    found = {name: BUILT_IN[name] for name in names if name in BUILT_IN}
-    taken: set[MethodStyle] = set()
-    for name in sorted({name for name in names if name not in BUILT_IN}):
+    found = {name: look for name in names if (look := registry.look_of(name)) is not None}
+    taken: set[Look] = set()
+    for name in sorted({name for name in names if name not in found}):
         code = zlib.crc32(name.encode())
         order = [(code + step) % len(_SPARE) for step in range(len(_SPARE))]
         used = {(style.marker, style.filled) for style in taken}
         free = [place for place in order if _SPARE[place] not in used] or order
         colours = [COLOURS[(code // 16 + step) % len(COLOURS)] for step in range(len(COLOURS))]
         fresh = [colour for colour in colours if colour not in {style.colour for style in taken}] or colours
-        looks = [MethodStyle(c, *_SPARE[free[0]], LINES[(code // 128) % len(LINES)]) for c in (*fresh, *colours)]
+        looks = [Look(c, *_SPARE[free[0]], LINES[(code // 128) % len(LINES)]) for c in (*fresh, *colours)]
         style = next((look for look in looks if look not in taken), looks[0])
         taken.add(style)
         found[name] = style

@@ -235,7 +235,7 @@ def _slope_lines(fits: Mapping[str, Fit]) -> list[str]:
 
 def _portrait(name: str, *, brief: bool) -> str:
     method = registry.find(name)
-    same = f" (the same as {method.same_as})" if hasattr(method, "same_as") else ""
+    same = f" (the same as {method.same_as})" if method.same_as else ""
     if brief:
         return f"{name}: {method.title}{same}"
     return f"{name}: {method.title}{same}. Can: {method.can}. Cannot: {method.cannot}."

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from simstudy.errors import SimstudyError
+from simstudy.methods.look import Look
 from simstudy.report.figures.axis import Z_BAND
 from simstudy.report.figures.chart import Chart, drawing, file_stem
 from simstudy.report.figures.describe import describe
@@ -22,7 +23,7 @@ from simstudy.report.figures.kinds.scatter import MAX_POINTS, draw_outside, insi
 from simstudy.report.figures.layout import Page, Words
 from simstudy.report.figures.replicates import Replicates, central_limits, one_cell
 from simstudy.report.figures.select import check_name
-from simstudy.report.figures.style import INK, MethodStyle, method_styles, styled
+from simstudy.report.figures.style import INK, method_looks, styled
 from simstudy.report.figures.words import sentences
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def _draw(
     )
     up = numeric_ticks(*ylim, 5)
     page = make_facets(words, _keys(), xlim, ylim, heights=HEIGHTS, smallest=1.15, up=up)
-    styles = method_styles([*dict.fromkeys(name for pair in drawn for name in pair)])
+    styles = method_looks([*dict.fromkeys(name for pair in drawn for name in pair)])
     for axes, (pair, rows) in zip(page.axes, drawn.items(), strict=True):
         _draw_pair(axes, rows, styles[pair[0]])
     return page
@@ -211,7 +212,7 @@ def _identical(pair: tuple[str, str], rows: pd.DataFrame) -> str:
     return ""
 
 
-def _draw_pair(axes: Axes, rows: pd.DataFrame, style: MethodStyle) -> None:
+def _draw_pair(axes: Axes, rows: pd.DataFrame, style: Look) -> None:
     here = inside(rows, axes.get_xlim(), axes.get_ylim(), "mean", "difference")
     x, y = rows["mean"].to_numpy(), rows["difference"].to_numpy()
     opacity = float(np.clip(120.0 / max(len(rows), 1), 0.25, 0.8))

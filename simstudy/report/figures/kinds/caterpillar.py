@@ -13,9 +13,10 @@ from scipy.stats import norm
 from simstudy.analysis.result import Fit
 from simstudy.analysis.slopes import random_effects, random_means
 from simstudy.errors import SimstudyError, did_you_mean
+from simstudy.methods.look import COLOURS
 from simstudy.report.figures import FORMATS
 from simstudy.report.figures.chart import write_figure
-from simstudy.report.figures.style import COLOURS, styled
+from simstudy.report.figures.style import styled
 from simstudy.report.tables.performance import write_csv
 
 if TYPE_CHECKING:

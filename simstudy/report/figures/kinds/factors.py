@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from simstudy.errors import SimstudyError
+from simstudy.methods.look import Look
 from simstudy.performance.effects import RESIDUAL, WITHIN
 from simstudy.report.figures.bands import BANDS, ETA, check_band
 from simstudy.report.figures.chart import Chart, drawing, file_stem
@@ -16,7 +17,7 @@ from simstudy.report.figures.describe import describe
 from simstudy.report.figures.keys import line_key, patch_key
 from simstudy.report.figures.layout import Page, Panels, Words, make_page
 from simstudy.report.figures.select import check_name, names_in
-from simstudy.report.figures.style import GRID_GREY, INK, SMALLEST, MethodStyle, method_styles, styled
+from simstudy.report.figures.style import GRID_GREY, INK, SMALLEST, method_looks, styled
 from simstudy.report.figures.ticks import LevelTicks, label_ticks, ticks_width
 from simstudy.report.figures.words import measure_title, parameter_name, sentences, strip_label
 
@@ -125,7 +126,7 @@ def _draw(data: pd.DataFrame, title: str, band: str | None) -> Page:
     page = make_page(words, panels, _keys(data, band))
     largest = [data["eta_squared"].max(), data["noise_share"].max() if "noise_share" in data.columns else 0.0]
     top = max(0.25, 1.2 * float(np.clip(np.nan_to_num(largest), 0.0, 1.0).max()))
-    styles = method_styles(methods)
+    styles = method_looks(methods)
     for axes, name in zip(page.axes, methods, strict=True):
         mine = data[data["estimator"] == name].set_index("term").reindex(list(terms))
         axes.set_xlim(0.0, top)
@@ -185,7 +186,7 @@ def _inside(text: str) -> str:
     return text if text[:2].isupper() else text[0].lower() + text[1:]
 
 
-def _bars(axes: Axes, mine: pd.DataFrame, style: MethodStyle, top: float) -> None:
+def _bars(axes: Axes, mine: pd.DataFrame, style: Look, top: float) -> None:
     """Bars of a method with their numbers."""
     noise = mine["noise_share"].astype(float) if "noise_share" in mine.columns else pd.Series(np.nan, mine.index)
     for y, (term, eta, share) in enumerate(zip(mine.index, mine["eta_squared"].astype(float), noise, strict=True)):

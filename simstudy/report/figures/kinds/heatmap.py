@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from simstudy.errors import SimstudyError
+from simstudy.methods.look import BLUE, VERMILLION
 from simstudy.report.figures.axis import Scale, measure_scale
 from simstudy.report.figures.bands import check_band
 from simstudy.report.figures.chart import Chart, drawing, file_stem
@@ -29,7 +30,6 @@ from simstudy.report.figures.panels import (
 )
 from simstudy.report.figures.select import Selection, check_name, factor_columns, names_in, select
 from simstudy.report.figures.style import (
-    BLUE,
     INK,
     KEY,
     LANDSCAPE,
@@ -37,7 +37,6 @@ from simstudy.report.figures.style import (
     SMALLEST,
     STRIP,
     TICK,
-    VERMILLION,
     line_height,
     styled,
     text_width,

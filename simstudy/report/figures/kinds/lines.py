@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from simstudy.errors import SimstudyError
+from simstudy.methods.look import Look
 from simstudy.report.figures.axis import Scale, measure_scale
 from simstudy.report.figures.bands import check_band
 from simstudy.report.figures.chart import Chart, drawing, file_stem
@@ -20,15 +21,7 @@ from simstudy.report.figures.layout import Panels, Words, make_page
 from simstudy.report.figures.marks import Clipped, draw_background, say_empty
 from simstudy.report.figures.panels import Axis, Grid, condition, drawn_rows, make_grid, rows_at
 from simstudy.report.figures.select import Selection, factor_columns, names_in, select
-from simstudy.report.figures.style import (
-    GRID_GREY,
-    PAGE,
-    REFERENCE_GREY,
-    MethodStyle,
-    band_alpha,
-    method_styles,
-    styled,
-)
+from simstudy.report.figures.style import GRID_GREY, PAGE, REFERENCE_GREY, band_alpha, method_looks, styled
 from simstudy.report.figures.theory import curves, theory_rows
 from simstudy.report.figures.ticks import LevelTicks, fit_ticks, label_ticks, ticks_width
 from simstudy.report.figures.words import (
@@ -223,7 +216,7 @@ plot_power = drawing(power_chart)
 def _draw(data: pd.DataFrame, grid: Grid, scale: Scale, title: str, about: str, theory: pd.DataFrame) -> Figure:
     """Draw every panel of the grid and everything around them."""
     methods = names_in(data, "estimator")
-    styles = method_styles(methods)
+    styles = method_looks(methods)
     panels, across = _measured(grid, scale)
     clipped = Clipped(scale)
     words = Words(
@@ -302,7 +295,7 @@ def offsets(x: Axis, count: int, width: float) -> FloatArray:
 def _draw_panel(
     axes: Axes,
     series: Mapping[str, Series],
-    styles: Mapping[str, MethodStyle],
+    styles: Mapping[str, Look],
     scale: Scale,
     x: Axis,
     clipped: Clipped,

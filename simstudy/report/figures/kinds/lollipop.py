@@ -30,7 +30,7 @@ from simstudy.report.figures.panels import (
     x_factor,
 )
 from simstudy.report.figures.select import Selection, check_name, factor_columns, names_in, select
-from simstudy.report.figures.style import GRID_GREY, INK, SAFETY, SMALLEST, TICK, method_styles, styled, text_width
+from simstudy.report.figures.style import GRID_GREY, INK, SAFETY, SMALLEST, TICK, method_looks, styled, text_width
 from simstudy.report.figures.ticks import TICK_GAP, LevelTicks, clean, fit_ticks
 from simstudy.report.figures.words import (
     about_words,
@@ -258,7 +258,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, layout: Layout, scale: Scale, me
     start = scale.place(scale.reference if scale.reference is not None else 0.0)
     if scale.by_truth:
         start = float(rows["truth"].iloc[0])
-    styles = method_styles(methods)
+    styles = method_looks(methods)
     places = {level: place for place, level in enumerate(layout.inner.levels)}
     for method, name in enumerate(methods):
         mine, style = rows[rows["estimator"] == name], styles[name]

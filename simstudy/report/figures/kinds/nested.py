@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from simstudy.methods.look import Look
 from simstudy.report.figures.axis import Scale, measure_scale
 from simstudy.report.figures.bands import check_band
 from simstudy.report.figures.chart import Chart, drawing, file_stem
@@ -24,16 +25,7 @@ from simstudy.report.figures.layout import Page, Panels, Words, make_page
 from simstudy.report.figures.marks import Clipped, draw_background
 from simstudy.report.figures.panels import condition, in_level_order, make_strips, x_factor
 from simstudy.report.figures.select import Selection, check_name, factor_columns, names_in, select
-from simstudy.report.figures.style import (
-    GRID_GREY,
-    INK,
-    NOTE,
-    MethodStyle,
-    band_alpha,
-    method_styles,
-    styled,
-    text_width,
-)
+from simstudy.report.figures.style import GRID_GREY, INK, NOTE, band_alpha, method_looks, styled, text_width
 from simstudy.report.figures.ticks import clean, ticks_width
 from simstudy.report.figures.words import (
     about_words,
@@ -190,7 +182,7 @@ def make_loop(data: pd.DataFrame, factors: Sequence[str], x: str | None = None) 
 
 def _draw(data: pd.DataFrame, loop: Loop, scales: Mapping[str, Scale], title: str, about: str) -> Page:
     methods = names_in(data, "estimator")
-    styles = method_styles(methods)
+    styles = method_looks(methods)
     clipped = {name: Clipped(scale) for name, scale in scales.items()}
     measures = list(scales)
     notes = [basis_note(data), kind_note(data), missing_note(data)]
@@ -231,7 +223,7 @@ def _draw_measure(
     data: pd.DataFrame,
     loop: Loop,
     scale: Scale,
-    styles: Mapping[str, MethodStyle],
+    styles: Mapping[str, Look],
     clipped: Clipped,
     width: float,
 ) -> None:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from simstudy.methods.look import COLOURS
 from simstudy.planning.criterion import MEASURES
 from simstudy.planning.result import Plan
-from simstudy.report.figures.style import COLOURS, KEY, LABEL, styled
+from simstudy.report.figures.style import KEY, LABEL, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

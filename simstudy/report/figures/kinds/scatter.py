@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from simstudy.errors import SimstudyError
+from simstudy.methods.look import Look
 from simstudy.report.figures.chart import Chart, drawing, file_stem
 from simstudy.report.figures.describe import describe
 from simstudy.report.figures.facets import make_facets
 from simstudy.report.figures.keys import line_key
 from simstudy.report.figures.layout import Page, Words
 from simstudy.report.figures.replicates import FloatArray, Replicates, central_limits, one_cell
-from simstudy.report.figures.style import INK, REFERENCE_GREY, MethodStyle, method_styles, styled
+from simstudy.report.figures.style import INK, REFERENCE_GREY, method_looks, styled
 from simstudy.report.figures.words import chosen_words, sentences
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _draw(found: Replicates, drawn: dict[str, pd.DataFrame], counts: dict[str, i
         notes=_notes(found, drawn, counts, outside),
     )
     page = make_facets(words, _keys(known=bool(np.isfinite(found.truth))), xlim, ylim, heights=HEIGHTS)
-    styles = method_styles(list(drawn))
+    styles = method_looks(list(drawn))
     for axes, (name, rows) in zip(page.axes, drawn.items(), strict=True):
         _draw_points(axes, rows, found.truth, styles[name])
     return page
@@ -155,7 +156,7 @@ def draw_outside(axes: Axes, x: FloatArray, y: FloatArray, colour: str) -> None:
     )
 
 
-def _draw_points(axes: Axes, rows: pd.DataFrame, truth: float, style: MethodStyle) -> None:
+def _draw_points(axes: Axes, rows: pd.DataFrame, truth: float, style: Look) -> None:
     here = inside(rows, axes.get_xlim(), axes.get_ylim())
     covers = rows["covers"].to_numpy(dtype=np.bool_) if np.isfinite(truth) else np.ones(len(rows), dtype=np.bool_)
     x, y = (rows[name].to_numpy(dtype=np.float64) for name in ("estimate", "se"))

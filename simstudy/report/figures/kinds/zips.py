@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from simstudy.errors import SimstudyError
+from simstudy.methods.look import BLUE, VERMILLION
 from simstudy.performance.rates import coverage
 from simstudy.report.figures.axis import Z_BAND
 from simstudy.report.figures.chart import Chart, drawing, file_stem
@@ -21,7 +22,7 @@ from simstudy.report.figures.facets import make_facets
 from simstudy.report.figures.keys import line_key, patch_key
 from simstudy.report.figures.layout import Page, Words
 from simstudy.report.figures.replicates import Replicates, central_limits, one_cell
-from simstudy.report.figures.style import BLUE, INK, REFERENCE_GREY, VERMILLION, styled
+from simstudy.report.figures.style import INK, REFERENCE_GREY, styled
 from simstudy.report.figures.words import chosen_words, percent_level, sentences
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ import pytest
 from asymptotics_cases import MODEL, population
 from scipy import stats
 
-from simstudy.asymptotics.exact import Components, Regression, chi_square_grid, mean_slope, residual_spread
-from simstudy.asymptotics.exact_methods import exact_numbers
 from simstudy.data.layout import ClusterLayout
+from simstudy.estimation.exact_laws import Components, Regression, chi_square_grid, mean_slope, residual_spread
 from simstudy.methods import registry
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population
@@ -22,7 +21,7 @@ THEORY = {
 
 
 def numbers(method: str, sizes, level: float = 0.95, **options: object) -> dict[tuple[str, str], float]:
-    found = exact_numbers(registry.create(method, options), MODEL, population(sizes, **THEORY), level)
+    found = registry.create(method, options).exact_numbers(MODEL, population(sizes, **THEORY), level)
     return {(n.parameter, n.measure): n.value for n in found}
 
 
@@ -46,7 +45,7 @@ def test_b3_within_slope_and_coverage() -> None:
 
 
 def test_f6_negative_variance() -> None:
-    found = exact_numbers(registry.create("msem"), MODEL, population([5] * 30, **THEORY), 0.95)
+    found = registry.create("msem").exact_numbers(MODEL, population([5] * 30, **THEORY), 0.95)
     assert [(n.parameter, n.measure) for n in found] == [("between: x ~~ x", "negative_variance")]
     assert found[0].value == pytest.approx(0.102, abs=0.52e-3)  # THEORY's ML table, ICC .10, n = 5, J = 30
 
@@ -55,8 +54,17 @@ def test_f6_with_divisor_j_minus_1() -> None:
     """THEORY B8: the analysis-of-variance estimator, J = 10 and 30, n = 5."""
     for n_clusters, printed in ((10, 0.2463), (30, 0.0844)):
         where = population([5] * n_clusters, **THEORY)
-        found = exact_numbers(registry.create("schmidt", {"divisor": "J-1"}), MODEL, where, 0.95)
+        found = registry.create("schmidt", {"divisor": "J-1"}).exact_numbers(MODEL, where, 0.95)
         assert found[0].value == pytest.approx(printed, abs=0.52e-4)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"), [("schmidt", {"between": "raw"}), ("msem", {"bounds": "variances"}), ("haernqvist", {})]
+)
+def test_a_variance_that_cannot_be_negative_has_no_probability_of_it(method, options) -> None:
+    """S_B as it stands is positive definite, and a bound is a bound."""
+    found = registry.create(method, options).exact_numbers(MODEL, population([5] * 30, **THEORY), 0.95)
+    assert "negative_variance" not in {number.measure for number in found}
 
 
 @pytest.mark.parametrize(
@@ -71,7 +79,7 @@ def test_models_without_closed_forms_have_none(syntax, method) -> None:
     model = TwoLevelModel.from_syntax(syntax)
     values = [1.0 if "~~" in name and name.split(" ~~ ")[0][-1] == name[-1] else 0.1 for name in model.names]
     where = Population(model, tuple(values), ClusterLayout.of([5] * 20), "key")
-    assert exact_numbers(registry.create(method), model, where, 0.95) == ()
+    assert registry.create(method).exact_numbers(model, where, 0.95) == ()
 
 
 @pytest.mark.parametrize("df", [1, 2, 3, 5, 9, 30, 400])

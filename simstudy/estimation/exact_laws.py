@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import gammaln, ndtr
 from scipy.stats import f as f_distribution
 
-from simstudy.asymptotics.normal import quantile
+from simstudy.estimation.wald_intervals import quantile
 from simstudy.linalg.stacked import FloatArray, eigh, inverse
 
 NEGLIGIBLE = 1e-9
@@ -277,3 +277,17 @@ def negative_variance(
     kappa = 1.0 if unbiased else n_clusters / df_between
     at = kappa / (1.0 + n * variance_between / variance_within)
     return float(f_distribution.cdf(at, df_between, df_within))
+
+
+NEGATIVE = "negative_variance"
+"""Measure: P(estimate of a variance <= 0)."""
+
+
+@dataclass(frozen=True)
+class ExactNumber:
+    """One exact number; ``se_kind`` is empty where it holds for all kinds."""
+
+    parameter: str
+    se_kind: str
+    measure: str
+    value: float

@@ -1,0 +1,89 @@
+"""Kinds of data that a method may need: how each is drawn from a population, and made of rows.
+
+A kind registers itself, so that a method from elsewhere may bring its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from simstudy.data.sample import Sample
+from simstudy.errors import EstimatorError, did_you_mean
+from simstudy.population.draw import draw_cluster_statistics, draw_sample, draw_statistics
+from simstudy.population.population import Population
+
+
+@dataclass(frozen=True)
+class DataKind:
+    """One kind of data.
+
+    Attributes
+    ----------
+    name : str
+        What a method says in ``needs``.
+    draw : callable
+        (population, seed, replicates) -> data of these replicates; addressed, so that neither the batch nor its order
+        matters. What it returns has ``n_replicates`` and ``select``.
+    of_sample : callable
+        Rows -> data.
+    part_of : tuple of str
+        Kinds that hold this one bit for bit, and serve instead of it where another method needs them anyway.
+    by_row : bool
+        Whether memory grows with rows and clusters.
+    """
+
+    name: str
+    draw: Callable[[Population, int, Sequence[int]], Any]
+    of_sample: Callable[[Sample], Any]
+    part_of: tuple[str, ...] = ()
+    by_row: bool = True
+
+
+_KINDS: dict[str, DataKind] = {}
+
+
+def register_data_kind(kind: DataKind) -> DataKind:
+    """Add a kind of data.
+
+    Raises
+    ------
+    EstimatorError
+        If another kind has the name.
+    """
+    if _KINDS.setdefault(kind.name, kind) != kind:
+        raise EstimatorError(f"data kind '{kind.name}' is registered twice")
+    return kind
+
+
+def data_kind(name: str) -> DataKind:
+    """A kind by name.
+
+    Raises
+    ------
+    EstimatorError
+        Unknown name.
+    """
+    if name not in _KINDS:
+        raise EstimatorError(f"unknown kind of data '{name}'{did_you_mean(name, _KINDS)}; known: {', '.join(_KINDS)}")
+    return _KINDS[name]
+
+
+def kind_that_serves(name: str, needed: Collection[str]) -> DataKind:
+    """The kind drawn for a method that needs ``name``, where other methods need ``needed``."""
+    kind = data_kind(name)
+    return next((data_kind(other) for other in kind.part_of if other in needed), kind)
+
+
+STATISTICS = register_data_kind(
+    DataKind(
+        "statistics",
+        draw_statistics,
+        lambda sample: sample.statistics(cluster_wise=False),
+        part_of=("clusters",),
+        by_row=False,
+    )
+)
+CLUSTERS = register_data_kind(DataKind("clusters", draw_cluster_statistics, lambda sample: sample.statistics()))
+SAMPLE = register_data_kind(DataKind("sample", draw_sample, lambda sample: sample))
