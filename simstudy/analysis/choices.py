@@ -45,6 +45,17 @@ def check_no_slopes(slopes: str | None, nodes: int | None) -> None:
         )
 
 
+def check_no_weights(weights: str | None) -> None:
+    """Raise an `EstimatorError` for sampling weights, which no method uses."""
+    if weights is not None:
+        raise EstimatorError(
+            f"weights: sampling weights ('{weights}') are not supported. Two-level models need weights of rows given "
+            "their cluster and of clusters, scaled in one of several ways, which matters in small clusters "
+            "(Asparouhov 2006; Rabe-Hesketh & Skrondal 2006). Without weights, estimates are consistent where the "
+            "model holds the variables that decided on inclusion (strata, size of the school): name them as predictors"
+        )
+
+
 def make_method(name: str, se: str | None, choices: Mapping[str, Any], options: Mapping[str, Any] | None) -> Estimator:
     """The method with what was chosen; raises where it has no such choice."""
     fields = registry.options(name)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,13 +12,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from simstudy.analysis.choices import check_choices, check_no_slopes, make_method, own_arguments
+from simstudy.analysis.choices import check_choices, check_no_slopes, check_no_weights, make_method, own_arguments
 from simstudy.analysis.read import check_data
 from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
-from simstudy.analysis.slopes import boundary_notes, slope_facts
+from simstudy.analysis.slopes import boundary_notes, flat_predictors, slope_facts
 from simstudy.analysis.units import Units
 from simstudy.analysis.working import fit_in_units
 from simstudy.data.sample import Sample, cluster_order, from_frame
+from simstudy.errors import ConvergenceWarning
 from simstudy.estimation.engine import complete_engine, incomplete_engine
 from simstudy.estimation.fit_measures import rmsea_interval
 from simstudy.estimation.inference import montecarlo, with_defined
@@ -85,9 +87,13 @@ def fit(
     options: Mapping[str, Any] | None = None,
     slopes: str | None = None,
     nodes: int | None = None,
+    na: str | float | Sequence[str | float] | None = None,
+    weights: str | None = None,
     progress: Progress | None = None,
 ) -> Fit:
     """Fit one method to one data set.
+
+    Warns with a `ConvergenceWarning` where the method did not converge.
 
     Parameters
     ----------
@@ -119,6 +125,10 @@ def fit(
         in both blocks); or ``fixed``, they do not vary. See `SlopeMsem`.
     nodes : int, optional
         Quadrature nodes a latent predictor of random slopes.
+    na : str, float or sequence, optional
+        Codes for missing values in the model's variables: ``"-99,."``, ``-99``, ``[-98, -99]``.
+    weights : str, optional
+        Refused: sampling weights are not supported.
     progress : callable, optional
         Called with (what, done, total) by whatever takes long.
 
@@ -137,15 +147,18 @@ def fit(
         model = TwoLevelModel.from_syntax(model, std_lv=std_lv)
     if not model.slopes:
         check_no_slopes(slopes, nodes)
+    check_no_weights(weights)
     chosen = {"missing": missing, "fixed_x": fixed_x, "bounds": bounds, "slopes": slopes, "nodes": nodes}
     method = registry.for_model(make_method(estimator, se, chosen, options), model)
-    checked, notes = check_data(data, model, cluster, missing)
+    checked, notes = check_data(data, model, cluster, missing, na)
     n_dropped = len(data) - len(checked)
     sample, ids, order = _sample(checked, model, cluster)
     asked = {
         "se": method.se_kinds[0], "ci": ci, "ci_level": ci_level, "missing": missing, "fixed_x": fixed_x,
         "bounds": bounds or "none", "std_lv": std_lv, "draws": draws, "seed": seed,
     }  # fmt: skip
+    if na is not None:
+        asked["na"] = na if isinstance(na, (str, int, float)) else list(na)
     if model.slopes:
         values = vars(method.asked_for) | vars(method)
         asked |= {key: values[key] for key in ("slopes", "nodes") if key in values}
@@ -175,6 +188,10 @@ def fit(
         notes = (*notes, *(f"{path} is at its bound, 0" for path in at_zero))
     limits = _limits(context, model, ci, ci_level, draws, seed, progress)
     report = _report(model, context, limits, ci_level, asked)
+    if not report.converged:
+        notes = (*notes, *flat_predictors(facts, report.icc))
+        told = "; ".join((report.status.message, *notes))
+        warnings.warn(f"{estimator} did not converge: {told}", ConvergenceWarning, stacklevel=2)
     return replace(
         report,
         estimator=estimator,
@@ -204,11 +221,16 @@ def fit_all(
         if progress is not None:
             progress(f"fitting {name}", done, len(names))
         own, dropped = own_arguments(name, arguments)
-        one = fit(model, data, cluster=cluster, estimator=name, **own)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            one = fit(model, data, cluster=cluster, estimator=name, **own)
         notes = tuple(f"{name} has no choice of '{key}'; it is fitted without" for key in dropped)
         found[name] = replace(one, notes=(*one.notes, *notes))
     if progress is not None:
         progress("done", len(names), len(names))
+    failed_ones = [name for name, one in found.items() if one.status not in (Status.OK, Status.NOT_SUPPORTED)]
+    if failed_ones:
+        warnings.warn(f"did not converge: {', '.join(failed_ones)}", ConvergenceWarning, stacklevel=2)
     return found
 
 

@@ -68,6 +68,21 @@ def _fact(slope: RandomSlope, model: TwoLevelModel, meaning: str) -> SlopeFact:
     return SlopeFact(slope.name, slope.outcome, slope.predictor, meaning, text)
 
 
+FLAT = 0.005
+"""Up to this ICC a predictor is said to have no between part."""
+
+
+def flat_predictors(facts: Sequence[SlopeFact], icc: Mapping[str, float]) -> tuple[str, ...]:
+    """What may be wrong with a fit that failed: slopes of deviations from cluster means that do not vary."""
+    return tuple(
+        f"the slope '{fact.name}' multiplies the deviation of '{fact.predictor}' from its cluster's mean, but "
+        f"'{fact.predictor}' has no between variance in these data (ICC {icc[fact.predictor]:.3f}): take "
+        f"'{fact.predictor}' out of the between block"
+        for fact in facts
+        if fact.predictor in icc and not icc[fact.predictor] > FLAT
+    )
+
+
 def boundary_notes(model: TwoLevelModel, se: FloatArray) -> tuple[str, ...]:
     """What a singular covariance matrix of random elements means, given SEs (q,)."""
     flat = [

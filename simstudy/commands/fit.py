@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ import typer
 
 from simstudy.commands.fit_input import ALL, read_inputs
 from simstudy.commands.fit_slopes import check_slope_choices, print_slope_tests
-from simstudy.errors import EstimatorError, SimstudyError
+from simstudy.errors import EstimatorError, SimstudyError, SimstudyWarning
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +39,7 @@ def fit(
     data: Annotated[
         Path,
         typer.Argument(
-            metavar="DATA", help="CSV (also .gz), .tsv, Parquet, Stata .dta, SPSS .sav.", show_default=False
+            metavar="DATA", help="CSV (also .gz), .tsv, Parquet, Excel, Stata .dta, SPSS .sav.", show_default=False
         ),
     ],
     cluster: Annotated[str, typer.Option(metavar="COLUMN", help="Column of clusters.", show_default=False)],
@@ -55,6 +56,11 @@ def fit(
     ] = "wald",
     ci_level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     missing: Annotated[str, typer.Option(metavar="HOW", help="Missing values: listwise or fiml.")] = "listwise",
+    na: Annotated[
+        str | None,
+        typer.Option(metavar="CODES", help="Codes for missing values, such as '-99,.'.", show_default=False),
+    ] = None,
+    weights: Annotated[str | None, typer.Option(metavar="COLUMN", hidden=True)] = None,
     fixed_x: Annotated[bool, typer.Option("--fixed-x", help="Fix the moments of exogenous variables.")] = False,
     bounds: Annotated[
         str | None, typer.Option(metavar="WHAT", help="'variances' keeps variances from falling below 0.")
@@ -133,8 +139,10 @@ def fit(
     if problems:
         raise SimstudyError(problems)
     arguments: dict[str, Any] = {**choices, "fixed_x": fixed_x, "std_lv": std_lv, "seed": seed, "cluster": cluster}
+    arguments |= {"na": na, "weights": weights}
     console = Console(highlight=False)
-    with _named(data), _progress(sys.stderr) as progress:
+    with _named(data), _progress(sys.stderr) as progress, warnings.catch_warnings():
+        warnings.simplefilter("ignore", SimstudyWarning)  # the summary and the exit code say the same
         if estimator == ALL:
             fits = fit_all(read_model, table, progress=progress, **arguments)
         else:
