@@ -187,7 +187,7 @@ def _read_spss(path: Path) -> pd.DataFrame:
 def _read_excel(path: Path) -> pd.DataFrame:
     with pd.ExcelFile(path, engine="openpyxl") as book:
         sheets = [str(name) for name in book.sheet_names]
-        data = book.parse(sheets[0], na_values=list(NA_STRINGS), keep_default_na=False)
+        data = pd.read_excel(book, sheet_name=0, na_values=list(NA_STRINGS), keep_default_na=False)
     data = data.dropna(how="all").dropna(axis=1, how="all")  # formatted but empty cells
     blank = [str(name) for name in data.columns if str(name).startswith("Unnamed:")]
     if blank:

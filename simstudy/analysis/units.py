@@ -161,11 +161,13 @@ class Units:
     # ------------------------------------------------------------------ and back
 
     def moments(self, mean: FloatArray, within: FloatArray, between: FloatArray) -> tuple[FloatArray, ...]:
-        """Means (..., p) and covariances (..., p, p) of observed variables in the user's units."""
+        """Means (..., p), within (..., p1, p1) and between covariances (..., p, p) in the user's units."""
         names = self.original.variables
         scale = self.spread(names)
         shift = np.array([self.shifts[name] for name in names])
-        return mean * scale + shift, within * (scale[:, None] * scale), between * (scale[:, None] * scale)
+        square = scale[:, None] * scale
+        p1 = len(self.original.level1)
+        return mean * scale + shift, within * square[:p1, :p1], between * square
 
     def back(self, params: FloatArray) -> FloatArray:
         """Parameters (q,) in the user's units from those of the working model, which may be complex."""

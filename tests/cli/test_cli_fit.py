@@ -374,3 +374,20 @@ def test_a_wald_test_of_an_unknown_label_is_refused(written):
     done = simstudy(written / "model.lav", written / "data.csv", "--cluster", "school", "--wald", "bb == bww")
     assert done.exit_code == 2
     assert "unknown parameter 'bww' (did you mean 'bw'?)" in done.output
+
+
+def test_codes_for_missing_values_and_weights(written):
+    data = pd.read_csv(written / "data.csv")
+    data.loc[data.index[:30], "y"] = -99
+    data.to_csv(written / "coded.csv", index=False)
+    common = [written / "model.lav", written / "coded.csv", "--cluster", "school"]
+    done = simstudy(*common)
+    assert "'y' is -99 in 30 rows: if that stands for missing" in " ".join(done.output.split())
+    done = simstudy(*common, "--na", "-99,.", "--missing", "fiml", "--json", written / "fit.json")
+    assert done.exit_code == 0
+    found = json.loads((written / "fit.json").read_text())
+    assert (found["n_obs"], found["options"]["na"]) == (300, "-99,.")
+    assert "-99, . made missing: y 30" in found["notes"]
+    done = simstudy(*common, "--weights", "w")
+    assert done.exit_code == 2
+    assert "sampling weights ('w') are not supported" in " ".join(done.output.split())
