@@ -38,7 +38,7 @@ from simstudy.model.twolevel import TwoLevelModel
 
 AS_OBSERVED, AS_DEVIATION = ("observed", "uncentred", "contextual"), ("latent", "centred")
 """Meanings of random slopes: the predictor as it is, and its deviation from what its cluster shares."""
-EASE, STEP = 5.0, 32.0
+EASE, STEP = 5.0, 8.0
 """Doublings of the units, and units of means, by which the second fit differs: as moderate as the first."""
 
 

@@ -86,7 +86,7 @@ def items(seed: int = 3) -> pd.DataFrame:
 CONSTRAINED = {
     "equal loadings": "level: within\n f =~ y1 + a*y2 + a*y3\nlevel: between\n g =~ y1 + a*y2 + a*y3",
     "fixed loadings": "level: within\n f =~ y1 + 0.9*y2 + 1.1*y3\nlevel: between\n g =~ y1 + 0.9*y2 + 1.1*y3",
-    "equal residuals": "level: within\n f =~ y1 + y2 + y3\n y1 ~~ v*y1\n y2 ~~ v*y2\nlevel: between\n g =~ y1 + y2 + y3",
+    "equal residuals": "level: within\n f =~ y1 + y2 + y3\n y1 ~~ v*y1\n y2 ~~ v*y2\nlevel: between\n g =~ y1+y2+y3",
     "no intercept": "level: within\n y1 ~ x\nlevel: between\n y1 ~ w\n y1 ~ 0*1",
     "a fixed path": "level: within\n y1 ~ x\nlevel: between\n y1 ~ 0.5*w",
     "constraint": "level: within\n y1 ~ a*x\n y2 ~ b*x\nlevel: between\n y1 ~ c*w\n y2 ~ d*w\na*d == b*c",
