@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from simstudy.analysis.fit import fit, fit_all
+    from simstudy.analysis.level_fit import level_fit
+    from simstudy.analysis.reliability import reliability
     from simstudy.api import (
         analyse,
         bias,
@@ -103,6 +105,8 @@ _HOMES = {
         "write_report",
     ),
     "simstudy.analysis.fit": ("fit", "fit_all"),
+    "simstudy.analysis.level_fit": ("level_fit",),
+    "simstudy.analysis.reliability": ("reliability",),
     "simstudy.design": ("load_design", "parse_design"),
     "simstudy.methods.registry": ("register",),
     "simstudy.model.twolevel": ("TwoLevelModel",),
@@ -121,6 +125,7 @@ __all__ = [
     "fit_all",
     "format_performance",
     "init",
+    "level_fit",
     "list_estimators",
     "load_design",
     "merge",
@@ -146,6 +151,7 @@ __all__ = [
     "preregister",
     "random_effects",
     "register",
+    "reliability",
     "replay",
     "replicates",
     "run",

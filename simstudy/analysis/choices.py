@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from simstudy.errors import EstimatorError, did_you_mean
+from simstudy.errors import EstimatorError
 from simstudy.methods import registry
 from simstudy.methods.protocol import Estimator
+from simstudy.requests.fit import FitRequest
 
-SE = ("expected", "observed", "robust", "corrected")
-CI = ("wald", "montecarlo", "bootstrap", "cluster_bootstrap")
-MISSING = ("listwise", "fiml")
-BOUNDS = ("none", "variances")
-SLOPES = ("auto", "observed", "latent", "hybrid", "fixed")
-ALLOWED = {"se": SE, "ci": CI, "missing": MISSING, "bounds": BOUNDS, "slopes": SLOPES}
 PLAIN = {
-    "missing": "listwise", "fixed_x": False, "bounds": None, "slopes": None, "nodes": None,
+    "missing": "listwise", "fixed_x": False, "bounds": None, "slopes": None, "nodes": None, "h1": None,
 }  # fmt: skip
 """Choices that only some methods have, and what they are where nothing was chosen."""
-
-
-def check_choices(*, ci_level: float, draws: int, **chosen: str | None) -> None:
-    """Raise an `EstimatorError` for a value that is none of those allowed, or out of its range."""
-    problems = []
-    for key, value in chosen.items():
-        allowed = ALLOWED[key]
-        if value is not None and value not in allowed:
-            problems.append(f"{key}: found '{value}'; allowed: {', '.join(allowed)}{did_you_mean(value, allowed)}")
-    if not 0.0 < ci_level < 1.0:
-        problems.append(f"ci_level: found {ci_level}; it must lie between 0 and 1")
-    if draws < 100:
-        problems.append(f"draws: found {draws}; at least 100 are needed for an interval")
-    if problems:
-        raise EstimatorError(problems)
 
 
 def check_no_slopes(slopes: str | None, nodes: int | None) -> None:
@@ -56,25 +36,27 @@ def check_no_weights(weights: str | None) -> None:
         )
 
 
-def make_method(name: str, se: str | None, choices: Mapping[str, Any], options: Mapping[str, Any] | None) -> Estimator:
+def make_method(request: FitRequest) -> Estimator:
     """The method with what was chosen; raises where it has no such choice."""
+    name, se = request.estimator, request.se
     fields = registry.options(name)
-    chosen: dict[str, Any] = dict(options or {})
+    chosen: dict[str, Any] = dict(request.options or {})
     if se is not None and "se" in fields:
         chosen["se"] = [se]
     elif se is not None and not _has_se(name, se):
         words = {"expected": "model-based ('expected')", "robust": "cluster-robust ('robust')"}
         kinds = " and ".join(words.get(kind, f"'{kind}'") for kind in registry.create(name).se_kinds)
         raise EstimatorError(f"method '{name}' has {kinds} standard errors only; found se '{se}'")
-    for key, value in choices.items():
-        if value in (PLAIN[key], "none"):
+    for key, plain in PLAIN.items():
+        value = getattr(request, key)
+        if value in (plain, "none"):
             continue
         if key not in fields:
             raise EstimatorError(f"method '{name}' has no choice of '{key}'; it goes with {_methods_with(key)}")
         chosen[key] = value
     if "measures" in fields:
         chosen.setdefault("measures", True)
-    if choices["missing"] == "fiml" and se is None:
+    if request.missing == "fiml" and se is None:
         chosen.setdefault("se", ["observed"])
     elif "se" in fields and se is None:
         chosen.setdefault("se", list(registry.create(name).se_kinds[:1]))
@@ -86,22 +68,24 @@ def _methods_with(option: str) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def own_arguments(name: str, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Arguments without the choices that a method has not, and the names of those."""
-    own, dropped = dict(arguments), []
+def own_choices(name: str, request: FitRequest) -> tuple[FitRequest, list[str]]:
+    """The request for one method, without the choices that it has not, and the names of those."""
+    plain: dict[str, Any] = {}
+    dropped = []
     for key, default in PLAIN.items():
-        value = own.get(key, default)
+        value = getattr(request, key)
         if value in (default, "none"):
             continue
         if key not in registry.options(name):
-            own.pop(key)
+            plain[key] = default
             dropped.append(key)
         elif not _accepts(name, key, value):  # mlm has a choice of slopes too, but not all of msem's
-            own.pop(key)
+            plain[key] = default
             dropped.append(f"{key} = {value}")
-    if own.get("se") is not None and not _has_se(name, own["se"]):
-        dropped.append(f"se = {own.pop('se')}")
-    return own, dropped
+    if request.se is not None and not _has_se(name, request.se):
+        plain["se"] = None
+        dropped.append(f"se = {request.se}")
+    return replace(request, estimator=name, **plain), dropped
 
 
 def _has_se(name: str, kind: str) -> bool:

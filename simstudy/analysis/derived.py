@@ -1,8 +1,7 @@
-"""What follows from a fit: standardised solution, R-squared, residuals, fit of one level."""
+"""What follows from a fit: standardised solution, R-squared, residuals."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,16 +10,18 @@ from scipy import stats
 
 from simstudy.analysis.result import Fit
 from simstudy.analysis.slopes import refuse_slopes
+from simstudy.analysis.unrestricted import engine_for
 from simstudy.analysis.working import in_working_units
 from simstudy.errors import EstimatorError
-from simstudy.estimation.engine import Engine, complete_engine, incomplete_engine
-from simstudy.estimation.fit_measures import Solved, baseline_model, fit_measures, rmsea_interval
+from simstudy.estimation.engine import Engine
+from simstudy.estimation.fit_measures import Solved
 from simstudy.estimation.result import Status
+from simstudy.estimation.semidefinite import scored_once, semidefinite
 from simstudy.estimation.starts import starts_from_moments
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray
 from simstudy.model.implied import TwoLevelStructure
-from simstudy.model.parameters import LEVEL_NAMES, number_rows
+from simstudy.model.parameters import LEVEL_NAMES
 from simstudy.model.twolevel import TwoLevelModel
 
 STEP = 1e-5
@@ -127,19 +128,25 @@ def r_squared(fit: Fit) -> pd.DataFrame:
 
 def engine_of(fit: Fit, structure: TwoLevelStructure) -> Engine:
     """Likelihood of a model of the same variables on the data of a fit."""
-    sample = fit.context.sample.arrange(fit.model.level1, fit.model.level2)
-    if np.isnan(sample.rows).any() or np.isnan(sample.clusters).any():
-        return incomplete_engine(structure, sample.incomplete())
-    return complete_engine(structure, sample.statistics())
+    return engine_for(fit.context.sample.arrange(fit.model.level1, fit.model.level2), structure)
 
 
-def _solve(fit: Fit, model: TwoLevelModel, start: Solved | None = None) -> Solved:
+def solve_on(fit: Fit, model: TwoLevelModel, start: Solved | None = None) -> Solved:
+    """Another model of the same variables, fitted to the data of a fit; from the moments of ``start`` first."""
     structure = TwoLevelStructure(model)
     engine = engine_of(fit, structure)
     more: tuple[FloatArray, ...] = ()
     if start is not None:
         more = (starts_from_moments(structure, *start.structure.moments(start.best.params)),)
     return Solved(structure, engine, engine.solve(*more), structure.q)
+
+
+def saturated_of(fit: Fit) -> Solved:
+    """The unrestricted model on the data of a fit: the one that the fit compares with."""
+    if fit.h1 == "psd":
+        structure = TwoLevelStructure(unrestricted_model(fit.model))
+        return semidefinite(scored_once(structure, engine_of(fit, structure)))
+    return solve_on(fit, unrestricted_model(fit.model))
 
 
 def residuals(fit: Fit) -> pd.DataFrame:
@@ -154,7 +161,7 @@ def residuals(fit: Fit) -> pd.DataFrame:
     require_solution(fit)
     units = fit.context.units
     fit = in_working_units(fit)
-    saturated = _solve(fit, unrestricted_model(fit.model))
+    saturated = saturated_of(fit)
     if saturated.best.status[0] != int(Status.OK):
         raise EstimatorError("the unrestricted model has no maximum for these data, so there are no residuals")
     structure = TwoLevelStructure(fit.model)
@@ -176,48 +183,3 @@ def residuals(fit: Fit) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["level", "lhs", "rhs", "observed", "implied"])
     table["residual"] = table["observed"] - table["implied"]
     return table
-
-
-def level_fit(fit: Fit) -> pd.DataFrame:
-    """Fit of each level's structure on its own, the other level unrestricted (Ryu & West 2009).
-
-    Returns
-    -------
-    DataFrame
-        level, chisq, df, pvalue, cfi, tli, rmsea, rmsea_ci_lower, rmsea_ci_upper, srmr. A level whose parameters are
-        tied to the other's by labels has NaN.
-    """
-    refuse_slopes(fit, "fit of one level")
-    require_solution(fit)
-    if fit.estimator != "msem":
-        raise EstimatorError(f"fit of one level is that of full-information maximum likelihood, not of {fit.estimator}")
-    fit = in_working_units(fit)
-    saturated = _solve(fit, unrestricted_model(fit.model))
-    rows = []
-    for level in LEVEL_NAMES:
-        model = _partially_saturated(fit.model, level)
-        blank: dict[str, Any] = {"level": level}
-        if model is None:
-            rows.append(blank)
-            continue
-        solved = _solve(fit, model, saturated)
-        baseline = _solve(fit, _partially_saturated(baseline_model(fit.model), level) or model, saturated)
-        n_obs = fit.n_obs
-        found = {
-            k: float(v[0]) for k, v in fit_measures(solved, saturated, baseline, n_obs=n_obs, scaled=False).items()
-        }
-        low, high = rmsea_interval(found["chisq"], int(found["df"]), n_obs)
-        kept = {name: found[name] for name in ("chisq", "df", "pvalue", "cfi", "tli", "rmsea")}
-        rows.append({**blank, **kept, "rmsea_ci_lower": low, "rmsea_ci_upper": high, "srmr": found[f"srmr_{level}"]})
-    columns = ["level", "chisq", "df", "pvalue", "cfi", "tli", "rmsea", "rmsea_ci_lower", "rmsea_ci_upper", "srmr"]
-    return pd.DataFrame(rows).reindex(columns=columns)
-
-
-def _partially_saturated(model: TwoLevelModel, level: str) -> TwoLevelModel | None:
-    """The model with the other level unrestricted, or None where labels or constraints tie the levels."""
-    if "both" in model.table.levels or model.table.constraints:
-        return None
-    free = unrestricted_model(model)
-    rows = [*model.table.at(level), *(row for name in LEVEL_NAMES if name != level for row in free.table.at(name))]
-    order = sorted(rows, key=lambda row: LEVEL_NAMES.index(row.level))
-    return replace(model, table=number_rows(order))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,28 +11,36 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from simstudy.analysis.choices import check_choices, check_no_slopes, check_no_weights, make_method, own_arguments
-from simstudy.analysis.read import check_data
+from simstudy.analysis.choices import check_no_slopes, check_no_weights, make_method, own_choices
+from simstudy.analysis.read import check_data, read_data
 from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
 from simstudy.analysis.slopes import boundary_notes, flat_predictors, slope_facts
 from simstudy.analysis.units import Units
+from simstudy.analysis.unrestricted import (
+    Comparison,
+    Unrestricted,
+    compare,
+    intraclass_correlations,
+    is_hopeless,
+    unrestricted_of,
+    with_intervals,
+)
 from simstudy.analysis.working import fit_in_units
 from simstudy.data.sample import Sample, cluster_order, from_frame
-from simstudy.errors import ConvergenceWarning
-from simstudy.estimation.engine import complete_engine, incomplete_engine
-from simstudy.estimation.fit_measures import rmsea_interval
+from simstudy.errors import ConvergenceWarning, EstimatorError
 from simstudy.estimation.inference import montecarlo, with_defined
 from simstudy.estimation.result import FitResult, Status, failed
-from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray, IntArray
 from simstudy.methods import registry
 from simstudy.methods.checks import refuse_constraints
 from simstudy.methods.protocol import Estimator
-from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
+from simstudy.requests.fit import FitRequest
+from simstudy.requests.option import check, takes
 
-Progress = Callable[[str, int, int], None]
+ASKED = ("se", "ci", "ci_level", "missing", "fixed_x", "bounds", "std_lv", "draws", "seed")
+"""Choices that a fit remembers."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ class Context:
     units : Units, optional
         Working units, where data are scaled so badly that the method is fitted in others than the user's.
     working : FitResult, optional
-        What was fitted in them.
+        What was fitted: the result in working units, or in the user's without ``:=`` parameters.
     """
 
     sample: Sample
@@ -69,68 +76,11 @@ class Context:
     working: FitResult | None = None
 
 
-def fit(
-    model: str | TwoLevelModel,
-    data: pd.DataFrame,
-    *,
-    cluster: str,
-    estimator: str = "msem",
-    se: str | None = None,
-    ci: str = "wald",
-    ci_level: float = 0.95,
-    missing: str = "listwise",
-    fixed_x: bool = False,
-    bounds: str | None = None,
-    std_lv: bool = False,
-    draws: int = 1000,
-    seed: int = 1,
-    options: Mapping[str, Any] | None = None,
-    slopes: str | None = None,
-    nodes: int | None = None,
-    na: str | float | Sequence[str | float] | None = None,
-    weights: str | None = None,
-    progress: Progress | None = None,
-) -> Fit:
+@takes(FitRequest)
+def fit(request: FitRequest) -> Fit:
     """Fit one method to one data set.
 
     Warns with a `ConvergenceWarning` where the method did not converge.
-
-    Parameters
-    ----------
-    model : str or TwoLevelModel
-        lavaan-style text with ``level:`` blocks.
-    data : DataFrame
-        Rows in any order; missing values as NaN.
-    cluster : str
-        Column of cluster identifiers.
-    estimator : str
-        Name in the registry.
-    se : str, optional
-        ``expected``, ``observed``, ``robust`` or ``corrected``, as far as the method has them; by default its first
-        kind, and ``observed`` with ``fiml``.
-    ci : str
-        ``wald``; ``montecarlo`` (draws from the estimates' normal distribution, for ``:=`` parameters);
-        ``bootstrap`` (parametric: data drawn from the fitted model and refitted, percentile intervals);
-        ``cluster_bootstrap`` (clusters drawn with replacement and refitted).
-    missing : str
-        ``listwise``, or ``fiml`` (with ``msem``, ``fiml_wide`` and ``goldstein``).
-    fixed_x, bounds, std_lv
-        See `Msem` and `TwoLevelModel`.
-    draws, seed : int
-        For the simulated intervals.
-    options : dict, optional
-        Further options of the method.
-    slopes : str, optional
-        What random slopes multiply: ``observed``, ``latent``, ``hybrid``; ``auto`` (latent where the predictor stands
-        in both blocks); or ``fixed``, they do not vary. See `SlopeMsem`.
-    nodes : int, optional
-        Quadrature nodes a latent predictor of random slopes.
-    na : str, float or sequence, optional
-        Codes for missing values in the model's variables: ``"-99,."``, ``-99``, ``[-98, -99]``.
-    weights : str, optional
-        Refused: sampling weights are not supported.
-    progress : callable, optional
-        Called with (what, done, total) by whatever takes long.
 
     Returns
     -------
@@ -142,95 +92,97 @@ def fit(
         With one clear message a problem.
     """
     began = time.perf_counter()
-    check_choices(se=se, ci=ci, missing=missing, bounds=bounds, slopes=slopes, ci_level=ci_level, draws=draws)
+    check(request, EstimatorError)
+    check_no_weights(request.weights)
+    model, estimator = request.model, request.estimator
     if isinstance(model, str):
-        model = TwoLevelModel.from_syntax(model, std_lv=std_lv)
+        model = TwoLevelModel.from_syntax(model, std_lv=request.std_lv)
     if not model.slopes:
-        check_no_slopes(slopes, nodes)
-    check_no_weights(weights)
-    chosen = {"missing": missing, "fixed_x": fixed_x, "bounds": bounds, "slopes": slopes, "nodes": nodes}
-    method = registry.for_model(make_method(estimator, se, chosen, options), model)
-    checked, notes = check_data(data, model, cluster, missing, na)
+        check_no_slopes(request.slopes, request.nodes)
+    method = registry.for_model(make_method(request), model)
+    data = request.data if isinstance(request.data, pd.DataFrame) else read_data(request.data)
+    checked, notes = check_data(data, model, request.cluster, request.missing, request.na)
     n_dropped = len(data) - len(checked)
-    sample, ids, order = _sample(checked, model, cluster)
-    asked = {
-        "se": method.se_kinds[0], "ci": ci, "ci_level": ci_level, "missing": missing, "fixed_x": fixed_x,
-        "bounds": bounds or "none", "std_lv": std_lv, "draws": draws, "seed": seed,
-    }  # fmt: skip
-    if na is not None:
-        asked["na"] = na if isinstance(na, (str, int, float)) else list(na)
+    sample, ids, order = _sample(checked, model, request.cluster)
+    asked = {name: getattr(request, name) for name in ASKED}
+    asked |= {"se": method.se_kinds[0], "bounds": request.bounds or "none"}
+    if request.na is not None:
+        asked["na"] = request.na if isinstance(request.na, (str, int, float)) else list(request.na)
     if model.slopes:
         values = vars(method.asked_for) | vars(method)
         asked |= {key: values[key] for key in ("slopes", "nodes") if key in values}
     facts: tuple[SlopeFact, ...] = ()
+    compared: Comparison | None = None
     units, working = None, None
     reason = _unsupported(method, model, sample)
     if reason is not None:
         result = failed(model.names, (method.se_kinds[0],), 1, Status.NOT_SUPPORTED)
+        free = unrestricted_of(model, sample)
         notes = (*notes, f"{estimator} cannot fit this model: {reason}")
     else:
         facts = slope_facts(model, method)
+        tried: list[tuple[TwoLevelModel, Unrestricted, Comparison]] = []
 
-        def fit_sample(model: TwoLevelModel, data: Sample) -> FitResult:
-            return method.prepare(model, data.layout).fit(data_kind(method.needs).of_sample(data))
+        def fit_sample(model: TwoLevelModel, sample: Sample) -> FitResult:
+            result = method.prepare(model, sample.layout).fit(data_kind(method.needs).of_sample(sample))
+            free = unrestricted_of(model, sample, hopeless=is_hopeless(method, result))
+            tried.append((model, free, compare(method, model, sample, result, free, request.h1)))
+            return tried[-1][-1].result
 
         meanings = {fact.name: fact.meaning for fact in facts}
         result, units, working = fit_in_units(fit_sample, model, sample, meanings, alike=method.averages_items)
+        used = model if units is None else units.model
+        free, compared = next((free, compared) for one, free, compared in tried if one is used)
         notes = (*notes, *method.caveats(model))
         if result.measures.get("boundary", np.zeros(1))[0] == 1.0:
             notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
     result = with_defined(result, model.estimands)
     context = Context(sample, ids, checked.index[order], order, method, result, units, working)
-    if bounds == "variances":
+    if request.bounds == "variances":
         at_zero = [
             row.path for row in model.table.rows if _is_held_variance(row.op, row.lhs, row.rhs, row.free, result)
         ]
         notes = (*notes, *(f"{path} is at its bound, 0" for path in at_zero))
-    limits = _limits(context, model, ci, ci_level, draws, seed, progress)
-    report = _report(model, context, limits, ci_level, asked)
+    limits = _limits(context, model, request)
+    report = _report(model, context, limits, asked, intraclass_correlations(model, free))
     if not report.converged:
         notes = (*notes, *flat_predictors(facts, report.icc))
         told = "; ".join((report.status.message, *notes))
-        warnings.warn(f"{estimator} did not converge: {told}", ConvergenceWarning, stacklevel=2)
+        warnings.warn(f"{estimator} did not converge: {told}", ConvergenceWarning, stacklevel=3)
     return replace(
         report,
         estimator=estimator,
         n_dropped=n_dropped,
-        notes=(*notes, *report.notes),
+        notes=(*notes, *report.notes, *(compared.notes if compared else ())),
         slopes=facts,
+        h1=compared.h1 if compared else "",
         seconds=time.perf_counter() - began,
     )
 
 
-def fit_all(
-    model: str | TwoLevelModel,
-    data: pd.DataFrame,
-    *,
-    cluster: str,
-    progress: Progress | None = None,
-    **arguments: Any,
-) -> dict[str, Fit]:
+@takes(FitRequest)
+def fit_all(request: FitRequest) -> dict[str, Fit]:
     """Fit every registered method; what a method cannot do is in its notes, with status NOT_SUPPORTED.
 
-    Takes the arguments of `fit` but ``estimator``; choices that only some methods have (``missing = "fiml"``, a kind of
-    SE) are left at their default for the others, which a note says.
+    ``estimator`` is of no account. Choices that only some methods have (``missing = "fiml"``, a kind of SE) are left at
+    their default for the others, which a note says.
     """
     names = registry.names()
     found: dict[str, Fit] = {}
     for done, name in enumerate(names):
-        if progress is not None:
-            progress(f"fitting {name}", done, len(names))
-        own, dropped = own_arguments(name, arguments)
+        if request.progress is not None:
+            request.progress(f"fitting {name}", done, len(names))
+        own, dropped = own_choices(name, request)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            one = fit(model, data, cluster=cluster, estimator=name, **own)
+            one = fit(**vars(own))
         notes = tuple(f"{name} has no choice of '{key}'; it is fitted without" for key in dropped)
         found[name] = replace(one, notes=(*one.notes, *notes))
-    if progress is not None:
-        progress("done", len(names), len(names))
+    if request.progress is not None:
+        request.progress("done", len(names), len(names))
     failed_ones = [name for name, one in found.items() if one.status not in (Status.OK, Status.NOT_SUPPORTED)]
     if failed_ones:
-        warnings.warn(f"did not converge: {', '.join(failed_ones)}", ConvergenceWarning, stacklevel=2)
+        warnings.warn(f"did not converge: {', '.join(failed_ones)}", ConvergenceWarning, stacklevel=3)
     return found
 
 
@@ -257,9 +209,10 @@ def _unsupported(method: Estimator, model: TwoLevelModel, sample: Sample) -> str
 
 
 def _limits(
-    context: Context, model: TwoLevelModel, ci: str, level: float, draws: int, seed: int, progress: Progress | None
+    context: Context, model: TwoLevelModel, request: FitRequest
 ) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
     """Lower and upper limits (q + d,), and notes."""
+    ci, level, draws, seed = request.ci, request.ci_level, request.draws, request.seed
     result = context.result
     kind = next(iter(result.se))
     z = float(stats.norm.ppf(0.5 + level / 2.0))
@@ -274,7 +227,7 @@ def _limits(
         return lower, upper, ("intervals of := parameters are Monte Carlo intervals; the others are Wald intervals",)
     from simstudy.analysis.bootstrap import bootstrap
 
-    boot = bootstrap(context, model, parametric=ci == "bootstrap", draws=draws, seed=seed, progress=progress)
+    boot = bootstrap(context, model, parametric=ci == "bootstrap", draws=draws, seed=seed, progress=request.progress)
     good = ~np.isnan(boot).all(axis=1)
     failures = int((~good).sum())
     tail = (1.0 - level) / 2.0
@@ -293,8 +246,8 @@ def _report(
     model: TwoLevelModel,
     context: Context,
     limits: tuple[FloatArray, FloatArray, tuple[str, ...]],
-    level: float,
     asked: dict[str, Any],
+    icc: dict[str, float],
 ) -> Fit:
     result, sample = context.result, context.sample
     kind = next(iter(result.se))
@@ -318,9 +271,6 @@ def _report(
     measures.setdefault("loglik", float(result.loglik[0]))
     measures.setdefault("npar", float(np.sum(~np.isnan(estimate[:q]) & free)))
     n_obs = int((~np.isnan(sample.rows[0])).any(axis=1).sum())  # rows with any level-1 value count
-    if "chisq" in measures:
-        ci = rmsea_interval(measures["chisq"], int(np.nan_to_num(measures["df"])), n_obs)
-        measures["rmsea_ci_lower"], measures["rmsea_ci_upper"] = ci
     patterns = {tuple(row) for row in np.unique(~np.isnan(sample.rows[0]), axis=0).tolist()}
     return Fit(
         model=model,
@@ -336,8 +286,8 @@ def _report(
         improper=_improper(model, estimate[:q], context.units, bool(result.admissible[0]), bool(result.converged[0])),
         n_iter=int(result.n_iter[0]),
         parameters=pd.DataFrame(rows, columns=list(PARAMETER_COLUMNS)),
-        measures=measures,
-        icc=_icc(model, context),
+        measures=with_intervals(measures, n_obs),
+        icc=icc,
         params=estimate[:q],
         covariance=result.covariance[kind][0, :q, :q],
         notes=notes,
@@ -367,25 +317,3 @@ def _improper(
         if row.op == "~~" and row.lhs == row.rhs and row.free >= 0 and moderate[row.free] < -1e-10
     ]
     return tuple(found) or ("the between covariance matrix is not positive semidefinite",)
-
-
-def _icc(model: TwoLevelModel, context: Context) -> dict[str, float]:
-    """ICCs of the unrestricted model, for variables that live on both levels."""
-    sample = context.sample if context.units is None else context.units.sample(context.sample)
-    structure = TwoLevelStructure(unrestricted_model(model))
-    try:
-        if np.isnan(sample.rows).any() or np.isnan(sample.clusters).any():
-            engine = incomplete_engine(structure, sample.incomplete())
-        else:
-            engine = complete_engine(structure, sample.statistics(cluster_wise=False))
-        best = engine.solve()
-    except (np.linalg.LinAlgError, FloatingPointError):
-        return {}
-    if best.status[0] != int(Status.OK):
-        return dict.fromkeys(model.both, np.nan)
-    _, within, between = structure.moments(best.params)
-    found: dict[str, float] = {}
-    for name in model.both:
-        k = model.level1.index(name)
-        found[name] = float(between[0, k, k] / (between[0, k, k] + within[0, k, k]))
-    return found

@@ -204,7 +204,7 @@ def likelihood_ratio_test(restricted: Fit, full: Fit) -> Test:
     """Likelihood-ratio test of nested models fitted to the same data; scaled where both have robust SEs.
 
     The scaled difference divides by (q0 c0 - q1 c1) / (q0 - q1), with q and c the numbers of parameters and the MLR
-    scaling factors of the models (Satorra & Bentler 2001; THEORY C11).
+    scaling factors of the models (Satorra & Bentler 2001; theory C11).
 
     Raises
     ------

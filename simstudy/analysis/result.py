@@ -79,8 +79,9 @@ class Fit:
         not speak about is NaN.
     measures : dict
         Fit measures, NaN where there are none: loglik, unrestricted_loglik, npar, chisq, df, pvalue, chisq_scaled,
-        scaling, pvalue_scaled, baseline_chisq, baseline_df, cfi, tli, cfi_scaled, tli_scaled, rmsea, rmsea_ci_lower,
-        rmsea_ci_upper, rmsea_scaled, srmr_within, srmr_between, aic, bic.
+        scaling, scaling_h0, pvalue_scaled, baseline_chisq, baseline_df, baseline_scaling, cfi, tli, rmsea, the last
+        three also with ``_scaled`` and ``_robust``, as have the 90 % limits rmsea_ci_lower, rmsea_ci_upper,
+        srmr_within, srmr_between, aic, bic.
     icc : dict
         Between share of each level-1 variable's variance in the unrestricted model.
     params : (q,)
@@ -91,6 +92,8 @@ class Fit:
         What the user should know: warnings, reasons.
     slopes : tuple of SlopeFact
         What the fit did with the model's random slopes.
+    h1 : str
+        What chi-square, CFI and RMSEA compare with: ``unrestricted``, ``psd`` (see `Msem`); empty without chi-square.
     """
 
     model: TwoLevelModel
@@ -112,6 +115,7 @@ class Fit:
     covariance: FloatArray
     notes: tuple[str, ...] = ()
     slopes: tuple[SlopeFact, ...] = ()
+    h1: str = ""
     seconds: float = np.nan
     context: Any = field(default=None, repr=False, compare=False)
 
@@ -130,7 +134,7 @@ class Fit:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """The fields of INTERFACE.md's ``fit --json``; numbers that do not exist are None."""
+        """The fields of ``simstudy fit --json``; numbers that do not exist are None."""
 
         def clean(value: Any) -> Any:
             if isinstance(value, (float, np.floating)):
@@ -150,6 +154,9 @@ class Fit:
             "n_clusters": self.n_clusters,
         }
         found.update({key: clean(value) for key, value in self.measures.items()})
+        found["h1"] = self.h1 or None
+        if "scaling_h0" in found:
+            found["scaling_factor_h0"] = found["scaling_h0"]
         for key in ("npar", "df", "baseline_df"):
             if found.get(key) is not None:
                 found[key] = int(found[key])

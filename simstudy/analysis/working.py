@@ -26,7 +26,7 @@ SCALE, SHIFT = 2.0**10, 2.0**10
 matrix of intercepts and paths has a condition number of about the square, and 10 digits remain."""
 AGREE, AGREE_SE = 1e-5, 1e-3
 """Shares of a standard error by which estimates and standard errors of the two may differ: above rounding, the
-optimisers' stop, and what information matrices lose in shifted data; a method that reads means otherwise is far beyond."""
+optimisers' stop, and what information matrices lose in shifted data; other readings of means are far beyond."""
 
 
 def location_and_spread(sample: Sample) -> tuple[dict[str, float], dict[str, float]]:

@@ -12,14 +12,16 @@ import pandas as pd
 from simstudy import performance as measuring
 from simstudy.api.study import Results, up_to_date
 from simstudy.errors import SimstudyError
-from simstudy.performance import FIT_MEASURES
+from simstudy.performance import measure_names, own_name
 from simstudy.performance.choose import choose_parameters, key_parameters
 from simstudy.report import figures as drawing
 from simstudy.report.figures import FORMATS, Chart, save_chart, save_figure
 from simstudy.report.figures.bands import check_band, measures_with
 from simstudy.report.figures.chart import check_formats
-from simstudy.report.figures.registry import check_kind
+from simstudy.report.figures.registry import FigureKind, check_kind
 from simstudy.report.figures.select import chosen_cells, unknown
+from simstudy.requests.figures import ChartsRequest, PlotRequest
+from simstudy.requests.option import declared, takes
 from simstudy.runner.pick import pick_replicates
 from simstudy.runner.store import FIGURES
 from simstudy.runner.tables import Folder, read_folder
@@ -29,6 +31,7 @@ __all__ = ["charts", "figure_parameters", "plot", "plot_results", "replicates"]
 MAX_FIGURE_PARAMETERS = 4
 MAX_CELLS = 12
 """Figures of replicates, one a cell, that are drawn at once."""
+CHOICES = tuple(one.name for one in declared(ChartsRequest) if one.keyword_only and one.name != "own")
 DEFAULT_KINDS = ("bias", "coverage")
 
 
@@ -51,36 +54,23 @@ class _Wanted:
             return choose_parameters(self.parameters, [name for name in table["parameter"].unique() if name])
         return figure_parameters(table)
 
+    def measures(self, kind: FigureKind) -> list[str]:
+        """Measures to draw one by one."""
+        return list(map(own_name, self.options.get("measures") or (kind.defaults.get("measure", "bias"),)))
+
+    def own(self, kind: FigureKind) -> dict[str, Any]:
+        """Level of the intervals, and options that only this kind has."""
+        return {"level": self.found.manifest.level} | self.given(*(set(kind.options) - _COMMON))
+
     def band(self, measure: str) -> dict[str, Any]:
         """The band, if it is about the measure."""
         name = self.options.get("band")
         return {"band": name} if name is not None and measure in measures_with(name) else {}
 
 
-def plot(
-    folder: str | Path,
-    parameters: Sequence[str] | None = None,
-    kind: str | None = None,
-    *,
-    out: str | Path | None = None,
-    formats: Sequence[str] | None = None,
-    **options: Any,
-) -> list[Path]:
-    """Draw figures of a results folder and write them with their data.
-
-    Parameters
-    ----------
-    folder : path
-    parameters : sequence of str, optional
-        Names or patterns; by default the study's ``:=`` parameters, or else its labelled ones, at most four.
-    kind : str, optional
-        A key of `simstudy.report.figures.KINDS`; by default bias and coverage are drawn as lines.
-    out : path, optional
-        Folder; ``figures/`` of the results folder by default.  A name that ends in .pdf, .png or .svg is one file.
-    formats : sequence of str, optional
-        ``pdf``, ``png``, ``svg``; by default PDF and PNG.  The data are written as CSV beside them.
-    **options
-        As for `charts`.
+@takes(PlotRequest)
+def plot(request: PlotRequest) -> list[Path]:
+    """Draw figures of a results folder and write them with their data, as CSV beside them.
 
     Returns
     -------
@@ -92,8 +82,9 @@ def plot(
     SimstudyError
         One problem for each name that is unknown and each option that has no use.
     """
+    formats, out, folder = request.formats, request.out, request.folder
     check_formats(formats or ())
-    drawn = charts(folder, kind, parameters=parameters, **options)
+    drawn = charts(folder, **{name: getattr(request, name) for name in CHOICES}, kind=request.kind, own=request.own)
     target = Path(out) if out is not None else Path(folder) / FIGURES
     if target.suffix.removeprefix(".") in FORMATS:
         if formats:
@@ -114,50 +105,9 @@ def plot_results(found: Results, parameters: Sequence[str] | None = None) -> lis
     ]
 
 
-def charts(
-    source: str | Path | Results,
-    kind: str | None = None,
-    *,
-    parameters: Sequence[str] | None = None,
-    measures: Sequence[str] | None = None,
-    x: str | None = None,
-    y: str | None = None,
-    estimators: Sequence[str] | None = None,
-    cells: Sequence[int] | None = None,
-    basis: str | None = None,
-    se_kind: str | None = None,
-    where: Mapping[str, object] | None = None,
-    band: str | None = None,
-    compare: tuple[str, str] | None = None,
-    of: str | None = None,
-) -> list[Chart]:
+@takes(ChartsRequest)
+def charts(request: ChartsRequest) -> list[Chart]:
     """Figures of a results folder, each with its title, data and a description in words.
-
-    Parameters
-    ----------
-    source : path or Results
-    kind : str, optional
-        A key of `simstudy.report.figures.KINDS`; by default bias and coverage as lines.
-    parameters : sequence of str, optional
-        Names or patterns; by default the study's ``:=`` parameters, or else its labelled ones, at most four.
-    measures : sequence of str, optional
-        Bias by default.
-    x, y : str, optional
-        Factors of the axes.
-    estimators, cells : sequence, optional
-        Methods and cells; all by default, the first cell where replicates are drawn.
-    basis : str, optional
-        ``casewise`` (default), ``common``, ...
-    se_kind : str, optional
-        Kind of SE for the methods that have it; by default each method's first.
-    where : mapping, optional
-        Factor -> level to keep.
-    band : str, optional
-        A key of `simstudy.report.figures.BANDS`.
-    compare : (str, str), optional
-        Two methods of a Bland-Altman plot.
-    of : str, optional
-        ``estimate`` (default) or ``se``: what a Bland-Altman plot compares.
 
     Returns
     -------
@@ -169,54 +119,43 @@ def charts(
     SimstudyError
         One problem for each name that is unknown and each option that has no use.
     """
-    options = {
-        "parameters": parameters, "measures": measures, "x": x, "y": y, "estimators": estimators, "cells": cells,
-        "basis": basis, "se_kind": se_kind, "where": where, "band": band, "compare": compare, "of": of,
-    }  # fmt: skip
+    options = {name: getattr(request, name) for name in CHOICES} | dict(request.own or {})
     options = {name: value for name, value in options.items() if value}
+    kind, source = request.kind, request.source
     entry = check_kind(kind or "lines", list(options))
     found = source if isinstance(source, Results) else up_to_date(source)
     if found.performance.empty:
         raise SimstudyError(f"{found.folder}: there are no finished replicates yet")
-    wanted = _Wanted(found, parameters, options)
-    if entry.source == "replicates":
-        return list(_of_replicates(kind or "", wanted))
-    if kind is None and not measures:
-        wanted = _Wanted(found, parameters, {**options, "measures": DEFAULT_KINDS})
-    return list(_of_effects(wanted) if entry.source == "effects" else _of_performance(kind or "lines", wanted))
+    wanted = _Wanted(found, request.parameters, options)
+    if kind is None and not request.measures:
+        wanted = _Wanted(found, request.parameters, {**options, "measures": DEFAULT_KINDS})
+    return list(_MAKE[entry.made_from](entry, wanted))
 
 
-def _of_performance(kind: str, wanted: _Wanted) -> Iterator[Chart]:
+def _of_performance(kind: FigureKind, wanted: _Wanted) -> Iterator[Chart]:
     """Figures made from the performance table."""
-    table, level = wanted.found.performance, wanted.found.manifest.level
-    shared = wanted.given("x", "y", "estimators", "cells", "where")
-    if kind == "convergence":
-        yield drawing.convergence_chart(table, **shared)
+    table, own = wanted.found.performance, wanted.own(kind)
+    shared = wanted.given("x", "y", "estimators", "cells", "where", "basis", "se_kind") | own
+    if "parameters" not in kind.options:
+        yield drawing.make_chart(kind.name, table, "", **shared)
         return
-    shared |= wanted.given("basis", "se_kind") | {"level": level}
-    measures: Sequence[str] = wanted.options.get("measures") or ("bias",)
-    if kind in ("power", "nested-loop", "lollipop"):
-        chart = {
-            "power": drawing.power_chart,
-            "nested-loop": drawing.nested_loop_chart,
-            "lollipop": drawing.lollipop_chart,
-        }[kind]
+    if kind.several or "measures" not in kind.options:
         several = wanted.given("measures", "band")
-        fits = bool(several.get("measures")) and set(several["measures"]) <= set(FIT_MEASURES)
+        fits = bool(several.get("measures")) and set(several["measures"]) <= set(measure_names("fit"))
         for name in [""] if fits else wanted.names():
-            yield chart(table, name, **shared, **several)
+            yield drawing.make_chart(kind.name, table, name, **shared, **several)
         return
+    measures = wanted.measures(kind)
     check_band(wanted.options.get("band"), measures)
-    draw = drawing.lines_chart if kind == "lines" else drawing.heatmap_chart
     names = wanted.names()
     for measure in measures:
-        for name in [""] if measure in FIT_MEASURES else names:
-            yield draw(table, name, measure=measure, **shared, **wanted.band(measure))
+        for name in [""] if measure in measure_names("fit") else names:
+            yield drawing.make_chart(kind.name, table, name, measure=measure, **shared, **wanted.band(measure))
 
 
-def _of_effects(wanted: _Wanted) -> Iterator[Chart]:
+def _of_effects(kind: FigureKind, wanted: _Wanted) -> Iterator[Chart]:
     """Figures made from the analysis of variance of the design factors."""
-    measures: Sequence[str] = wanted.options.get("measures") or ("bias",)
+    measures = wanted.measures(kind)
     methods = list(wanted.found.performance["estimator"].unique())
     problems = [
         unknown("estimator", name, methods) for name in wanted.options.get("estimators") or () if name not in methods
@@ -231,13 +170,13 @@ def _of_effects(wanted: _Wanted) -> Iterator[Chart]:
         parameters=names,
         **wanted.given("estimators", "basis"),
     )
-    shared = wanted.given("se_kind", "estimators", "band") | {"level": wanted.found.manifest.level}
+    shared = wanted.given("se_kind", "estimators", "band") | wanted.own(kind)
     for measure in measures:
-        for name in [""] if measure in FIT_MEASURES else names:
-            yield drawing.factors_chart(effects, name, measure=measure, **shared)
+        for name in [""] if measure in measure_names("fit") else names:
+            yield drawing.make_chart(kind.name, effects, name, measure=measure, **shared)
 
 
-def _of_replicates(kind: str, wanted: _Wanted) -> Iterator[Chart]:
+def _of_replicates(kind: FigureKind, wanted: _Wanted) -> Iterator[Chart]:
     """Figures made from replicate rows, a cell at a time."""
     table = wanted.found.performance
     places = chosen_cells(table.drop_duplicates("cell"), wanted.options.get("cells"), wanted.options.get("where") or {})
@@ -246,7 +185,7 @@ def _of_replicates(kind: str, wanted: _Wanted) -> Iterator[Chart]:
         cells = cells[:1]
     if len(cells) > MAX_CELLS:
         raise SimstudyError(
-            f"{len(cells)} cells are chosen, and '{kind}' draws a figure for each; choose at most {MAX_CELLS} "
+            f"{len(cells)} cells are chosen, and '{kind.name}' draws a figure for each; choose at most {MAX_CELLS} "
             "(--cell, --where)"
         )
     methods = list(table["estimator"].unique())
@@ -255,13 +194,17 @@ def _of_replicates(kind: str, wanted: _Wanted) -> Iterator[Chart]:
     problems += [unknown("compare", name, methods) for name in compare or () if name not in methods]
     if problems:
         raise SimstudyError(problems)
-    draw: Any = {"zip": drawing.zip_chart, "scatter": drawing.scatter_chart, "bland-altman": drawing.bland_altman_chart}
-    options = wanted.given("se_kind", "compare", "of") | {"level": wanted.found.manifest.level}
+    options = wanted.given("se_kind") | wanted.own(kind)
     names, folder = wanted.names(), read_folder(wanted.found.folder)
     for cell in cells:
         rows = pick_replicates(folder, cell, names, list(compare) if compare else estimators)
         for name in names:
-            yield draw[kind](rows, name, **options)
+            yield drawing.make_chart(kind.name, rows, name, **options)
+
+
+_COMMON = {"parameters", "measures", "x", "y", "estimators", "cells", "where", "basis", "se_kind", "band"}
+_MAKE = {"performance": _of_performance, "effects": _of_effects, "replicates": _of_replicates}
+"""What a kind is made from -> its figures of a study."""
 
 
 def replicates(

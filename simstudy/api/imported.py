@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +18,10 @@ from simstudy.performance import (
     read_foreign,
     summarise_cell,
 )
+from simstudy.requests.foreign import ForeignRequest
+from simstudy.requests.option import check, takes
+
+COLUMNS = ("estimate", "se", "truth", "lower", "upper", "method", "parameter", "rep", "converged")
 
 __all__ = ["Imported", "import_results", "performance_of"]
 
@@ -54,42 +57,12 @@ class Imported:
         return [str(name) for name, count in converged.items() if count == 0]
 
 
-def performance_of(
-    data: pd.DataFrame | str | Path,
-    *,
-    estimate: str | None = None,
-    se: str | None = None,
-    truth: str | float | None = None,
-    lower: str | None = None,
-    upper: str | None = None,
-    method: str | None = None,
-    parameter: str | None = None,
-    rep: str | None = None,
-    converged: str | None = None,
-    by: Sequence[str] | None = None,
-    level: float = 0.95,
-    replications: int | None = None,
-    reference: str | None = None,
-) -> pd.DataFrame:
+@takes(ForeignRequest)
+def performance_of(request: ForeignRequest) -> pd.DataFrame:
     """Performance table of a simulation study made with any software, from one long table of its estimates.
 
-    Parameters
-    ----------
-    data : DataFrame or path
-        One row an estimate; CSV, Parquet, Stata or SPSS.
-    estimate, se, lower, upper, method, parameter, rep, converged : str, optional
-        Columns; those with usual names (``estimate`` or ``est``, ``se``, ``method``, ``rep``, ...) are found.  Without
-        limits, intervals are estimate -+ z SE.
-    truth : str or float, optional
-        Column, or the true value of all rows.
-    by : sequence of str, optional
-        Columns of the design factors; each combination is a cell.
-    level : float
-        Level of the Wald intervals.
-    replications : int, optional
-        Replicates tried in each cell; what is missing to that number counts as failed.
-    reference : str, optional
-        Method that the others are compared with; by default the first that occurs.
+    Columns with usual names (``estimate`` or ``est``, ``se``, ``method``, ``rep``, ...) are found.  Without limits,
+    intervals are estimate -+ z SE.
 
     Returns
     -------
@@ -101,44 +74,21 @@ def performance_of(
     SimstudyError
         With everything that is wrong with the table.
     """
-    return import_results(
-        data,
-        estimate=estimate,
-        se=se,
-        truth=truth,
-        lower=lower,
-        upper=upper,
-        method=method,
-        parameter=parameter,
-        rep=rep,
-        converged=converged,
-        by=by,
-        level=level,
-        replications=replications,
-        reference=reference,
-    ).performance
+    return import_results(**vars(request)).performance
 
 
-def import_results(
-    data: pd.DataFrame | str | Path,
-    *,
-    by: Sequence[str] | None = None,
-    level: float = 0.95,
-    replications: int | None = None,
-    reference: str | None = None,
-    **columns: str | float | None,
-) -> Imported:
+@takes(ForeignRequest)
+def import_results(request: ForeignRequest) -> Imported:
     """`performance_of`, returning failures and notes as well."""
-    if not 0.0 < level < 1.0:
-        raise SimstudyError(f"level: found {level:g}; allowed: between 0 and 1, such as 0.95")
-    if replications is not None and replications < 1:
-        raise SimstudyError(f"replications: found {replications}; allowed: 1 or more")
+    check(request)
+    data = request.data
     name = "results" if isinstance(data, pd.DataFrame) else Path(data).name
     table = data if isinstance(data, pd.DataFrame) else read_data(data)
     if table.empty:
         raise SimstudyError(f"{name}: the table has no rows")
-    found = read_foreign(table, find_columns(table, columns, by), replications)
-    return _summarised(found, name, level, reference)
+    columns = {column: getattr(request, column) for column in COLUMNS}
+    found = read_foreign(table, find_columns(table, columns, request.by), request.replications)
+    return _summarised(found, name, request.level, request.reference)
 
 
 def _summarised(found: Foreign, name: str, level: float, reference: str | None) -> Imported:

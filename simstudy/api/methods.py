@@ -15,7 +15,7 @@ from simstudy.report.figures.kinds.methods import methods_table, plot_methods
 
 __all__ = ["describe_estimator", "list_estimators", "methods_table", "plot_methods"]
 
-STORY = ("estimator", "year", "title", "idea", "levels", "options", "can", "cannot", "same_as", "reference")
+STORY = ("estimator", "year", "title", "idea", "levels", "options", "can", "cannot", "same_as", "reference", "theory")
 
 
 def list_estimators() -> pd.DataFrame:
@@ -25,7 +25,7 @@ def list_estimators() -> pd.DataFrame:
     -------
     DataFrame
         Columns estimator, year (missing where a method gives none), title, idea, levels, options, can, cannot, same_as
-        (another method with the same numbers), reference.
+        (another method with the same numbers), reference, theory (sections of the documentation with its formulas).
     """
     table = pd.DataFrame([_told(name) for name in registry.names()], columns=list(STORY))
     return table.astype({"year": "Int64"})
@@ -56,6 +56,7 @@ def _told(name: str) -> dict[str, Any]:
         "cannot": cls.cannot,
         "same_as": cls.same_as,
         "reference": cls.reference,
+        "theory": "; ".join(cls.theory),
     }
 
 

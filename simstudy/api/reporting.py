@@ -17,7 +17,7 @@ from simstudy.errors import SimstudyError
 from simstudy.performance import factor_effects
 from simstudy.report.document.html import Source, report_html
 from simstudy.report.document.prereg import preregistration
-from simstudy.report.figures import Chart, factors_chart, lines_chart
+from simstudy.report.figures import KINDS, Chart, factors_chart, lines_chart
 from simstudy.report.tables.effects import effect_blocks
 from simstudy.runner.files import write_bytes
 from simstudy.runner.manifest import Manifest, current_versions
@@ -130,13 +130,15 @@ def _theory(design: Design | None) -> pd.DataFrame | None:
 def _figures(
     found: Results, parameters: Sequence[str], effects: pd.DataFrame, theory: pd.DataFrame | None
 ) -> list[Chart]:
-    """Median bias and coverage of the first parameters, convergence, and what matters for bias."""
+    """Median bias and coverage of the first parameters, the kinds that are in every report, what matters for bias."""
     drawn = [
         lines_chart(found.performance, name, measure=measure, level=found.manifest.level, theory=theory)
         for measure in ("median_bias", "coverage")
         for name in parameters
     ]
-    drawn += charts(found, "convergence")
+    for name, kind in KINDS.items():
+        if kind.in_report:
+            drawn += charts(found, name, parameters=parameters if "parameters" in kind.options else None)
     known = set(effects.loc[effects["order"] > 0, "parameter"]) if len(effects) else set()
     return drawn + [factors_chart(effects, name) for name in parameters if name in known]
 

@@ -17,12 +17,15 @@ from simstudy.errors import SimstudyError, StoreError
 from simstudy.performance import (
     SUMMARY_COLUMNS,
     failures_table,
+    measure_names,
     performance_table,
     summarise_cell,
     summarise_fit_measures,
 )
 from simstudy.planning.until import Rounds, read_until
 from simstudy.report import write_csv
+from simstudy.requests.option import check, takes
+from simstudy.requests.run import RunRequest
 from simstudy.runner.backends.local import execute, n_workers
 from simstudy.runner.block import Study
 from simstudy.runner.files import write_bytes, write_table
@@ -90,11 +93,7 @@ class Results:
 
 def _design(design: Design | str | Path, reps: int | None = None) -> Design:
     found = design if isinstance(design, Design) else open_design(design)
-    if reps is None:
-        return found
-    if reps < 1:
-        raise SimstudyError(f"reps: found {reps}; allowed: 1 or more")
-    return dataclasses.replace(found, replications=reps)
+    return found if reps is None else dataclasses.replace(found, replications=reps)
 
 
 def open_design(path: str | Path) -> Design:
@@ -112,81 +111,38 @@ def default_folder(name: str, shard: Shard) -> Path:
     return Path("results") / (folder if shard.count == 1 else f"{folder}-shard-{shard.index}-of-{shard.count}")
 
 
-def run(
-    design: Design | str | Path,
-    out: str | Path | None = None,
-    jobs: int | None = None,
-    reps: int | None = None,
-    block_size: int | None = None,
-    progress: bool = True,
-    until: str | None = None,
-    max_reps: int | None = None,
-) -> pd.DataFrame:
+@takes(RunRequest)
+def run(request: RunRequest) -> pd.DataFrame:
     """Run a study, or what is missing of it, and return its performance table.
 
-    Parameters
-    ----------
-    design : Design or path
-    out : path, optional
-        Results folder; ``results/<study name>`` by default.
-    jobs : int, optional
-        Processes; all cores by default.
-    reps : int, optional
-        Replications instead of the design's.
-    block_size : int, optional
-        Replicates a task.
-    progress : bool
-        Show progress on standard error.
-    until : str, optional
-        Largest Monte Carlo SEs to stop at, such as ``"coverage=.005,bias=.01"``: replicate each cell until the labelled
-        and defined parameters of all methods meet them (see `run_study` for others), first after ``reps`` (250)
-        replicates.
-    max_reps : int, optional
-        With ``until``: the most replicates a cell.
+    The same design and number of replications, or the same precision, give the same results, bit for bit, for any
+    number of jobs, any block size, and whatever was there before.
 
     Returns
     -------
     DataFrame
         Long performance table: the factors, estimator, se_kind, parameter, measure, value, mcse, n, ...
     """
-    return run_study(
-        design, out, jobs=jobs, reps=reps, block_size=block_size, progress=progress, until=until, max_reps=max_reps
-    ).performance
+    return run_study(**vars(request)).performance
 
 
-def run_study(
-    design: Design | str | Path,
-    out: str | Path | None = None,
-    *,
-    jobs: int | None = None,
-    reps: int | None = None,
-    block_size: int | None = None,
-    shard: str | None = None,
-    progress: bool = True,
-    until: str | None = None,
-    max_reps: int | None = None,
-    until_parameters: Sequence[str] | None = None,
-    until_methods: Sequence[str] | None = None,
-) -> Results:
-    """`run`, returning failures as well; ``shard="i/k"`` runs that share of the blocks, or with ``until`` of the cells.
-
-    ``until_parameters`` (names or patterns) and ``until_methods`` say whose Monte Carlo SEs count.
-
-    The same design and number of replications, or the same precision, give the same results, bit for bit, for any
-    number of jobs, any block size, and whatever was there before.
-    """
-    if until is None and (max_reps is not None or until_parameters or until_methods):
+@takes(RunRequest)
+def run_study(request: RunRequest) -> Results:
+    """`run`, returning failures as well."""
+    check(request)
+    until, methods = request.until, request.until_methods
+    if until is None and (request.max_reps is not None or request.until_parameters or methods):
         raise SimstudyError("max-reps, until-parameter, until-method: these belong to --until 'coverage=.005'")
-    design = _design(design, reps)
-    precision = None if until is None else read_until(design, until, reps, max_reps, until_parameters, until_methods)
-    share = Shard.parse(shard) if shard else Shard()
-    if block_size is not None and block_size < 1:
-        raise SimstudyError(f"block size: found {block_size}; allowed: 1 or more")
-    workers = n_workers(jobs)
-    root = Path(out) if out is not None else default_folder(design.name, share)
+    design, reps = _design(request.design, request.reps), request.reps
+    precision = None
+    if until is not None:
+        precision = read_until(design, until, reps, request.max_reps, request.until_parameters, methods)
+    share = Shard.parse(request.shard) if request.shard else Shard()
+    workers = n_workers(request.jobs)
+    root = Path(request.out) if request.out is not None else default_folder(design.name, share)
     check_folder(design, root)
-    with locked(root), reporter(progress) as report:
-        manifest = open_folder(design, root, block_size, BLOCK_SIZE, report.say)
+    with locked(root), reporter(request.progress) as report:
+        manifest = open_folder(design, root, request.block_size, BLOCK_SIZE, report.say)
         rounds = None if precision is None else Rounds(design, precision, share)
         tries, first = 0, True
         while tries < MAX_TRIES:
@@ -356,14 +312,15 @@ def merge(folders: Sequence[str | Path], out: str | Path | None = None, progress
 
 
 def up_to_date(folder: str | Path) -> Results:
-    """Results from ``performance.parquet`` if no part is newer, otherwise analysed."""
+    """Results from ``performance.parquet`` if no part is newer and no measure is missing, otherwise analysed."""
     root = Path(folder)
     saved = root / f"{PERFORMANCE}.parquet"
     try:
         newest = max((root / name).stat().st_mtime_ns for name in (FITS, MANIFEST))
         if saved.stat().st_mtime_ns >= newest:
-            manifest = read_folder(root).manifest
-            return Results(root, manifest, pd.read_parquet(saved), pd.DataFrame(), pd.DataFrame())
+            manifest, table = read_folder(root).manifest, pd.read_parquet(saved)
+            if set(measure_names("parameter", "fit")) <= set(table["measure"].unique()):
+                return Results(root, manifest, table, pd.DataFrame(), pd.DataFrame())
     except (OSError, ValueError):
         pass
     return results(root)

@@ -14,11 +14,13 @@ import pandas as pd
 from simstudy.api.study import analyse, open_design
 from simstudy.asymptotics import approximate_all
 from simstudy.asymptotics.approximate import needs_samples
-from simstudy.asymptotics.large_samples import SAMPLES, Tick, address
+from simstudy.asymptotics.large_samples import Tick, address
 from simstudy.asymptotics.layouts import grown
 from simstudy.asymptotics.table import CALCULATIONS, Place, theory_table
 from simstudy.design import Cell, Design, EstimatorEntry
 from simstudy.errors import SimstudyError, StoreError, did_you_mean
+from simstudy.requests.option import check, takes
+from simstudy.requests.theory import BiasRequest
 from simstudy.runner.progress import Reporter, State, reporter
 
 KEYS = ("cell", "estimator", "se_kind", "parameter", "measure")
@@ -28,28 +30,9 @@ SILENT_SECONDS = 3.0
 """Until then nothing is said about progress."""
 
 
-def bias(
-    design: Design | str | Path,
-    *,
-    cells: Sequence[int] | None = None,
-    estimators: Sequence[str] | None = None,
-    large_samples: int = SAMPLES,
-    progress: bool = False,
-) -> pd.DataFrame:
+@takes(BiasRequest)
+def bias(request: BiasRequest) -> pd.DataFrame:
     """Pseudo-true values, bias, true and reported SEs, coverage and power of every method: theory, no simulation.
-
-    Parameters
-    ----------
-    design : Design or path
-    cells : sequence of int, optional
-        Numbers of cells; all by default.
-    estimators : sequence of str, optional
-        Names of methods, as the design has them; all by default.
-    large_samples : int
-        Samples of very many clusters, where moments are not enough: random slopes, data that are not normal or missing.
-        0: none, and numbers that need them are NaN.
-    progress : bool
-        Show on standard error how far it is, once it takes longer than a few seconds.
 
     Returns
     -------
@@ -63,12 +46,16 @@ def bias(
     SimstudyError
         If there is no such cell or method.
     """
-    design = design if isinstance(design, Design) else open_design(design)
-    chosen, entries = _chosen_cells(design, cells), _chosen_entries(design, estimators)
-    if large_samples < 0:
-        raise SimstudyError(f"large_samples: found {large_samples}; allowed: 0 (none) or more")
+    check(request)
+    large_samples, progress = request.large_samples, request.progress
+    design = request.design if isinstance(request.design, Design) else open_design(request.design)
+    chosen, entries = _chosen_cells(design, request.cells), _chosen_entries(design, request.estimators)
     start, places = time.perf_counter(), []
-    sampled = {address(cell.population) for cell in chosen if needs_samples(cell.population)}
+    sampled = {
+        address(cell.population)
+        for cell in chosen
+        if any(needs_samples(entry.estimator, cell.population) for entry in entries)
+    }
     with reporter(progress and large_samples > 0 and bool(sampled)) as shown:
         tally = _Tally(shown, large_samples * len(sampled), len(entries))
         for number, entry in enumerate(entries, start=1):

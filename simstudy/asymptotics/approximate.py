@@ -1,7 +1,7 @@
 """The limit of a method, the true spread of its estimates, and what it reports: fed with the population's moments.
 
 Every method is a function of the sufficient statistics. Its value at the population's moments is what it converges to;
-its derivatives there, with the exact covariance of the moments, give the covariance of its estimates (THEORY B8, F2).
+its derivatives there, with the exact covariance of the moments, give the covariance of its estimates (theory B8, F2).
 Both are found by the method's own fit, so every registered method is served, plug-ins included.
 """
 
@@ -20,10 +20,12 @@ from simstudy.asymptotics.routes import ROBUST, Core, find_core, on_sums
 from simstudy.estimation.result import Status
 from simstudy.methods.protocol import Estimator
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.data_kinds import data_kind
 from simstudy.population.population import Population
 
 MISSING = "values are missing: the limit is not a function of the population's moments, and needs large samples"
 MORE = "data are not normal, and the method uses more than sums: its limit needs large samples"
+OWN_DATA = "the method's data are not a function of moments: its limit needs large samples"
 
 
 def approximate(
@@ -73,6 +75,8 @@ def approximate_all(
         reason, status = _refusal(estimator, model, population)
         if status is Status.OK and (population.has_missing or not (population.normal or only_sums)):
             reason, status = (MISSING if population.has_missing else MORE), Status.EXCEPTION
+        elif status is Status.OK and not data_kind(estimator.needs).from_moments:
+            reason, status = OWN_DATA, Status.EXCEPTION
         if reason:
             found[i] = nothing(estimator, model, population, status, reason)
         else:
@@ -83,9 +87,9 @@ def approximate_all(
     return tuple(found[i] for i in range(len(populations)))
 
 
-def needs_samples(population: Population) -> bool:
+def needs_samples(estimator: Estimator, population: Population) -> bool:
     """Whether the moments of a population are not enough for the spread of estimates."""
-    return population.has_missing or not population.normal
+    return population.has_missing or not population.normal or not data_kind(estimator.needs).from_moments
 
 
 def _by_moments(
@@ -121,7 +125,7 @@ def _with_samples(
     sampled: dict[str, Asymptotics] = {}
     result: dict[int, Asymptotics] = {}
     for i, population in enumerate(populations):
-        if not needs_samples(population) or _refusal(estimator, model, population)[0]:
+        if not needs_samples(estimator, population) or _refusal(estimator, model, population)[0]:
             continue
         key = address(population)
         if key not in sampled:

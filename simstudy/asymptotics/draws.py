@@ -1,4 +1,4 @@
-"""Intervals of ``:=`` parameters when the estimates are normal and the function is not linear (THEORY C12).
+"""Intervals of ``:=`` parameters when the estimates are normal and the function is not linear (theory C12).
 
 The free parameters' estimates are taken as N(limit, covariance / J) and the reported covariance as constant; the
 function itself, its delta-method SE and the quantiles of a Monte Carlo interval are exact. Integration is over a fixed
@@ -14,9 +14,9 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 
 from simstudy.asymptotics.result import Asymptotics
-from simstudy.estimation.wald_intervals import quantile
 from simstudy.linalg.psd import psd_factor
 from simstudy.linalg.stacked import FloatArray, IntArray, matvec
+from simstudy.linalg.wald_intervals import quantile
 from simstudy.model.estimands import Estimands
 
 OUTER, INNER = 1024, 1024

@@ -12,7 +12,7 @@ is what the comparison is to show: it is not used.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -48,7 +48,6 @@ TIE = 1e-4
 ON_BOUNDARY = 0.05
 """Share of fits with a singular between covariance matrix from which its elements have no normal spread."""
 
-Draw = Callable[[Population, int, Sequence[int]], TwoLevelStatistics | Sample]
 Tick = Callable[[int, int], None]
 """Told how many samples were fitted, and how many of these failed."""
 

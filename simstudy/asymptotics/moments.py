@@ -1,4 +1,4 @@
-"""Moments of populations by cluster size, and the directions in which samples depart from them (THEORY B8, B10).
+"""Moments of populations by cluster size, and the directions in which samples depart from them (theory B8, B10).
 
 With J clusters, pi_s J of them of size n_s, and nbar their mean size, complete normal data have three independent
 parts:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from simstudy.estimation import wald_intervals as normal
 from simstudy.estimation.result import Status
+from simstudy.linalg import wald_intervals as normal
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.protocol import Estimator
 from simstudy.model.twolevel import TwoLevelModel
@@ -78,7 +78,7 @@ class Asymptotics:
     limit : (k,)
         Pseudo-true values: what the estimates converge to.
     covariance : (k, k)
-        J times the true covariance of the estimates (delta method over the moments, THEORY B8, B10).
+        J times the true covariance of the estimates (delta method over the moments, theory B8, B10).
     second_order : (k,)
         J times (mean of the estimates - limit), to second order: half the trace of curvature times covariance of the
         moments, and finite divisors.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -13,9 +13,9 @@ from simstudy.asymptotics import Asymptotics
 from simstudy.asymptotics.draws import montecarlo_by_draws, wald_by_draws
 from simstudy.design import Cell, Design, EstimatorEntry
 from simstudy.estimation.exact_laws import NEGATIVE
-from simstudy.estimation.wald_intervals import coverage, median_distance, misses, negative, width
 from simstudy.linalg.stacked import FloatArray
-from simstudy.performance import COLUMNS, PARAMETER_MEASURES
+from simstudy.linalg.wald_intervals import negative, width
+from simstudy.performance import COLUMNS, MEASURES, Law, Measure
 from simstudy.runner.rows import MONTECARLO
 
 LARGE_SAMPLES = "large_samples"
@@ -27,12 +27,11 @@ CALCULATIONS: Mapping[str, str] = {
     ASYMPTOTIC: "normal estimates around the limit, delta-method spread, constant SE: right for many clusters",
     DRAWS: "`:=` parameters: normal estimates of the parameters they are functions of, the function itself exact",
     SECOND_ORDER: "means of estimates and squared SEs to order 1/J (curvature of the method, finite divisors)",
-    EXACT: "exact at this J for normal data and least-squares estimates (THEORY B1, B2, B3, B5, F6)",
+    EXACT: "exact at this J for normal data and least-squares estimates (docs/theory: B1, B2, B3, B5, F6)",
 }
 """How a number was found, the less exact first."""
-MEASURES = (*PARAMETER_MEASURES, NEGATIVE)
-OF_LIMIT = ("mean_estimate", "bias", "relative_bias", "median_bias", "trimmed_bias")
-OF_REPORTED = ("mean_se", "median_se", "model_se", "ci_width")
+SECOND = ("mean_estimate", "bias", "relative_bias", "mse", "rmse")
+"""Measures of the estimates that are known to second order: those of their mean, the spread as it is to first."""
 THEORY_COLUMNS = (*COLUMNS, "method_of_calculation", "note")
 THEORY = "theory"
 """Basis of the rows; simulated ones are casewise or common."""
@@ -131,12 +130,13 @@ def _blocks(design: Design, place: Place) -> Iterator[_Block]:
     notes = _notes(found)
     variances = np.isin(np.arange(len(everything)), model.table.variance_indices)
     exact = place.entry.estimator.exact_numbers(model, place.cell.population, level) if place.exact else ()
-    second = _second_order(found, j)
+    second = _second_order(found, j, level)
     kinds = list(place.entry.estimator.se_kinds)
     with_montecarlo = MONTECARLO in design.intervals.kinds and bool(model.estimands.definitions)
     for kind in kinds:
-        every = partial(_every_measure, kind=kind, j=j, level=level, variances=variances)
-        yield from _first_order(place, kind, everything, notes, MEASURES, every)
+        measures = _known("estimate", "se", "interval")
+        every = partial(_measures, measures=measures, variances=variances, kind=kind, j=j, level=level)
+        yield from _first_order(place, kind, everything, notes, (*measures, NEGATIVE), every)
         yield from _second_order_block(place, kind, second | _second_order_se(found, kind, j, level), everything)
         yield from _single_rows(place, kind, DRAWS, wald_by_draws(found, model.estimands, kind, level, j))
         numbers: dict[str, dict[str, float]] = {}
@@ -146,9 +146,9 @@ def _blocks(design: Design, place: Place) -> Iterator[_Block]:
         yield from _single_rows(place, kind, EXACT, numbers)
     if with_montecarlo:
         defined = everything[len(model.names) :]
-        measures = tuple(_estimate_measures(found, j, variances))
-        of_estimate = partial(_estimate_measures, j=j, variances=variances)
-        yield from _first_order(place, MONTECARLO, defined, notes, measures, of_estimate)
+        measures = _known("estimate")
+        every = partial(_measures, measures=measures, variances=variances, kind=kinds[0], j=j, level=level)
+        yield from _first_order(place, MONTECARLO, defined, notes, (*measures, NEGATIVE), every)
         yield from _second_order_block(place, MONTECARLO, second, defined)
         intervals = montecarlo_by_draws(found, model.estimands, kinds[0], level, j)
         yield from _single_rows(place, MONTECARLO, DRAWS, intervals)
@@ -189,9 +189,10 @@ def _source(found: Asymptotics, kind: str, measure: str) -> str:
     errors = found.errors
     if errors is None:
         return ASYMPTOTIC
-    if measure in OF_LIMIT:
+    theory = MEASURES[measure].theory if measure != NEGATIVE else None
+    if theory is not None and theory.reads == "limit":
         return LARGE_SAMPLES if errors.limit else ASYMPTOTIC
-    if measure in OF_REPORTED:
+    if theory is not None and theory.reads == "reported":
         return LARGE_SAMPLES if kind in errors.kinds else ASYMPTOTIC
     return LARGE_SAMPLES
 
@@ -219,62 +220,35 @@ def _stack(values: Mapping[str, FloatArray], measures: Sequence[str]) -> FloatAr
     return np.stack([values[name] for name in measures], axis=-1)
 
 
-def _every_measure(
-    found: Asymptotics, kind: str, j: int, level: float, variances: np.ndarray[tuple[int], np.dtype[np.bool_]]
+def _law(found: Asymptotics, kind: str, j: int, level: float) -> Law:
+    return Law(
+        found.limit, found.se(j), found.reported_se(kind or None, j), found.se_ratio(kind or None), found.truth, level
+    )
+
+
+def _known(*reads: str) -> dict[str, Measure]:
+    """Measures that theory has a counterpart of, by what they read."""
+    return {name: m for name, m in MEASURES.items() if m.theory is not None and m.reads in reads and not m.paired}
+
+
+def _measures(
+    found: Asymptotics,
+    measures: Mapping[str, Measure],
+    variances: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    kind: str,
+    j: int,
+    level: float,
 ) -> dict[str, FloatArray]:
-    return _estimate_measures(found, j, variances) | _interval_measures(found, kind, j, level)
+    """Theory's values of some measures, and the probability of a negative variance."""
+    law = _law(found, kind, j, level)
+    values = {name: m.theory.formula(law) for name, m in measures.items() if m.theory is not None}
+    return values | {NEGATIVE: np.where(variances, negative(law.limit, law.se), np.nan)}
 
 
-def _estimate_measures(
-    found: Asymptotics, j: int, variances: np.ndarray[tuple[int], np.dtype[np.bool_]]
-) -> dict[str, FloatArray]:
-    se, gap = found.se(j), found.bias
-    with np.errstate(all="ignore"):
-        relative = np.where(found.truth == 0.0, np.nan, gap / found.truth)
-    return {
-        "mean_estimate": found.limit,
-        "bias": gap,
-        "relative_bias": relative,
-        "median_bias": gap,
-        "trimmed_bias": gap,
-        "empirical_se": se,
-        "mad_se": se,
-        "mse": se**2 + gap**2,
-        "rmse": np.sqrt(se**2 + gap**2),
-        "median_abs_error": median_distance(found.limit, se, found.truth),
-        NEGATIVE: np.where(variances, negative(found.limit, se), np.nan),
-    }
-
-
-def _interval_measures(found: Asymptotics, kind: str, j: int, level: float) -> dict[str, FloatArray]:
-    reported = found.reported_se(kind, j)
-    below, above = misses(found.limit, found.se(j), reported, found.truth, level)
-    return {
-        "mean_se": reported,
-        "median_se": reported,
-        "miss_below": below,
-        "miss_above": above,
-        "model_se": reported,
-        "se_ratio": found.se_ratio(kind),
-        "coverage": found.coverage(level, kind, j),
-        "bias_eliminated_coverage": coverage(found.limit, found.se(j), reported, found.limit, level),
-        "rejection": found.rejection(level, kind, j),
-        "ci_width": found.width(level, kind, j),
-    }
-
-
-def _second_order(found: Asymptotics, j: int) -> dict[str, FloatArray]:
-    mean = found.mean(j)
-    gap = mean - found.truth
-    with np.errstate(all="ignore"):
-        relative = np.where(found.truth == 0.0, np.nan, gap / found.truth)
-    return {
-        "mean_estimate": mean,
-        "bias": gap,
-        "relative_bias": relative,
-        "mse": found.se(j) ** 2 + gap**2,
-        "rmse": np.sqrt(found.se(j) ** 2 + gap**2),
-    }
+def _second_order(found: Asymptotics, j: int, level: float) -> dict[str, FloatArray]:
+    law = replace(_law(found, "", j, level), limit=found.mean(j))
+    known = _known("estimate")
+    return {name: m.theory.formula(law) for name, m in known.items() if m.theory is not None and name in SECOND}
 
 
 def _second_order_se(found: Asymptotics, kind: str, j: int, level: float) -> dict[str, FloatArray]:

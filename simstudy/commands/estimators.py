@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from simstudy.commands.shared import print_lines
+
 TEXT_WIDTH = 110
 """Characters a line at most, and where the output is no terminal."""
 
@@ -19,7 +21,6 @@ def estimators(
 ) -> None:
     """List the methods in teaching order; with NAME, tell one in full: idea, abilities, options, reference."""
     from rich.console import Console
-    from rich.text import Text
 
     from simstudy import api
     from simstudy.report.tables.story import story_lines, story_table_lines
@@ -40,5 +41,4 @@ def estimators(
         blocks = [story_table_lines(table, width), [Line(more, "dim")]]
     for k, block in enumerate(blocks):
         lines += [Line("")] * (k > 0) + block
-    for line in lines:
-        console.print(Text(line.text, style=line.style), soft_wrap=True)
+    print_lines(lines)

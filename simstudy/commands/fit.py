@@ -14,73 +14,29 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from simstudy.commands.build import options_of
 from simstudy.commands.fit_input import ALL, read_inputs
 from simstudy.commands.fit_slopes import check_slope_choices, print_slope_tests
+from simstudy.commands.shared import FAILED, say
 from simstudy.errors import EstimatorError, SimstudyError, SimstudyWarning
+from simstudy.requests.fit import FitRequest
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from simstudy.analysis.result import Fit
 
-NOT_CONVERGED = 1
 QUIET_SECONDS, LINE_SECONDS = 1.0, 5.0
 """Without a terminal: progress is printed from so many seconds on, and then so often."""
 Progress = Callable[[str, int, int], None]
 
 
+@options_of(FitRequest)
 def fit(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL", help="File with the model, or the text itself (with 'level:' blocks).", show_default=False
-        ),
-    ],
-    data: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DATA", help="CSV (also .gz), .tsv, Parquet, Excel, Stata .dta, SPSS .sav.", show_default=False
-        ),
-    ],
-    cluster: Annotated[str, typer.Option(metavar="COLUMN", help="Column of clusters.", show_default=False)],
-    estimator: Annotated[str, typer.Option(metavar="NAME", help="Method, or 'all' for all side by side.")] = "msem",
-    se: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KIND",
-            help="Standard errors: expected, observed, robust, corrected; the method's first by default.",
-        ),
-    ] = None,
-    ci: Annotated[
-        str, typer.Option(metavar="KIND", help="Intervals: wald, montecarlo, bootstrap, cluster_bootstrap.")
-    ] = "wald",
-    ci_level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
-    missing: Annotated[str, typer.Option(metavar="HOW", help="Missing values: listwise or fiml.")] = "listwise",
-    na: Annotated[
-        str | None,
-        typer.Option(metavar="CODES", help="Codes for missing values, such as '-99,.'.", show_default=False),
-    ] = None,
-    weights: Annotated[str | None, typer.Option(metavar="COLUMN", hidden=True)] = None,
-    fixed_x: Annotated[bool, typer.Option("--fixed-x", help="Fix the moments of exogenous variables.")] = False,
-    bounds: Annotated[
-        str | None, typer.Option(metavar="WHAT", help="'variances' keeps variances from falling below 0.")
-    ] = None,
-    std_lv: Annotated[bool, typer.Option("--std-lv", help="Fix factor variances instead of first loadings.")] = False,
+    request: FitRequest,
     standardized: Annotated[bool, typer.Option("--standardized", help="Add standardised estimates.")] = False,
     rsquare: Annotated[bool, typer.Option("--rsquare", help="Add R-squares.")] = False,
     residuals: Annotated[bool, typer.Option("--residuals", help="Add observed minus implied moments.")] = False,
-    slopes: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOW",
-            help="What random slopes multiply: auto, observed, latent, hybrid; or fixed.",
-            show_default=False,
-        ),
-    ] = None,
-    nodes: Annotated[
-        int | None,
-        typer.Option(min=1, help="Quadrature nodes per latent predictor of random slopes (7).", show_default=False),
-    ] = None,
     lrt_slope: Annotated[
         list[str] | None,
         typer.Option(
@@ -90,13 +46,14 @@ def fit(
     option: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the method; may be repeated.")
     ] = None,
-    draws: Annotated[int, typer.Option(help="Draws of simulated intervals.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of simulated intervals.")] = 1,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write everything to this JSON file.")
     ] = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the parameters to this CSV file.")] = None,
     level_fit: Annotated[bool, typer.Option("--level-fit", help="Fit of each level's structure on its own.")] = False,
+    reliability: Annotated[
+        bool, typer.Option("--reliability", help="Add reliabilities (omega) of each level's composites.")
+    ] = False,
     wald: Annotated[
         str | None,
         typer.Option(metavar="EQUATIONS", help="Wald test, such as 'bb == bw; ind == 0'.", show_default=False),
@@ -130,55 +87,50 @@ def fit(
     from simstudy.analysis.fit import fit_all
     from simstudy.report.tables.fit_summary import print_fit, print_side_by_side
 
-    choices = {
-        "se": se, "ci": ci, "ci_level": ci_level, "missing": missing, "bounds": bounds, "draws": draws,
-        "slopes": slopes, "nodes": nodes,
-    }  # fmt: skip
-    options, read_model, table = read_inputs(model, data, estimator, choices, option or [], plot, std_lv=std_lv)
-    problems = check_slope_choices(read_model, estimator, choices, lrt_slope or [], caterpillar)
+    path = Path(str(request.data))
+    request = read_inputs(request, option or [], plot)
+    problems = check_slope_choices(request, lrt_slope or [], caterpillar)
     if problems:
         raise SimstudyError(problems)
-    arguments: dict[str, Any] = {**choices, "fixed_x": fixed_x, "std_lv": std_lv, "seed": seed, "cluster": cluster}
-    arguments |= {"na": na, "weights": weights}
+    estimator, asked = request.estimator, vars(request)
     console = Console(highlight=False)
-    with _named(data), _progress(sys.stderr) as progress, warnings.catch_warnings():
+    with _named(path), _progress(sys.stderr) as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", SimstudyWarning)  # the summary and the exit code say the same
         if estimator == ALL:
-            fits = fit_all(read_model, table, progress=progress, **arguments)
+            fits = fit_all(**{**asked, "progress": progress})
         else:
-            one = fit_one(read_model, table, estimator=estimator, options=options, progress=progress, **arguments)
+            one = fit_one(**{**asked, "progress": progress})
             fits = {estimator: one}
     extra: dict[str, pd.DataFrame] = {}
     tests: list[dict[str, Any]] = []
     if estimator == ALL:
         print_side_by_side(console, fits, ["*"] if all_parameters else None)
     else:
-        extra = _extra(one, standardized=standardized, r_squared=rsquare, residuals=residuals)
-        print_fit(console, one, cluster=cluster, **extra)
+        wanted = {
+            "standardized": standardized, "r_squared": rsquare, "residuals": residuals, "level_fit": level_fit,
+            "reliability": reliability,
+        }  # fmt: skip
+        extra = _extra(one, wanted)
+        print_fit(console, one, cluster=request.cluster, **extra)
         tests = print_slope_tests(one, lrt_slope or []) if one.converged else []
-        _further(one, level_fit=level_fit, wald=wald, scores=scores)
+        _further(one, wald=wald, scores=scores)
     _write(fits, extra, tests, json_file, csv)
     if caterpillar is not None and one.converged:
         from simstudy.report.figures.kinds.caterpillar import save_caterpillar
 
         for written in save_caterpillar(one, caterpillar):
-            _say(f"written: {written}")
+            say(f"written: {written}")
     if plot is not None:
         from simstudy.report.figures.diagram.draw import path_diagram, save_diagram
 
         drawn = fits["msem"] if "msem" in fits else next(iter(fits.values()))
-        _say(f"written: {save_diagram(path_diagram(drawn), plot)}")
+        say(f"written: {save_diagram(path_diagram(drawn), plot)}")
     if _failed(fits):
-        raise typer.Exit(NOT_CONVERGED)
+        raise typer.Exit(FAILED)
 
 
-def _further(fit: Fit, *, level_fit: bool, wald: str | None, scores: Path | None) -> None:
+def _further(fit: Fit, *, wald: str | None, scores: Path | None) -> None:
     """Print or write what was asked for beyond the summary."""
-    if level_fit:
-        from simstudy.analysis.derived import level_fit as fit_by_level
-
-        print("\nFit of one level, the other unrestricted:\n")
-        print(fit_by_level(fit).to_string(index=False, float_format=lambda x: f"{x:.3f}", na_rep=""))
     if wald is not None:
         from simstudy.analysis.nested import wald_test
 
@@ -194,17 +146,13 @@ def _further(fit: Fit, *, level_fit: bool, wald: str | None, scores: Path | None
         for level, table in (("between", found.between), ("within", rows)):
             target = stem.with_name(f"{stem.name}-{level}.csv")
             table.to_csv(target)
-            _say(f"written: {target}")
+            say(f"written: {target}")
 
 
 def _failed(fits: Mapping[str, Fit]) -> bool:
     """Whether a fit did not converge; among all methods, those that cannot fit the model do not count."""
     tried = [one for one in fits.values() if len(fits) == 1 or one.status.name != "NOT_SUPPORTED"]
     return not all(one.converged for one in tried) or not tried
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -267,17 +215,26 @@ class _Lines:
 # ---------------------------------------------------------------------- output
 
 
-def _extra(fit: Fit, **wanted: bool) -> dict[str, pd.DataFrame]:
+def _extra(fit: Fit, wanted: Mapping[str, bool]) -> dict[str, pd.DataFrame]:
     """Tables that were asked for; what does not exist for this fit is said."""
     from simstudy.analysis import derived
+    from simstudy.analysis.level_fit import level_fit
+    from simstudy.analysis.reliability import reliability
 
+    makers: dict[str, Callable[[Fit], pd.DataFrame]] = {
+        "standardized": derived.standardized,
+        "r_squared": derived.r_squared,
+        "residuals": derived.residuals,
+        "level_fit": lambda one: level_fit(one, target=True),
+        "reliability": reliability,
+    }
     found: dict[str, pd.DataFrame] = {}
     for name, asked in wanted.items():
         if asked:
             try:
-                found[name] = getattr(derived, name)(fit)
+                found[name] = makers[name](fit)
             except EstimatorError as error:
-                _say(f"note: no {name.replace('_', '-')} values: {'; '.join(error.problems)}")
+                say(f"note: no {name.replace('_', '-')} values: {'; '.join(error.problems)}")
     return found
 
 
@@ -304,7 +261,7 @@ def _write(
         unfinished = json_file.with_name(f".{json_file.name}.{os.getpid()}.tmp")
         unfinished.write_text(text + "\n", encoding="utf-8")
         unfinished.replace(json_file)
-        _say(f"written: {json_file}")
+        say(f"written: {json_file}")
     if csv is not None:
         import pandas as pd
 
@@ -314,7 +271,7 @@ def _write(
             table["std_all"] = extra["standardized"]["est"].to_numpy()
         leading = ["estimator"] if len(fits) > 1 else []
         columns = leading + [name for name in table.columns if name not in ("estimator", "free")]
-        _say(f"written: {write_csv(table[columns], csv)}")
+        say(f"written: {write_csv(table[columns], csv)}")
 
 
 def _plain(value: Any) -> Any:

@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simstudy.errors import EstimatorError, ModelError, SimstudyError, did_you_mean
+from simstudy.requests.fit import FitRequest
+from simstudy.requests.option import problems_of
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from simstudy.model.twolevel import TwoLevelModel
 
 ALL = "all"
 """In place of a method's name: all of them."""
 
 
-def read_inputs(
-    model: str,
-    data: Path,
-    estimator: str,
-    choices: Mapping[str, Any],
-    options: list[str],
-    plot: Path | None,
-    *,
-    std_lv: bool,
-) -> tuple[dict[str, Any], TwoLevelModel, pd.DataFrame]:
-    """Options of the method, model and data; everything that is wrong with them is reported together."""
+def read_inputs(request: FitRequest, options: list[str], plot: Path | None) -> FitRequest:
+    """The request with model, data and options of the method read; all that is wrong with them is reported together."""
     from simstudy.analysis.read import read_data
 
-    problems = _check_choices(choices) + _check_estimator(estimator, options) + _check_plot(plot)
+    problems = problems_of(request, flags=True) + _check_estimator(request.estimator, options) + _check_plot(plot)
     found: list[Any] = []
     steps: tuple[Callable[[], Any], ...] = (
         lambda: _parse_options(options),
-        lambda: _read_model(model, std_lv=std_lv),
-        lambda: read_data(data),
+        lambda: _read_model(str(request.model), std_lv=request.std_lv),
+        lambda: read_data(str(request.data)),
     )
     for step in steps:
         try:
@@ -44,23 +36,7 @@ def read_inputs(
             problems += error.problems
     if problems:
         raise SimstudyError(problems)
-    return found[0], found[1], found[2]
-
-
-def _check_choices(choices: Mapping[str, Any]) -> list[str]:
-    """Problems of values that are one of a few, or numbers in a range."""
-    from simstudy.analysis.choices import ALLOWED
-
-    problems = []
-    for key, allowed in ALLOWED.items():
-        value = choices[key]
-        if value is not None and value not in allowed:
-            problems.append(f"--{key}: found '{value}'; allowed: {', '.join(allowed)}{did_you_mean(value, allowed)}")
-    if not 0.0 < choices["ci_level"] < 1.0:
-        problems.append(f"--ci-level: found {choices['ci_level']:g}; it must lie between 0 and 1, such as 0.95")
-    if choices["draws"] < 100:
-        problems.append(f"--draws: found {choices['draws']}; at least 100 are needed for an interval")
-    return problems
+    return replace(request, options=found[0], model=found[1], data=found[2])
 
 
 def _check_estimator(name: str, options: list[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,21 +11,21 @@ from simstudy.errors import SimstudyError
 
 if TYPE_CHECKING:
     from simstudy.analysis.result import Fit
-    from simstudy.model.twolevel import TwoLevelModel
+    from simstudy.requests.fit import FitRequest
 
 
-def check_slope_choices(
-    model: TwoLevelModel, estimator: str, choices: Mapping[str, Any], tests: Sequence[str], caterpillar: Path | None
-) -> list[str]:
+def check_slope_choices(request: FitRequest, tests: Sequence[str], caterpillar: Path | None) -> list[str]:
     """Problems of what is asked about random slopes, found before anything is fitted."""
     from simstudy.analysis.choices import check_no_slopes
     from simstudy.analysis.nested import without_variance
     from simstudy.report.figures.kinds.caterpillar import check_format
 
     problems: list[str] = []
+    model = request.model
+    assert not isinstance(model, str)
     if not model.slopes:
         try:
-            check_no_slopes(choices["slopes"], choices["nodes"])
+            check_no_slopes(request.slopes, request.nodes)
         except SimstudyError as error:
             problems += [f"--{problem}" for problem in error.problems]
     if caterpillar is not None:
@@ -36,7 +36,7 @@ def check_slope_choices(
     for option, asked in (("--lrt-slope", bool(tests)), ("--caterpillar", caterpillar is not None)):
         if asked and not model.slopes:
             problems.append(f'{option}: the model has no random slope; write one as y ~ rv("s")*x')
-        elif asked and estimator == "all":
+        elif asked and request.estimator == "all":
             problems.append(f"{option}: it is about one fit; name the method with --estimator")
     if model.slopes:
         for name in tests:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from simstudy.commands.shared import say
+
 
 def init(
     template: Annotated[
@@ -32,4 +34,4 @@ def init(
         sys.stdout.write(template_text(template))
         return
     path = api.init(template, out)
-    print(f"written: {path}; next: simstudy validate {path}", file=sys.stderr)
+    say(f"written: {path}; next: simstudy validate {path}")

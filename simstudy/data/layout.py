@@ -85,6 +85,6 @@ class ClusterLayout:
 
     @cached_property
     def anova_size(self) -> float:
-        """The c of unbalanced analysis of variance, (N^2 - sum n_j^2) / (N (J - 1)) (THEORY C3)."""
+        """The c of unbalanced analysis of variance, (N^2 - sum n_j^2) / (N (J - 1)) (theory C3)."""
         n = np.asarray(self.sizes, dtype=float)
         return float((n.sum() ** 2 - (n**2).sum()) / (n.sum() * (len(n) - 1)))

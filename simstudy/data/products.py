@@ -13,7 +13,7 @@ from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
 
 @dataclass(frozen=True)
 class ClusterProducts:
-    """Sums of cross-products of every cluster, for R data sets of one layout (THEORY D1.1).
+    """Sums of cross-products of every cluster, for R data sets of one layout (theory D1.1).
 
     Clusters stand on the last axis, so that what is done for all of them runs over adjacent numbers.
 

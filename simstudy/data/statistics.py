@@ -14,7 +14,7 @@ from simstudy.linalg.stacked import FloatArray, IntArray, outer
 
 @dataclass(frozen=True)
 class TwoLevelStatistics:
-    """Sufficient statistics of R data sets of one layout (THEORY C1, B10).
+    """Sufficient statistics of R data sets of one layout (theory C1, B10).
 
     With v_j = (cluster means of the level-1 variables, level-2 variables), p = p1 + p2.
 

@@ -364,9 +364,10 @@ def _estimators(section: EstimatorsSection, problems: Problems) -> tuple[Estimat
             for message in error.problems:
                 problems.add(path, message)
     for name in tables:
-        if name not in registry.names() and ":" not in name:
-            hint = did_you_mean(name, ["use", *(entry.name for entry in entries), *registry.names()])
-            problems.add(("estimators", name), f"options of a method that is not in 'use'{hint}")
+        hint = "; add it there, or leave them out"
+        if name not in registry.names():
+            hint = did_you_mean(name, ["use", *section.use, *registry.names()])
+        problems.add(("estimators", name), f"options of a method that is not in 'use'{hint}")
     return tuple(entries)
 
 

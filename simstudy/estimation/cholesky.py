@@ -1,4 +1,4 @@
-"""Working parameters of models with random slopes: covariance matrices that may touch their boundary (THEORY S4, D1.3).
+"""Cholesky parameters of random slopes: covariance matrices that may touch their boundary (theory S4, D1.3).
 
 The likelihood of random slopes has poles where covariance matrices of random elements are indefinite, and its maximum
 is often on the boundary, where they are singular. So (residual) covariances of the between level are Psi = L L' with L
@@ -23,8 +23,6 @@ from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, entries, tr
 from simstudy.model.parameters import Parameter
 from simstudy.model.twolevel import TwoLevelModel
 
-Triple = tuple[int, int, int]
-
 
 @dataclass(frozen=True)
 class Block:
@@ -44,8 +42,8 @@ class Block:
         return row.astype(np.int64), column.astype(np.int64)
 
 
-class Working:
-    """Map between free parameters theta and working parameters xi, both (R, q).
+class CholeskyParameters:
+    """Map between free parameters theta and Cholesky parameters xi, both (R, q).
 
     Attributes
     ----------
@@ -96,8 +94,8 @@ class Working:
             theta[:, block.index[row, column]] = entries(np.matmul(factor, transpose(factor)), row, column)
         return theta
 
-    def working(self, theta: FloatArray) -> FloatArray:
-        """Working parameters of feasible theta; what is not feasible is moved to the boundary."""
+    def of_natural(self, theta: FloatArray) -> FloatArray:
+        """Cholesky parameters of feasible theta; what is not feasible is moved to the boundary."""
         xi = theta.copy()
         xi[:, self.squares] = np.sqrt(np.maximum(theta[:, self.squares], 0.0))
         xi[:, self.logs] = np.log(theta[:, self.logs])
@@ -158,7 +156,7 @@ class Working:
         Parameters
         ----------
         small : (R, q)
-            Squares of working standard deviations below these are 0.
+            Squares of Cholesky diagonals below these are 0.
         """
         found = (xi[:, self.squares] ** 2 <= small[:, self.squares]).any(axis=-1)
         for covariance, *_ in self.correlations:

@@ -51,7 +51,7 @@ class Engine:
         return result
 
     def robust(self, params: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Sandwich covariance (R, q, q), and the scaling factor tr(H^-1 meat) / q (R,) of THEORY C11."""
+        """Sandwich covariance (R, q, q), and the scaling factor tr(H^-1 meat) / q (R,) of theory C11."""
         bread, meat = covariance(self.observed(params)), self.meat(params)
         product = np.matmul(bread, meat)
         q = params.shape[-1]

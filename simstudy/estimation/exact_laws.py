@@ -1,4 +1,4 @@
-"""Exact finite-sample numbers of slopes of normal data (THEORY B1, B2, B3, B5, B8; F6).
+"""Exact finite-sample numbers of slopes of normal data (theory B1, B2, B3, B5, B8; F6).
 
 A slope b of a regression whose units are independent and normal is, given the sum of squares SS of its predictor (freed
 of the others), N(b*, v / SS), with SS / omega a chi-square; and SE^2 = u v / SS where u, a function of residual sums of
@@ -14,8 +14,8 @@ import numpy as np
 from scipy.special import gammaln, ndtr
 from scipy.stats import f as f_distribution
 
-from simstudy.estimation.wald_intervals import quantile
 from simstudy.linalg.stacked import FloatArray, eigh, inverse
+from simstudy.linalg.wald_intervals import quantile
 
 NEGLIGIBLE = 1e-9
 """Probability of a boundary estimate below which it is left out."""
@@ -190,7 +190,7 @@ class Components:
         return float(f_distribution.cdf(ratio / self.between, self.df_between, self.df_within))
 
     def spreads(self) -> tuple[tuple[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]:
-        """Laws of u for between and for within slopes; at the boundary both mean squares are pooled (THEORY B3)."""
+        """Laws of u for between and for within slopes; at the boundary both mean squares are pooled (theory B3)."""
         if self.at_boundary < NEGLIGIBLE:
             return (
                 residual_spread(self.df_between, self.divisor_between),
@@ -207,7 +207,7 @@ class Components:
 
 
 def naive_spread(residual: float, within: float, n: int, n_clusters: int, k: int) -> tuple[FloatArray, FloatArray]:
-    """Law of u for a single-level regression of rows on level-2 predictors, balanced (THEORY B5a).
+    """Law of u for a single-level regression of rows on level-2 predictors, balanced (theory B5a).
 
     SE^2 = RSS / (N n SS) where RSS = n v chi^2_(J - k - 1) + sigma_y^2 chi^2_(N - J) of all rows.
     """
@@ -234,7 +234,7 @@ def mean_slope(
     slopes: FloatArray,
     within: tuple[float, float, int],
 ) -> float:
-    """Exact mean of a slope S_xy / S_xx of rows or of cluster means, any sizes (THEORY B1, B2).
+    """Exact mean of a slope S_xy / S_xx of rows or of cluster means, any sizes (theory B1, B2).
 
     Given x, E(S_xy) is a quadratic form A in x like S_xx = B, and E(A / B) = int_0^inf E(A exp(-t B)) dt (Magnus 1986).
     Contrasts among the J_s clusters of one size are eigenvectors; what is left has one dimension a size.
@@ -269,7 +269,7 @@ def mean_slope(
 def negative_variance(
     variance_between: float, variance_within: float, n: int, n_clusters: int, *, unbiased: bool = False
 ) -> float:
-    """P(between variance of a variable <= 0) for (MB - MW) / n, balanced: an F distribution (THEORY B8, F6).
+    """P(between variance of a variable <= 0) for (MB - MW) / n, balanced: an F distribution (theory B8, F6).
 
     ``unbiased``: MB has divisor J - 1, otherwise J (maximum likelihood).
     """

@@ -1,17 +1,17 @@
-"""Global fit of a two-level model, batched: chi-square and its MLR scaling, CFI, TLI, RMSEA, SRMR, AIC, BIC."""
+"""Global fit of a two-level model, batched: chi-square and its MLR scaling, fit indices, SRMR, AIC, BIC."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
 
 from simstudy.estimation.engine import Engine
+from simstudy.estimation.fit_indices import indices, upper_tail
 from simstudy.estimation.result import Status
 from simstudy.estimation.scoring import Optimum
 from simstudy.linalg.stacked import FloatArray, dot, entries, submatrix
+from simstudy.model.exogenous import exogenous_variables
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -28,12 +28,16 @@ MEASURES = (
     "pvalue_scaled",
     "baseline_chisq",
     "baseline_df",
+    "baseline_scaling",
     "cfi",
     "tli",
     "rmsea",
     "cfi_scaled",
     "tli_scaled",
     "rmsea_scaled",
+    "cfi_robust",
+    "tli_robust",
+    "rmsea_robust",
     "srmr_within",
     "srmr_between",
     "aic",
@@ -64,17 +68,28 @@ class Solved:
         return np.where(self.best.status == int(Status.OK), self.best.loglik, np.nan)
 
 
-def baseline_model(model: TwoLevelModel, fixed: Mapping[str, Container[str]] | None = None) -> TwoLevelModel:
-    """The independence model: means and variances of both levels, no covariances.
+def baseline_model(model: TwoLevelModel) -> TwoLevelModel:
+    """The independence model: means and variances of both levels; covariances among exogenous variables alone.
 
-    ``fixed`` names each level's fixed x, whose covariances with each other are no part of the model and stay free.
+    A model says nothing of the moments of a level's exogenous variables: they are as free in the baseline model as in
+    the model itself, whether they count as fixed or not (lavaan and Mplus do so, too), and a covariance of theirs that
+    the model fixes stays fixed, so that the baseline model is nested in it. Indices that compare with it would
+    otherwise reward the model for covariances that it does not explain.
     """
+    exogenous = exogenous_variables(model)
+
+    def covariance(level: str, a: str, b: str) -> str:
+        if a not in exogenous[level] or b not in exogenous[level]:
+            return f"  {a} ~~ 0*{b}"
+        row = model.table.find(level, a, "~~", b)
+        if row is None:
+            return f"  {a} ~~ 0*{b}"
+        return f"  {a} ~~ {b}" if row.free >= 0 else f"  {a} ~~ {row.value!r}*{b}"
 
     def block(level: str, names: tuple[str, ...]) -> list[str]:
-        lines = [f"level: {level}", *(f"  {name} ~~ {name}" for name in names)]
-        free = (fixed or {}).get(level, ())
         pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
-        return lines + [f"  {a} ~~ {b}" if a in free and b in free else f"  {a} ~~ 0*{b}" for a, b in pairs]
+        own = [f"  {name} ~~ {name}" for name in names]
+        return [f"level: {level}", *own, *(covariance(level, a, b) for a, b in pairs)]
 
     between = tuple(name for name in model.variables if name in model.observed("between"))
     return TwoLevelModel.from_syntax("\n".join(block("within", model.level1) + block("between", between)))
@@ -85,16 +100,20 @@ def fit_measures(
 ) -> dict[str, FloatArray]:
     """All measures, (R,) each; NaN where a fit they need failed.
 
-    RMSEA and BIC use the number of rows, as lavaan and Mplus do. SRMR is the root mean squared difference between
-    unrestricted and implied correlations of a level, the zero diagonal counted (Bollen 1989; lavaan's in two-level
-    models; Mplus standardises covariances instead); NaN where a between variance is not positive. Scaled
-    versions divide the chi-squares by the MLR factor c = (q0 c0 - q1 c1) / (q0 - q1) (Yuan & Bentler 2000; THEORY C11).
+    RMSEA and BIC use ``n_obs``, the number of rows, as lavaan and Mplus do. SRMR is the root mean squared difference
+    between unrestricted and implied correlations of a level, the zero diagonal counted (Bollen 1989; lavaan's in
+    two-level models; Mplus standardises covariances instead); NaN where a between variance is not positive. Scaled
+    versions divide the chi-squares by the MLR factor c = (q1 c1 - q0 c0) / (q1 - q0) (Yuan & Bentler 2000; theory C11),
+    robust ones use it as `fit_indices` says; there is none where c is not positive.
+
+    Where the unrestricted model is one over positive semidefinite Sigma_between, a model without that restriction may
+    be above it; chi-square is then 0.
     """
     n = len(model.best.loglik)
     l0, l1, lb = model.loglik, unrestricted.loglik, baseline.loglik
     df, df_baseline = unrestricted.npar - model.npar, unrestricted.npar - baseline.npar
     # with df = 0 the two log-likelihoods differ by rounding only
-    chisq = np.where(df > 0, 2.0 * (l1 - l0), 0.0 * (l1 - l0))
+    chisq = np.where(df > 0, np.maximum(2.0 * (l1 - l0), 0.0), 0.0 * (l1 - l0))
     chisq_baseline = 2.0 * (l1 - lb)
     found = {name: np.full(n, np.nan) for name in MEASURES}
     found.update(
@@ -103,76 +122,42 @@ def fit_measures(
         npar=np.full(n, float(model.npar)),
         chisq=chisq,
         df=np.full(n, float(df)),
-        pvalue=_upper_tail(chisq, df),
+        pvalue=upper_tail(chisq, df),
         baseline_chisq=chisq_baseline,
         baseline_df=np.full(n, float(df_baseline)),
         aic=-2.0 * l0 + 2.0 * model.npar,
         bic=-2.0 * l0 + np.log(n_obs) * model.npar,
     )
-    found["cfi"], found["tli"], found["rmsea"] = _incremental(chisq, df, chisq_baseline, df_baseline, n_obs)
+    found["cfi"], found["tli"], found["rmsea"] = indices(chisq, df, chisq_baseline, df_baseline, n_obs)
     if scaled:
-        _, c0 = model.engine.robust(model.best.params)
-        _, c1 = unrestricted.engine.robust(unrestricted.best.params)
-        _, cb = baseline.engine.robust(baseline.best.params)
-        with np.errstate(all="ignore"):
-            factor = (unrestricted.npar * c1 - model.npar * c0) / df if df > 0 else np.full(n, np.nan)
-            factor_baseline = (unrestricted.npar * c1 - baseline.npar * cb) / df_baseline
-        found["scaling_h0"] = c0
-        scaled_chisq = chisq / factor if df > 0 else chisq
-        found.update(scaling=factor, chisq_scaled=scaled_chisq, pvalue_scaled=_upper_tail(scaled_chisq, df))
-        found["cfi_scaled"], found["tli_scaled"], found["rmsea_scaled"] = _incremental(
-            scaled_chisq, df, chisq_baseline / factor_baseline, df_baseline, n_obs
-        )
+        _add_scaled(found, model, unrestricted, baseline, n_obs)
     found["srmr_within"], found["srmr_between"] = srmr(model, unrestricted)
     return found
 
 
-def _upper_tail(chisq: FloatArray, df: int) -> FloatArray:
-    if df <= 0:
-        return np.full(len(chisq), np.nan)
-    result: FloatArray = stats.chi2.sf(chisq, df)
-    return result
-
-
-def _incremental(
-    chisq: FloatArray, df: int, baseline: FloatArray, df_baseline: int, n_obs: float | FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """CFI, TLI and RMSEA (Bentler 1990; Tucker & Lewis 1973; Steiger 1990)."""
-    excess = np.maximum(chisq - df, 0.0)
-    excess_baseline = np.maximum(np.maximum(baseline - df_baseline, chisq - df), 0.0)
+def _add_scaled(
+    found: dict[str, FloatArray], model: Solved, unrestricted: Solved, baseline: Solved, n_obs: float | FloatArray
+) -> None:
+    """Scaling factors, and scaled and robust measures."""
+    n, chisq, chisq_baseline = len(model.best.loglik), found["chisq"], found["baseline_chisq"]
+    df, df_baseline = unrestricted.npar - model.npar, unrestricted.npar - baseline.npar
+    c0, c1, cb = (solved.engine.robust(solved.best.params)[1] for solved in (model, unrestricted, baseline))
+    nothing = np.full(n, np.nan)
     with np.errstate(all="ignore"):
-        cfi = np.where(excess_baseline > 0, 1.0 - excess / excess_baseline, 1.0)
-        cfi = np.where(np.isnan(chisq), np.nan, cfi)
-        if df > 0:
-            ratio = baseline / df_baseline
-            tli = (ratio - chisq / df) / (ratio - 1.0)
-            rmsea = np.sqrt(excess / (df * n_obs))
-        else:
-            tli, rmsea = 1.0 + 0.0 * chisq, 0.0 * chisq
-    return cfi, tli, rmsea
-
-
-def rmsea_interval(chisq: float, df: int, n_obs: int, level: float = 0.90) -> tuple[float, float]:
-    """Confidence limits of RMSEA from the noncentral chi-square distribution (Browne & Cudeck 1993)."""
-    if not np.isfinite(chisq):
-        return np.nan, np.nan
-    if df <= 0:
-        return 0.0, 0.0
-    tail = (1.0 - level) / 2.0
-
-    def limit(probability: float) -> float:
-        def gap(nc: float) -> float:
-            value = stats.ncx2.cdf(chisq, df, nc) if nc > 0 else stats.chi2.cdf(chisq, df)
-            return float(value) - probability
-
-        if gap(0.0) < 0:
-            return 0.0
-        high = max(chisq, 1.0)
-        while gap(high) > 0:
-            high *= 2.0
-        return float(optimize.brentq(gap, 0.0, high, xtol=1e-12))
-
-    return np.sqrt(limit(1.0 - tail) / (df * n_obs)), np.sqrt(limit(tail) / (df * n_obs))
+        factor = (unrestricted.npar * c1 - model.npar * c0) / df if df > 0 else nothing
+        factor_baseline = (unrestricted.npar * c1 - baseline.npar * cb) / df_baseline if df_baseline > 0 else nothing
+        scaled = np.where(factor > 0, chisq / factor, np.nan) if df > 0 else chisq
+        scaled_baseline = np.where(factor_baseline > 0, chisq_baseline / factor_baseline, np.nan)
+    found.update(scaling_h0=c0, scaling=factor, baseline_scaling=factor_baseline)
+    found.update(chisq_scaled=scaled, pvalue_scaled=upper_tail(scaled, df))
+    for name, values in (
+        ("scaled", indices(scaled, df, scaled_baseline, df_baseline, n_obs)),
+        (
+            "robust",
+            indices(chisq, df, chisq_baseline, df_baseline, n_obs, scaling=factor, scaling_baseline=factor_baseline),
+        ),
+    ):
+        found[f"cfi_{name}"], found[f"tli_{name}"], found[f"rmsea_{name}"] = values
 
 
 def srmr(model: Solved, unrestricted: Solved) -> tuple[FloatArray, FloatArray]:

@@ -22,7 +22,7 @@ def covariance(information: FloatArray) -> FloatArray:
 
 
 def sandwich(bread: FloatArray, cluster_scores: FloatArray) -> FloatArray:
-    """Cluster-robust covariance H^-1 (sum_j s_j s_j') H^-1 (THEORY C11; Huber 1967, White 1982).
+    """Cluster-robust covariance H^-1 (sum_j s_j s_j') H^-1 (theory C11; Huber 1967, White 1982).
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def _dependence(estimands: Estimands) -> BoolArray:
 def montecarlo(
     fit: FitResult, estimands: Estimands, seed: int, key: str, replicates: range | list[int], draws: int, level: float
 ) -> FitResult:
-    """Monte Carlo intervals of the ``:=`` parameters: the parametric bootstrap of MacKinnon et al. (2004), THEORY C12.
+    """Monte Carlo intervals of the ``:=`` parameters: the parametric bootstrap of MacKinnon et al. (2004), theory C12.
 
     Parameters are drawn from their estimated normal distribution (first SE kind), the definitions evaluated, and
     quantiles taken. Draws are addressed by (seed, key, replicate), so they do not depend on the batch, and are the same
@@ -122,6 +122,13 @@ def montecarlo(
     lower[:, q:] = np.where(missing, np.nan, _quantile(values, tail))
     upper[:, q:] = np.where(missing, np.nan, _quantile(values, 1.0 - tail))
     return replace(fit, intervals={**fit.intervals, "montecarlo": (lower, upper)})
+
+
+def normal_draws(estimate: FloatArray, cov: FloatArray, draws: int, seed: int, key: str) -> FloatArray:
+    """Parameters (draws, q) from the normal distribution of one estimate (q,) with covariance (q, q)."""
+    normals = _normals(seed, key, (0,), draws, len(estimate))[0]
+    result: FloatArray = estimate + np.matmul(normals, _factor(cov[None])[0].T)
+    return result
 
 
 @lru_cache(maxsize=1)

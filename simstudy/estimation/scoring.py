@@ -156,6 +156,19 @@ def _next_damping(damping: FloatArray, accept: BoolArray, ratio: FloatArray) -> 
     return np.where(accept, good, np.maximum(8.0 * damping, 0.3))
 
 
+def first_try(
+    likelihood: Likelihood[D],
+    data: D,
+    start: FloatArray,
+    *,
+    tolerance: float = TOLERANCE,
+    max_iter: int = MAX_ITER,
+) -> Optimum:
+    """Fisher scoring from one start (R, q); points that are no maxima are refused where that is cheap to know."""
+    best = maximise(likelihood.evaluate, data, start, tolerance=tolerance, max_iter=max_iter)
+    return _refuse_saddles(likelihood, data, best) if likelihood.verify_maximum else best
+
+
 def with_fallback(
     likelihood: Likelihood[D],
     data: D,
@@ -170,9 +183,7 @@ def with_fallback(
     definite where it is not, from where the first scoring stopped and from the last start. What then fails is reported
     as failed.
     """
-    best = maximise(likelihood.evaluate, data, starts[0], tolerance=tolerance, max_iter=max_iter)
-    if likelihood.verify_maximum:
-        best = _refuse_saddles(likelihood, data, best)
+    best = first_try(likelihood, data, starts[0], tolerance=tolerance, max_iter=max_iter)
     newton = _newton(likelihood)
     tries: list[tuple[Callable[[FloatArray, D], Evaluation], FloatArray, int]] = [
         (likelihood.evaluate, start, max_iter) for start in starts[1:]

@@ -1,4 +1,4 @@
-"""Starting values of models with random slopes, from moments of clusters (THEORY D1.3).
+"""Starting values of models with random slopes, from moments of clusters (theory D1.3).
 
 Slopes are pooled within clusters first; the residuals r of the pooled regression of an outcome tell what clusters
 depart from that by. With the predictors p of its random slopes, S_pr,j has the mean 0 and the covariance matrix

@@ -1,4 +1,4 @@
-"""Starting values from moment estimators: exact maximum likelihood for saturated balanced models (THEORY C2)."""
+"""Starting values from moment estimators: exact maximum likelihood for saturated balanced models (theory C2)."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Complete normal data, and estimates that are least squares, equation by equation. Each method says which of its slopes
 have a law (`Estimator.exact_numbers`): `aggregated` and `disaggregated` in `one_level/path_laws.py`, the mixed models
 and `two_step` in `mixed/regression_laws.py`. For methods that take Sigma_within / n out of the cluster means, saturated
-and balanced: P(negative between variance) of exogenous variables (THEORY F6).
+and balanced: P(negative between variance) of exogenous variables (theory F6).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`em`: maximum likelihood by expectation-maximisation (Raudenbush 1995; Lee & Poon 1998; THEORY C6)."""
+"""`em`: maximum likelihood by expectation-maximisation (Raudenbush 1995; Lee & Poon 1998; theory C6)."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ class Em(Estimator):
     name: ClassVar[str] = "em"
     title: ClassVar[str] = "multilevel SEM, maximum likelihood by the EM algorithm"
     reference: ClassVar[str] = "Raudenbush (1995); Lee & Poon (1998); Henderson & Varadhan (2019) on its acceleration"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/likelihood.md#c6",)
     year: ClassVar[int] = 1995
     look: ClassVar[Look] = Look(BLACK, "X", False, DASH)
     idea: ClassVar[str] = (

@@ -1,8 +1,8 @@
-"""`fiml_wide`: full-information maximum likelihood, the cluster as the case (McDonald & Goldstein 1989; THEORY C9)."""
+"""`fiml_wide`: full-information maximum likelihood, the cluster as the case (McDonald & Goldstein 1989; theory C9)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ from simstudy.likelihood.normal.wide import WideLikelihood
 from simstudy.linalg.stacked import FloatArray, transpose
 from simstudy.methods.checks import check_kinds, judge_data
 from simstudy.methods.look import BLACK, DOT, Look
-from simstudy.methods.protocol import Estimator
+from simstudy.methods.protocol import LATER, Estimator
 from simstudy.methods.registry import register
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
@@ -42,6 +42,8 @@ class FimlWide(Estimator):
         ``fiml`` (a missing value makes the vector shorter, as a smaller cluster does) or ``listwise``.
     measures : bool
         Compute fit measures too (chi-square, CFI, ...).
+    h1 : str
+        What chi-square is against: ``unrestricted`` or ``psd``, as with `msem`.
     max_length : int
         Longest vector taken: rows of the largest cluster times level-1 variables, plus level-2 variables. The work
         grows with its cube: 50 clusters of 20 sizes took .6 s at 100, 5 s at 200, 24 s at 400, 66 s at 600.
@@ -52,6 +54,7 @@ class FimlWide(Estimator):
     reference: ClassVar[str] = (
         "McDonald & Goldstein (1989); Rovine & Molenaar (2000); Bauer (2003); Curran (2003); Mehta & Neale (2005)"
     )
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/likelihood.md#c9",)
     year: ClassVar[int] = 1989
     look: ClassVar[Look] = Look(BLACK, "*", True, DOT)
     idea: ClassVar[str] = (
@@ -71,6 +74,7 @@ class FimlWide(Estimator):
     missing: Literal["fiml", "listwise"] = "fiml"
     measures: bool = False
     max_length: int = 400
+    h1: Literal["unrestricted", "psd"] = field(default="unrestricted", metadata=LATER)
 
     def __post_init__(self) -> None:
         check_kinds(self.name, self.se)
@@ -117,7 +121,7 @@ class PreparedFimlWide:
         from simstudy.methods.msem import Msem, PreparedMsem
 
         self.options, self.model = options, model
-        likewise = Msem(se=options.se, measures=options.measures)
+        likewise = Msem(se=options.se, measures=options.measures, h1=options.h1)
         self.complete = PreparedMsem(likewise, model, layout)
         self.incomplete = PreparedMsem(likewise, model, layout, closed_form=False)
 

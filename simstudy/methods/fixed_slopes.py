@@ -1,8 +1,8 @@
-"""Methods without random slopes, given a model that has them: they fit its fixed-slope model (THEORY S6, D2).
+"""Methods without random slopes, given a model that has them: they fit its fixed-slope model (theory S6, D2).
 
 Their users would. The estimate of the fixed slope is reported as the mean of the random one; variances and covariances
 of slopes are parameters that the method does not speak about. No method has to know: `registry.for_model` puts
-`IgnoringSlopes` around every one that does not say ``random_slopes = True`` or choose for itself in ``for_model``.
+`WithFixedSlopes` around every one that does not say ``random_slopes = True`` or choose for itself in ``for_model``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from simstudy.model.twolevel import TwoLevelModel
 
 
 @dataclass(frozen=True)
-class IgnoringSlopes(Substitute):
+class WithFixedSlopes(Substitute):
     """A method as it is used for models with random slopes that it does not know."""
 
     def caveats(self, model: TwoLevelModel) -> tuple[str, ...]:
@@ -45,14 +45,14 @@ class IgnoringSlopes(Substitute):
         fixed = without_slopes(model)
         return fixed if isinstance(fixed, str) else self.method.supports(fixed.model, layout)
 
-    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedIgnoring:
+    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedWithFixedSlopes:
         """Make the method ready for the fixed-slope model."""
         fixed = without_slopes(model)
         assert isinstance(fixed, FixedSlopes), fixed
-        return PreparedIgnoring(self.method.prepare(fixed.model, layout), model, fixed.index)
+        return PreparedWithFixedSlopes(self.method.prepare(fixed.model, layout), model, fixed.index)
 
 
-class PreparedIgnoring:
+class PreparedWithFixedSlopes:
     """A method made ready for the fixed-slope model of a model with random slopes."""
 
     def __init__(self, prepared: PreparedEstimator, model: TwoLevelModel, index: IntArray) -> None:

@@ -1,4 +1,4 @@
-"""`msem`: full-information maximum likelihood of the two-level model (Muthen & Asparouhov 2008; THEORY C1)."""
+"""`msem`: full-information maximum likelihood of the two-level model (Muthen & Asparouhov 2008; theory C1)."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.errors import EstimatorError
-from simstudy.estimation.constrained import Expander, Holding, exogenous_moments, exogenous_variables, hold, solve_model
+from simstudy.estimation.constrained import Expander, Holding, exogenous_moments, hold, solve_model
 from simstudy.estimation.engine import Engine, complete_engine, incomplete_engine
 from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.fit_measures import Solved, baseline_model, fit_measures
 from simstudy.estimation.inference import covariance
 from simstudy.estimation.result import FitResult, Status
 from simstudy.estimation.scoring import Optimum
+from simstudy.estimation.semidefinite import scored_once, semidefinite
 from simstudy.estimation.starts import starts_from_moments
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.checks import admissible, check_kinds, judge_data, refuse_few
 from simstudy.methods.closed_forms import negative_variances
-from simstudy.methods.fixed_slopes import IgnoringSlopes, PreparedIgnoring
+from simstudy.methods.fixed_slopes import WithFixedSlopes
 from simstudy.methods.look import BLACK, SOLID, Look
-from simstudy.methods.msem_slopes import NODES, PreparedSlopes, SlopeMsem
-from simstudy.methods.protocol import LATER, Estimator
+from simstudy.methods.msem_slopes import NODES, SlopeMsem
+from simstudy.methods.protocol import LATER, Estimator, PreparedEstimator
 from simstudy.methods.registry import register
+from simstudy.model.exogenous import exogenous_variables
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population
@@ -52,7 +54,7 @@ class Msem(Estimator):
         ``expected`` means the information given the pattern of missing values).
     fixed_x : bool
         Take the moments of exogenous observed variables as known, as lavaan's default does. SEs of between slopes are
-        then too small where within and between slopes differ (THEORY F1).
+        then too small where within and between slopes differ (theory F1).
     bounds : str
         ``none``, or ``variances``: no variance may be negative.
     measures : bool
@@ -62,11 +64,21 @@ class Msem(Estimator):
         ``fixed``: slopes do not vary in the model that is fitted, and the path stands for the mean.
     nodes : int
         Quadrature nodes a latent predictor of random slopes.
+    h1 : str
+        What chi-square, CFI and RMSEA compare with: ``unrestricted``, the maximum over all moments, or ``psd``, that
+        over positive semidefinite between covariance matrices, as software that fits the unrestricted model by EM
+        does (lavaan, Mplus). Where the former is indefinite, the latter chi-square is smaller, and too small for its
+        degrees of freedom (docs/fit.md).
     """
 
     name: ClassVar[str] = "msem"
     title: ClassVar[str] = "multilevel SEM, full-information maximum likelihood"
     reference: ClassVar[str] = "Muthén & Asparouhov (2008); Preacher, Zyphur & Zhang (2010)"
+    theory: ClassVar[tuple[str, ...]] = (
+        "docs/theory/between-slope.md#b8",
+        "docs/theory/likelihood.md#c1",
+        "docs/theory/random-slopes.md#d1",
+    )
     year: ClassVar[int] = 2008
     look: ClassVar[Look] = Look(BLACK, "o", False, SOLID)
     idea: ClassVar[str] = "split every level-1 variable into latent within and between parts, with a model for each"
@@ -82,6 +94,7 @@ class Msem(Estimator):
     measures: bool = False
     slopes: Literal["auto", "observed", "latent", "hybrid", "fixed"] = field(default="auto", metadata=LATER)
     nodes: int = field(default=NODES, metadata=LATER)
+    h1: Literal["unrestricted", "psd"] = field(default="unrestricted", metadata=LATER)
 
     def __post_init__(self) -> None:
         check_kinds(self.name, self.se)
@@ -106,22 +119,23 @@ class Msem(Estimator):
         """The model's unrestricted moments must be estimable."""
         return self.for_model(model).supports(model, layout) if model.slopes else refuse_few(model, layout)
 
-    def for_model(self, model: TwoLevelModel) -> Msem | SlopeMsem | IgnoringSlopes:
+    def for_model(self, model: TwoLevelModel) -> Estimator:
         """The method itself, or the one for models with random slopes: it takes observed for expected information."""
         if not model.slopes:
             return self
         if self.slopes == "fixed":
-            return IgnoringSlopes(self)
+            return WithFixedSlopes(self)
         kinds = dict.fromkeys("observed" if kind == "expected" else kind for kind in self.se)
         asked = {
             "missing": self.missing == "fiml",
             "fixed_x": self.fixed_x,
+            "h1": self.h1 != "unrestricted",
             "bounds": self.bounds != "none" and bool(model.factors("within")),  # elsewhere no variance can be negative
         }
         refused = [name for name, on in asked.items() if on]
         return SlopeMsem(tuple(kinds), self.slopes, self.nodes, self.measures, tuple(refused))
 
-    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedMsem | PreparedSlopes | PreparedIgnoring:
+    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedEstimator:
         """Build index maps and constants."""
         chosen = self.for_model(model)
         return PreparedMsem(self, model, layout) if isinstance(chosen, Msem) else chosen.prepare(model, layout)
@@ -152,7 +166,7 @@ class PreparedMsem:
         self.structure = TwoLevelStructure(model)
         self.unrestricted = TwoLevelStructure(unrestricted_model(model))
         self.fixed = exogenous_variables(model) if options.fixed_x else {}
-        self.baseline = TwoLevelStructure(baseline_model(model, self.fixed)) if options.measures else None
+        self.baseline = TwoLevelStructure(baseline_model(model)) if options.measures else None
         self.holding = Holding.of(model, self.fixed)
         if closed_form is None:
             closed_form = layout.balanced and options.missing == "listwise"
@@ -185,15 +199,19 @@ class PreparedMsem:
         starts: tuple[FloatArray, ...] = ()
         if not self.closed_form or self.options.measures or self.options.fixed_x:
             unrestricted = build(self.unrestricted)
-            saturated = Solved(self.unrestricted, unrestricted, unrestricted.solve(), self.unrestricted.q)
-            starts = (self._better_start(saturated, engine),)
+            if self.options.h1 == "psd":
+                first = scored_once(self.unrestricted, unrestricted)
+                saturated = semidefinite(first)
+            else:
+                first = saturated = Solved(self.unrestricted, unrestricted, unrestricted.solve(), self.unrestricted.q)
+            starts, n_iter = (self._better_start(first, engine),), first.best.n_iter
         anchor = exogenous_moments(self.holding, self.structure, saturated) if self.options.fixed_x else None
         solved, expand = solve_model(
             self.structure, engine, self.holding, anchor, starts, bounds=self.options.bounds == "variances"
         )
         best = solved.best
         if saturated is not None and not self.closed_form:
-            best = replace(best, n_iter=best.n_iter + saturated.best.n_iter)
+            best = replace(best, n_iter=best.n_iter + n_iter)
         result = FitResult(
             labels=self.model.names,
             estimate=solved.params,

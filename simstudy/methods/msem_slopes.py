@@ -1,4 +1,4 @@
-"""`msem` for models with random slopes: maximum likelihood by Newton's method (Muthen & Asparouhov 2008; THEORY D1)."""
+"""`msem` for models with random slopes: maximum likelihood by Newton's method (Muthen & Asparouhov 2008; theory D1)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.products import ClusterProducts
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
-from simstudy.estimation.cholesky import Working
+from simstudy.estimation.cholesky import CholeskyParameters
 from simstudy.estimation.result import FitResult
 from simstudy.estimation.scoring import Optimum, with_fallback
 from simstudy.estimation.slope_starts import slope_starts
@@ -54,7 +54,7 @@ class SlopeMsem(Estimator):
         cluster's latent mean; ``hybrid``, as Mplus does with maximum likelihood; ``auto``, latent where a predictor
         stands in both blocks, else observed.
     nodes : int
-        Quadrature nodes a latent predictor; below 5 they may fail (THEORY D1.4).
+        Quadrature nodes a latent predictor; below 5 they may fail (theory D1.4).
     measures : bool
         Compute number of parameters, AIC and BIC.
     refused : tuple of str
@@ -127,22 +127,22 @@ def treatment(model: TwoLevelModel, choice: Choice) -> Treatment:
     return "latent" if choice == "auto" else choice
 
 
-class WorkingLikelihood(Likelihood[ClusterProducts]):
-    """A log-likelihood of random slopes in working parameters, as the optimiser takes it."""
+class CholeskyLikelihood(Likelihood[ClusterProducts]):
+    """A log-likelihood of random slopes in Cholesky parameters, as the optimiser takes it."""
 
     verify_maximum: ClassVar[bool] = False  # evaluations return the observed information: what they accept is a maximum
 
-    def __init__(self, likelihood: ObservedSlopes | LatentSlopes, working: Working) -> None:
-        self.likelihood, self.working = likelihood, working
+    def __init__(self, likelihood: ObservedSlopes | LatentSlopes, cholesky: CholeskyParameters) -> None:
+        self.likelihood, self.cholesky = likelihood, cholesky
 
     def evaluate(self, params: FloatArray, data: ClusterProducts) -> Evaluation:
-        """Log-likelihood, score and observed information at working parameters (R, q)."""
+        """Log-likelihood, score and observed information at Cholesky parameters (R, q)."""
         with np.errstate(all="ignore"):
-            found = self.likelihood.evaluate(self.working.natural(params), data)
-            jacobian = self.working.jacobian(params)
+            found = self.likelihood.evaluate(self.cholesky.natural(params), data)
+            jacobian = self.cholesky.jacobian(params)
             turned = transpose(jacobian)
             information = np.matmul(np.matmul(turned, found.information), jacobian)
-            information -= self.working.curvature(params, found.score)
+            information -= self.cholesky.curvature(params, found.score)
             diagonal = np.abs(np.diagonal(information, axis1=-2, axis2=-1))
             least = 1e-8 * diagonal.max(axis=-1, keepdims=True)
             place = np.arange(information.shape[-1])
@@ -150,7 +150,7 @@ class WorkingLikelihood(Likelihood[ClusterProducts]):
             return Evaluation(found.loglik, matvec(turned, found.score), information, found.ok)
 
     def observed_information(self, params: FloatArray, data: ClusterProducts) -> FloatArray:
-        """Observed information (R, q, q) in working parameters."""
+        """Observed information (R, q, q) in Cholesky parameters."""
         return self.evaluate(params, data).information
 
 
@@ -170,8 +170,8 @@ class PreparedSlopes:
             self.points *= self.likelihood.n_nodes
         else:
             self.likelihood = ObservedSlopes(self.structure, self.treatment)
-        self.working = Working(model)
-        self.problem = WorkingLikelihood(self.likelihood, self.working)
+        self.cholesky = CholeskyParameters(model)
+        self.problem = CholeskyLikelihood(self.likelihood, self.cholesky)
         self.variances = model.table.variance_indices
 
     @np.errstate(all="ignore")  # failures are statuses, not warnings
@@ -189,9 +189,9 @@ class PreparedSlopes:
         data = ClusterProducts.of(statistics)
         starts = self.starts(statistics)
         best = with_fallback(self.problem, data, starts, tolerance=TOLERANCE)
-        theta = self.working.natural(best.params)
-        jacobian = self.working.jacobian(best.params)
-        boundary = self.working.boundary(best.params, ZERO * starts[0] ** 2)
+        theta = self.cholesky.natural(best.params)
+        jacobian = self.cholesky.jacobian(best.params)
+        boundary = self.cholesky.boundary(best.params, ZERO * starts[0] ** 2)
         loglik = best.loglik if self.fine is None else self.fine.loglik(theta, data)
         result = FitResult(
             labels=self.model.names,
@@ -206,19 +206,19 @@ class PreparedSlopes:
         return result.blank_failures()
 
     def starts(self, statistics: TwoLevelStatistics) -> tuple[FloatArray, ...]:
-        """Working parameters to start from: moment estimates, and the same with larger variances of slopes."""
+        """Cholesky parameters to start from: moment estimates, and the same with larger variances of slopes."""
         first = slope_starts(self.structure, statistics, raw=self.treatment == "observed")
         second = first.copy()
         names = {slope.name for slope in self.model.slopes}
         for row in self.model.table.at("between"):
             if row.op == "~~" and row.free >= 0 and names & {row.lhs, row.rhs}:
                 second[:, row.free] *= 4.0 if row.lhs == row.rhs else 0.0
-        return self.working.working(first), self.working.working(second)
+        return self.cholesky.of_natural(first), self.cholesky.of_natural(second)
 
     def _covariances(
         self, best: Optimum, theta: FloatArray, jacobian: FloatArray, boundary: BoolArray, data: ClusterProducts
     ) -> dict[str, FloatArray]:
-        """Covariance matrices by kind: those of the working parameters, carried over.
+        """Covariance matrices by kind: those of the Cholesky parameters, carried over.
 
         On the boundary this is the covariance on the face that the estimate lies on, and a variance that is 0 has none.
         """

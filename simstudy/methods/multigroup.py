@@ -50,6 +50,7 @@ class Multigroup(Estimator):
     name: ClassVar[str] = "multigroup"
     title: ClassVar[str] = "multiple-group SEM with clusters as groups"
     reference: ClassVar[str] = "McArdle & Hamagami (1996)"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/two-matrices.md#c13",)
     year: ClassVar[int] = 1996
     look: ClassVar[Look] = Look(SKY, "<", True, LONG_DASH)
     idea: ClassVar[str] = (

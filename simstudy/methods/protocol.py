@@ -59,6 +59,8 @@ class Estimator(Protocol):
         The method in one sentence, lower case.
     same_as : str
         The method whose twin it is.
+    theory : tuple of str
+        Where its formulas are written down: a page and an anchor each, as ``docs/theory/likelihood.md#c1``.
     look : Look, optional
         Colour, marker and line in figures; by default they follow from the name.
     imposes_constraints : bool
@@ -83,6 +85,7 @@ class Estimator(Protocol):
     year: ClassVar[int | None] = None
     idea: ClassVar[str] = ""
     same_as: ClassVar[str] = ""
+    theory: ClassVar[tuple[str, ...]] = ()
     look: ClassVar[Look | None] = None
     imposes_constraints: ClassVar[bool] = False
     random_slopes: ClassVar[bool] = False

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from simstudy.errors import EstimatorError, did_you_mean
-from simstudy.methods.fixed_slopes import IgnoringSlopes
+from simstudy.methods.fixed_slopes import WithFixedSlopes
 from simstudy.methods.look import Look
 from simstudy.methods.protocol import REQUIRED, Estimator, complete
 from simstudy.model.twolevel import TwoLevelModel
@@ -117,7 +117,7 @@ def for_model(estimator: Estimator, model: TwoLevelModel) -> Estimator:
     One that knows no random slopes is given the fixed-slope model of a model that has them.
     """
     chosen = estimator.for_model(model)
-    return IgnoringSlopes(chosen) if model.slopes and not chosen.random_slopes else chosen
+    return WithFixedSlopes(chosen) if model.slopes and not chosen.random_slopes else chosen
 
 
 def with_option(estimator: Estimator, option: str, value: Any) -> Estimator:

@@ -35,6 +35,7 @@ class Substitute(Estimator):
     year: ClassVar[int | None] = said_by_method("year")
     idea: ClassVar[str] = said_by_method("idea")
     same_as: ClassVar[str] = said_by_method("same_as")
+    theory: ClassVar[tuple[str, ...]] = said_by_method("theory")
     look: ClassVar[Look | None] = said_by_method("look")
     imposes_constraints: ClassVar[bool] = said_by_method("imposes_constraints")
     random_slopes: ClassVar[bool] = True

@@ -37,7 +37,7 @@ from simstudy.population.population import Population
 @register
 @dataclass(frozen=True)
 class TwoStep(Estimator):
-    """MLM for level-1 outcomes and OLS on cluster means for level-2 outcomes, glued together (THEORY B7).
+    """MLM for level-1 outcomes and OLS on cluster means for level-2 outcomes, glued together (theory B7).
 
     Attributes
     ----------
@@ -54,6 +54,7 @@ class TwoStep(Estimator):
     name: ClassVar[str] = "two_step"
     title: ClassVar[str] = "MLM for level-1 outcomes, OLS on cluster means for level-2 outcomes"
     reference: ClassVar[str] = "Griffin (1997); Croon & van Veldhoven (2007) on its bias"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/adjusted-means.md#b7", "docs/theory/mediation.md#b6")
     year: ClassVar[int] = 1997
     look: ClassVar[Look] = Look(ORANGE, "v", True, DASH_DOT_DOT)
     idea: ClassVar[str] = "one regression an outcome: multilevel for level 1, ordinary on cluster means for level 2"

@@ -147,7 +147,7 @@ class LisrelMatrices:
     alpha (..., eta), beta (..., eta, eta), gamma (..., eta, x), psi (..., eta, eta)
         Structure: eta = alpha + beta eta + gamma x + zeta.
     mu_x (..., x), sigma_x (..., x, x)
-        Moments of x, which are part of the likelihood (THEORY F1).
+        Moments of x, which are part of the likelihood (theory F1).
     """
 
     y: tuple[str, ...]

@@ -1,6 +1,6 @@
 """Index arrays of a model with random slopes, and the moments that it implies.
 
-With products written as covariates, the rows of cluster j are (Muthen & Asparouhov 2008; THEORY D1.1)
+With products written as covariates, the rows of cluster j are (Muthen & Asparouhov 2008; theory D1.1)
 
     v_ij = v_Bj + mu_W + sum_k s_kj g_k x^k_ij + e_ij,    e_ij ~ N(0, Sigma_W),
 

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtri
 
-from simstudy.performance import measures, paired, rates, robust
-from simstudy.performance.catalog import (
-    BASES,
-    BOUNDED_MEASURES,
-    ESTIMATE_MEASURES,
-    FIT_MEASURES,
-    PAIR_MEASURES,
-    PAIRED,
-    PARAMETER_MEASURES,
-)
+from simstudy.performance.measure import BASES, MEASURES, PAIRED, Fits, Numbers, measure_names
 from simstudy.performance.moments import BoolArray, FloatArray, IntArray, Measured
 from simstudy.performance.pivot import CellArrays
 
@@ -53,22 +44,13 @@ class Block:
     reference: int = NOBODY
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """Numbers of one method and kind of SE, each (R, k) with NaN for what is missing; limits are filled in."""
-
-    estimate: FloatArray
-    se: FloatArray
-    lower: FloatArray
-    upper: FloatArray
-
-    def only(self, keep: BoolArray) -> Numbers:
-        """Blank replicates: `keep` (k, R) tells which stay."""
-        return Numbers(*(np.where(keep.T, x, np.nan) for x in (self.estimate, self.se, self.lower, self.upper)))
-
-
 def with_limits(
-    estimate: FloatArray, se: FloatArray, lower: FloatArray | None, upper: FloatArray | None, level: float
+    estimate: FloatArray,
+    se: FloatArray,
+    lower: FloatArray | None,
+    upper: FloatArray | None,
+    truth: FloatArray,
+    level: float,
 ) -> Numbers:
     """Fill Wald limits in, estimate -+ z SE, where there are none; nothing counts without an estimate."""
     z = float(ndtri(0.5 * (1.0 + level)))
@@ -81,72 +63,18 @@ def with_limits(
         lower, upper = np.where(wald, wald_lower, lower), np.where(wald, wald_upper, upper)
     missing = ~np.isfinite(estimate)
     se, lower, upper = (np.where(missing, np.nan, x) for x in (se, lower, upper))
-    return Numbers(estimate, se, lower, upper)
+    return Numbers(estimate, se, lower, upper, truth)
 
 
-def estimate_measures(estimate: FloatArray, truth: FloatArray) -> Mapping[str, Measured]:
-    """Measures that need no SE."""
-    return {
-        "mean_estimate": measures.mean_estimate(estimate),
-        "bias": measures.bias(estimate, truth),
-        "relative_bias": measures.relative_bias(estimate, truth),
-        "median_bias": robust.median_bias(estimate, truth),
-        "trimmed_bias": robust.trimmed_bias(estimate, truth),
-        "empirical_se": measures.empirical_se(estimate),
-        "mad_se": robust.mad_se(estimate),
-        "mse": measures.mse(estimate, truth),
-        "rmse": measures.rmse(estimate, truth),
-        "median_abs_error": robust.median_abs_error(estimate, truth),
-    }
+def only_estimates(estimate: FloatArray, truth: FloatArray) -> Numbers:
+    """Numbers of a method without standard errors and intervals."""
+    nothing = np.full_like(estimate, np.nan)
+    return Numbers(estimate, nothing, nothing, nothing, truth)
 
 
-def inference_measures(numbers: Numbers, truth: FloatArray) -> Mapping[str, Measured]:
-    """Measures of standard errors and intervals."""
-    estimate, se, lower, upper = numbers.estimate, numbers.se, numbers.lower, numbers.upper
-    return {
-        "mean_se": measures.mean_se(se),
-        "median_se": robust.median_se(se),
-        "model_se": measures.model_se(se),
-        "se_ratio": measures.se_ratio(estimate, se),
-        "coverage": rates.coverage(lower, upper, truth),
-        "bias_eliminated_coverage": rates.bias_eliminated_coverage(estimate, lower, upper),
-        "miss_below": rates.miss_below(lower, upper, truth),
-        "miss_above": rates.miss_above(lower, upper, truth),
-        "rejection": rates.rejection(lower, upper),
-        "ci_width": rates.ci_width(lower, upper),
-    }
-
-
-def pair_measures(mine: Numbers, theirs: Numbers, truth: FloatArray) -> tuple[Measured, ...]:
-    """Differences from the reference, in the order of `PAIR_MEASURES`."""
-    limits = (mine.lower, mine.upper, theirs.lower, theirs.upper)
-    found = {
-        "bias_difference": paired.bias_difference(mine.estimate, theirs.estimate),
-        "rmse_difference": paired.rmse_difference(mine.estimate, theirs.estimate, truth),
-        "relative_precision": paired.relative_precision(mine.estimate, theirs.estimate),
-        "coverage_difference": paired.coverage_difference(*limits, truth),
-        "rejection_difference": paired.rejection_difference(*limits),
-        "ci_width_difference": paired.ci_width_difference(*limits),
-    }
-    return tuple(found[name] for name in PAIR_MEASURES)
-
-
-def bound_measures(numbers: Numbers, truth: FloatArray, tried: IntArray) -> tuple[tuple[Measured, ...], ...]:
-    """Lower and upper bounds of the rates in `BOUNDED_MEASURES`."""
-    lower, upper = numbers.lower, numbers.upper
-    valid = rates.has_interval(lower, upper)
-    with np.errstate(invalid="ignore"):
-        hits = {"coverage": (lower <= truth) & (truth <= upper), "rejection": (lower > 0.0) | (upper < 0.0)}
-    pairs = [rates.rate_bounds(hits[name], valid, tried) for name in BOUNDED_MEASURES]
-    known = np.isfinite(truth)
-    bounds = []
-    for side in (0, 1):
-        found = [pair[side] for pair in pairs]
-        found[0] = found[0]._replace(
-            value=np.where(known, found[0].value, np.nan), mcse=np.where(known, found[0].mcse, np.nan)
-        )
-        bounds.append(tuple(found))
-    return tuple(bounds)
+def measure_all(names: Sequence[str], numbers: Numbers | Fits) -> dict[str, Measured]:
+    """Measures by name."""
+    return {name: MEASURES[name].of(numbers) for name in names}
 
 
 def common_replicates(estimate: FloatArray) -> BoolArray:
@@ -163,11 +91,8 @@ def fit_blocks(arrays: CellArrays, n_methods: int, n_attempted: int | None) -> I
     for method in range(n_methods):
         lost = _unrecorded(arrays, method, n_attempted)
         ok, admissible = fits.ok[method][:, None], fits.admissible[method][:, None]
-        results = (
-            rates.convergence(ok, fits.supported[method][:, None], lost),
-            rates.admissibility(ok, admissible),
-        )
-        yield Block(BASES[0], method, "", nobody, FIT_MEASURES, results)
+        found = measure_all(measure_names("fit"), Fits(ok, fits.supported[method][:, None], admissible, lost))
+        yield Block(BASES[0], method, "", nobody, tuple(found), tuple(found.values()))
 
 
 def _unrecorded(arrays: CellArrays, method: int, n_attempted: int | None) -> int:
@@ -188,14 +113,13 @@ class Group:
     se_kind: str
     params: IntArray
 
-    def numbers(self, params: IntArray) -> Numbers:
-        """Numbers of some parameters, (R, k)."""
+    def numbers(self, params: IntArray, truth: FloatArray) -> Numbers:
+        """Numbers of some parameters, (R, k), with the truth of all parameters."""
         estimate = self.arrays.estimate[self.method][params].T
         if self.place < 0:
-            nothing = np.full_like(estimate, np.nan)
-            return Numbers(estimate, nothing, nothing, nothing)
+            return only_estimates(estimate, truth[params])
         lower, upper = (None if x is None else x[params].T for x in self._limits())
-        return with_limits(estimate, self.arrays.se[self.place][params].T, lower, upper, self.level)
+        return with_limits(estimate, self.arrays.se[self.place][params].T, lower, upper, truth[params], self.level)
 
     def _limits(self) -> tuple[FloatArray | None, FloatArray | None]:
         return self.arrays.lower[self.place], self.arrays.upper[self.place]
@@ -219,19 +143,21 @@ def method_groups(arrays: CellArrays, level: float) -> list[Group]:
 def parameter_blocks(arrays: CellArrays, groups: list[Group], basis: str, truth: FloatArray) -> Iterator[Block]:
     """Measures of every pair of method and kind of SE, on their own or on the common replicates."""
     keep = common_replicates(arrays.estimate) if basis == "common" else None
-    of_estimates: dict[int, Mapping[str, Measured]] = {}
+    everything = measure_names("parameter")
+    of_estimates = [name for name in everything if MEASURES[name].of_estimate_alone]
+    others = [name for name in everything if name not in of_estimates]
+    shared: dict[int, Mapping[str, Measured]] = {}
     for group in groups:
         params = group.params
-        if group.method not in of_estimates:
+        if group.method not in shared:
             estimate = arrays.estimate[group.method]
             estimate = estimate if keep is None else np.where(keep, estimate, np.nan)
-            of_estimates[group.method] = estimate_measures(estimate.T, truth)
-        numbers = group.numbers(params)
-        numbers = numbers if keep is None else numbers.only(keep[params])
-        found = {name: _take(of_estimates[group.method][name], params) for name in ESTIMATE_MEASURES}
-        found |= inference_measures(numbers, truth[params])
-        results = tuple(found[name] for name in PARAMETER_MEASURES)
-        yield Block(basis, group.method, group.se_kind, params, PARAMETER_MEASURES, results)
+            shared[group.method] = measure_all(of_estimates, only_estimates(estimate.T, truth))
+        numbers = group.numbers(params, truth)
+        numbers = numbers if keep is None else numbers.only(keep[params].T)
+        found = {name: _take(result, params) for name, result in shared[group.method].items()}
+        found |= measure_all(others, numbers)
+        yield Block(basis, group.method, group.se_kind, params, everything, tuple(found[name] for name in everything))
 
 
 def _take(result: Measured, params: IntArray) -> Measured:
@@ -248,16 +174,18 @@ def bound_blocks(
     there is nothing to bound.
     """
     fits = arrays.fits
+    bounds = {name: MEASURES[name].bounds for name in measure_names("parameter")}
     found: list[Block] = []
     for group in groups:
         method, params = group.method, group.params
         tried = int(fits.supported[method].sum()) + _unrecorded(arrays, method, n_attempted)
         silent = fits.ok[method].any() & ~np.isfinite(arrays.estimate[method]).any(axis=-1)
         each = np.where(silent, 0, tried).astype(np.int64)[params]
-        bounds = bound_measures(group.numbers(params), truth[params], each)
+        numbers = group.numbers(params, truth)
+        pairs = {name: both(numbers, each) for name, both in bounds.items() if both is not None}
         found += [
-            Block(basis, method, group.se_kind, params, BOUNDED_MEASURES, results)
-            for basis, results in zip(("lower_bound", "upper_bound"), bounds, strict=True)
+            Block(basis, method, group.se_kind, params, tuple(pairs), tuple(pair[side] for pair in pairs.values()))
+            for side, basis in enumerate(("lower_bound", "upper_bound"))
         ]
     yield from sorted(found, key=lambda block: block.basis)
 
@@ -269,8 +197,9 @@ def paired_blocks(groups: list[Group], reference: int, truth: FloatArray) -> Ite
         if group.method == reference:
             continue
         for other, params in _partners(group, theirs):
-            results = pair_measures(group.numbers(params), other.numbers(params), truth[params])
-            yield Block(PAIRED, group.method, group.se_kind, params, PAIR_MEASURES, results, reference)
+            numbers = replace(group.numbers(params, truth), reference=other.numbers(params, truth))
+            found = measure_all(measure_names("pair"), numbers)
+            yield Block(PAIRED, group.method, group.se_kind, params, tuple(found), tuple(found.values()), reference)
 
 
 def _partners(group: Group, theirs: list[Group]) -> Iterator[tuple[Group, IntArray]]:

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from simstudy.errors import SimstudyError, did_you_mean
-from simstudy.performance.catalog import BASES, CATALOG, PAIR_MEASURES, PAIRED
 from simstudy.performance.cell import COLUMNS
+from simstudy.performance.measure import BASES, MEASURES, PAIRED, measure_names, own_name
 from simstudy.performance.moments import FloatArray, IntArray
 
 EFFECT_COLUMNS: tuple[str, ...] = (
@@ -53,8 +53,6 @@ EFFECT_MEASURES: tuple[str, ...] = (
 RANK_TOLERANCE = 1e-10
 """Singular values of indicator matrices are far above this share of the largest, or are rounding of 0."""
 RESIDUAL, WITHIN = "Residual", "Within cells"
-_SCOPE: Mapping[str, str] = {measure.name: measure.scope for measure in CATALOG}
-_REPLICATE: Mapping[str, str] = {measure.name: measure.replicate for measure in CATALOG}
 
 
 def factor_effects(
@@ -105,7 +103,7 @@ def factor_effects(
     """
     factors = [str(name) for name in performance.columns if name not in COLUMNS] if factors is None else list(factors)
     chosen = _checked(performance, factors, measures, outcome, order, basis)
-    bases = np.where(performance["measure"].isin(PAIR_MEASURES), PAIRED, basis)
+    bases = np.where(performance["measure"].isin(measure_names("pair")), PAIRED, basis)
     rows = performance[performance["measure"].isin(chosen) & (performance["basis"] == bases)]
     for column, wanted in (("estimator", estimators), ("parameter", parameters)):
         if wanted is not None:
@@ -145,17 +143,18 @@ def _checked(
         raise SimstudyError(f"factors: no design factor has two levels, so there is nothing to compare (found: {said})")
     if not 1 <= order <= max(len(varying), 2):
         raise SimstudyError(f"order: found {order}; allowed: 1 to {max(len(varying), 2)}")
-    _refuse_unknown("measures", measures or (), list(_SCOPE))
+    measures = [own_name(name) for name in measures or ()]
+    _refuse_unknown("measures", measures, list(MEASURES))
     if outcome == "cells":
         return list(measures or EFFECT_MEASURES)
-    for name in measures or ():
-        if not _REPLICATE[name]:
-            allowed = ", ".join(name for name, kind in _REPLICATE.items() if kind)
+    averages = [name for name, measure in MEASURES.items() if measure.replicate]
+    for name in measures:
+        if name not in averages:
             raise SimstudyError(
                 f"measures: {name} is no mean over replicates, so replicates have no value of it; "
-                f"use outcome 'cells', or one of: {allowed}"
+                f"use outcome 'cells', or one of: {', '.join(averages)}"
             )
-    return list(measures or (name for name in EFFECT_MEASURES if _REPLICATE[name]))
+    return list(measures or (name for name in EFFECT_MEASURES if name in averages))
 
 
 Projection = tuple[FloatArray, FloatArray, int]
@@ -278,13 +277,13 @@ def _analysed(group: pd.DataFrame, design: _Design, outcome: str, measure: str) 
 
 def _noise(y: FloatArray, mcse: FloatArray, n: FloatArray, measure: str) -> float:
     """Mean Monte Carlo variance of the cells' measures; of rates p (1 - p)/n, which is 0 at the ends."""
-    each = y * (1.0 - y) / n if _REPLICATE[measure] == "rate" else mcse**2
+    each = y * (1.0 - y) / n if MEASURES[measure].replicate == "rate" else mcse**2
     return float(np.nanmean(each)) if np.isfinite(each).any() else np.nan
 
 
 def _within_cells(y: FloatArray, mcse: FloatArray, n: FloatArray, measure: str) -> float:
     """Sum of squares of the replicates within cells: of a rate n p (1 - p), of a mean (n - 1) n mcse^2."""
-    each = n * y * (1.0 - y) if _REPLICATE[measure] == "rate" else (n - 1.0) * n * mcse**2
+    each = n * y * (1.0 - y) if MEASURES[measure].replicate == "rate" else (n - 1.0) * n * mcse**2
     return float(np.where(n > 1, each, 0.0).sum())
 
 

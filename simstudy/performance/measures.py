@@ -4,7 +4,7 @@ Every function takes arrays (R, k), replicates by parameters, with NaN (or inf) 
 returns `Measured(value, mcse, n)` of shape (k,).  `n` counts the replicates that entered; a measure without a replicate
 is NaN with n = 0.  Where the truth is unknown (NaN) a measure that needs it is NaN and `n` still counts what is there.
 
-Formulas: Morris, White & Crowther (2019, Table 6), checked against 8,000 repeated studies in THEORY.md B9.
+Formulas: Morris, White & Crowther (2019, Table 6), checked against 8,000 repeated studies in theory B9.
 """
 
 from __future__ import annotations

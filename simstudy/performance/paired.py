@@ -53,7 +53,7 @@ def relative_precision(estimate: FloatArray, reference: FloatArray) -> Measured:
     """Gain in precision over the reference = (EmpSE_ref/EmpSE)^2 - 1.
 
     MCSE = 2 (EmpSE_ref/EmpSE)^2 sqrt((1 - r^2)/(n - 1)), r the correlation of the two methods' estimates over
-    replicates (White, 2010, Stata Journal 10:369; THEORY.md B9); normal estimates are assumed, by the jackknife not.
+    replicates (White, 2010, Stata Journal 10:369; theory B9); normal estimates are assumed, by the jackknife not.
     """
     valid = np.isfinite(estimate) & np.isfinite(reference)
     mine, theirs = missing_unless(valid, estimate), missing_unless(valid, reference)

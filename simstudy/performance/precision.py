@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from simstudy.errors import SimstudyError, did_you_mean
-from simstudy.performance.catalog import BASES, FIT_MEASURES, MEASURES
+from simstudy.performance.measure import BASES, MEASURES, own_name
 from simstudy.performance.moments import FloatArray
 
 GRAIN = 50
@@ -37,7 +37,6 @@ MARGIN = 1.05
 """Share of the projected number that is run: the projection is as often too small as too large."""
 GROWTH = 4
 """A look is at no more than this many times the replicates of the look before."""
-RATES = ("coverage", "bias_eliminated_coverage", "rejection", "convergence", "admissibility")
 
 MET, OPEN, NOTHING_CONVERGED = "met", "open", "nothing converged"
 SILENT, UNSUPPORTED, UNDEFINED = "no number", "not supported", "undefined"
@@ -69,6 +68,7 @@ def parse_targets(text: str) -> tuple[Target, ...]:
         if not equals:
             problems.append(f"until: found '{part}'; {_FORM}")
             continue
+        measure = own_name(measure)
         if measure not in MEASURES:
             hint = did_you_mean(measure, MEASURES)
             problems.append(f"until: there is no measure '{measure}'{hint}; allowed: {', '.join(MEASURES)}")
@@ -113,7 +113,7 @@ def assess(
     tables = []
     for target in targets:
         rows = casewise[casewise["measure"] == target.measure]
-        if target.measure not in FIT_MEASURES:
+        if MEASURES[target.measure].about != "fit":
             rows = rows[rows["parameter"].isin(list(parameters))]
         mcse = _judged(target.measure, rows)
         state = [
@@ -142,7 +142,7 @@ def _fits(casewise: pd.DataFrame) -> tuple[dict[str, int], dict[str, int]]:
 def _judged(measure: str, rows: pd.DataFrame) -> FloatArray:
     """MCSE (k,) that decides: as in the table, and for rates not below Agresti and Coull's."""
     mcse = rows["mcse"].to_numpy(dtype=np.float64)
-    if measure not in RATES:
+    if not MEASURES[measure].is_share:
         return mcse
     n, p = (rows[name].to_numpy(dtype=np.float64) for name in ("n", "value"))
     added = (n * p + 2.0) / (n + 4.0)

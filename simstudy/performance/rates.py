@@ -101,6 +101,21 @@ def rate_bounds(success: BoolArray, valid: BoolArray, tried: IntArray) -> tuple[
 
 
 @quiet
+def coverage_bounds(
+    lower: FloatArray, upper: FloatArray, truth: FloatArray, tried: IntArray
+) -> tuple[Measured, Measured]:
+    """Bounds of coverage over all replicates tried (`rate_bounds`); NaN where the truth is unknown."""
+    low, high = rate_bounds((lower <= truth) & (truth <= upper), has_interval(lower, upper), tried)
+    return _known_truth(low, truth), _known_truth(high, truth)
+
+
+@quiet
+def rejection_bounds(lower: FloatArray, upper: FloatArray, tried: IntArray) -> tuple[Measured, Measured]:
+    """Bounds of the rejection rate over all replicates tried (`rate_bounds`)."""
+    return rate_bounds((lower > 0.0) | (upper < 0.0), has_interval(lower, upper), tried)
+
+
+@quiet
 def ci_width(lower: FloatArray, upper: FloatArray) -> Measured:
     """Mean width of the intervals; MCSE = sd(width)/sqrt(n)."""
     n, mean, sd = moments(upper - lower)

@@ -1,6 +1,6 @@
 """Measures for estimators without moments: a ratio's mean, empirical SE and RMSE may hang on one replicate.
 
-The between slope of MSEM is such a ratio (THEORY.md B8).  Medians and trimmed means of its estimates exist and settle
+The between slope of MSEM is such a ratio (theory B8).  Medians and trimmed means of its estimates exist and settle
 down with the number of replicates.  Arrays and results are as in `measures`.
 """
 

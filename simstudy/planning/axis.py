@@ -12,7 +12,7 @@ from simstudy.linalg.stacked import FloatArray
 from simstudy.planning.criterion import Criterion
 from simstudy.planning.curve import Offset
 from simstudy.planning.limits import Limits, smallest
-from simstudy.planning.request import LAYOUT_CLUSTERS, Request, limits_of
+from simstudy.planning.question import LAYOUT_CLUSTERS, Question, limits_of
 from simstudy.planning.search import no_offset, offset_of
 from simstudy.planning.simulate import Design
 from simstudy.planning.uncertain import Draws
@@ -24,7 +24,7 @@ class Axis:
 
     Attributes
     ----------
-    request : Request
+    question : Question
     draws : Draws
     name : str
         ``n_clusters`` or ``cluster_size``.
@@ -34,7 +34,7 @@ class Axis:
         Sizes that may be answered.
     """
 
-    request: Request
+    question: Question
     draws: Draws
     name: str
     fixed: int | None
@@ -45,7 +45,7 @@ class Axis:
     @property
     def criterion(self) -> Criterion:
         """What is to be reached."""
-        return self.request.criterion
+        return self.question.criterion
 
     @property
     def symbol(self) -> str:
@@ -66,7 +66,7 @@ class Axis:
         if key not in self._known:
             at = self.design(size)
             clusters = at.n_clusters if by_size else LAYOUT_CLUSTERS
-            self._known[key] = limits_of(self.request, self.draws, clusters, at.cluster_size)
+            self._known[key] = limits_of(self.question, self.draws, clusters, at.cluster_size)
         return self._known[key]
 
     @cached_property
@@ -98,18 +98,18 @@ class Axis:
     def n_obs(self, size: int) -> int:
         """Rows of a design."""
         at = self.design(size)
-        return self.request.scenario.cell(at.n_clusters, at.cluster_size, self.draws.values[0]).n_obs
+        return self.question.scenario.cell(at.n_clusters, at.cluster_size, self.draws.values[0]).n_obs
 
     def size_label(self, size: int) -> int | str:
         """Cluster size of a design, or its cluster sizes in short."""
         at = self.design(size).cluster_size
         if at is not None:
             return at
-        label = self.request.scenario.size_label
+        label = self.question.scenario.size_label
         return int(label) if label.isdecimal() else label
 
 
-def lowest(request: Request, draws: Draws, cluster_size: int | None, wanted: int | None) -> int:
+def lowest(question: Question, draws: Draws, cluster_size: int | None, wanted: int | None) -> int:
     """Smallest number of clusters of which there is a population: the wanted one, or the first from 10 on.
 
     Raises
@@ -120,7 +120,7 @@ def lowest(request: Request, draws: Draws, cluster_size: int | None, wanted: int
     candidates = range(10, 210) if wanted is None else range(wanted, wanted + 1)
     for n_clusters in candidates:
         try:
-            request.scenario.cell(n_clusters, cluster_size, draws.values[0])
+            question.scenario.cell(n_clusters, cluster_size, draws.values[0])
         except DesignError as error:
             if n_clusters == candidates[-1] or not any("clusters" in text for text in error.problems):
                 raise

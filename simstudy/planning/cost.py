@@ -19,7 +19,7 @@ import pandas as pd
 from simstudy.errors import DesignError, SimstudyError
 from simstudy.planning.axis import Axis, lowest
 from simstudy.planning.plan import Work, plan_axis, search_axis
-from simstudy.planning.request import Request, unusable
+from simstudy.planning.question import Question, unusable
 from simstudy.planning.result import BEYOND, IMPOSSIBLE, Plan
 from simstudy.planning.simulate import Design, Simulator
 from simstudy.planning.uncertain import Draws
@@ -58,7 +58,7 @@ class Frontier:
 
 
 def plan_cost(
-    request: Request, draws: Draws, simulator: Simulator, work: Work, record: dict[str, Any], wanted_low: int | None
+    question: Question, draws: Draws, simulator: Simulator, work: Work, record: dict[str, Any], wanted_low: int | None
 ) -> Plan:
     """Find the cheapest design that reaches the target.
 
@@ -67,55 +67,55 @@ def plan_cost(
     SimstudyError
         If the method cannot be used here, or the measure has no analytic curve to begin with.
     """
-    first = _axis(request, draws, wanted_low, min(max(10, request.low_size), request.high_size))
+    first = _axis(question, draws, wanted_low, min(max(10, question.low_size), question.high_size))
     limits = first.limits(first.high)
-    if reason := unusable(limits, request.method):
+    if reason := unusable(limits, question.method):
         raise SimstudyError(f"method: {reason}")
     if not first.analytic:
-        words = request.criterion.measure.words
+        words = question.criterion.measure.words
         raise SimstudyError(
             f"cost: theory has no curve of {words} to begin with; plan over n_clusters for several sizes"
         )
-    if impossible(limits, request.method, first.low, first.high):
+    if impossible(limits, question.method, first.low, first.high):
         return plan_axis(first, simulator, work, record)
-    frontier = _frontier(request, draws, wanted_low)
+    frontier = _frontier(question, draws, wanted_low)
     numbers = frontier.numbers({})
     if not numbers:
-        why = f"no number of clusters up to {request.high:,} (--max) reaches {request.criterion.target:g} at any size"
+        why = f"no number of clusters up to {question.high:,} (--max) reaches {question.criterion.target:g} at any size"
         return Plan(BEYOND, why, record)
-    best = _cheapest(request, numbers)
-    work.say(f"analytic: J = {numbers[best]:,}, n = {best:,}, cost {_price(request, numbers, best):,.6g}")
+    best = _cheapest(question, numbers)
+    work.say(f"analytic: J = {numbers[best]:,}, n = {best:,}, cost {_price(question, numbers, best):,.6g}")
     analytic = plan_axis(frontier.axes[best], simulator, replace(work, simulate=False), record).answer
     ratios: dict[int, float] = {}
     if work.simulate:
         ratios = _ratios(frontier, best, simulator, work)
         corrected = frontier.numbers(ratios)
-        best = _cheapest(request, corrected)
+        best = _cheapest(question, corrected)
     plan = plan_axis(frontier.axes[best], simulator, work, record)
     if plan.status == IMPOSSIBLE:
         return plan
     theory = frontier.answers[best]
     if work.simulate and plan.answer is not None and theory:
         ratios[best] = plan.answer.n_clusters / theory
-    return replace(plan, analytic=analytic, designs=_designs(request, frontier, ratios))
+    return replace(plan, analytic=analytic, designs=_designs(question, frontier, ratios))
 
 
-def _axis(request: Request, draws: Draws, wanted_low: int | None, size: int) -> Axis:
-    return Axis(request, draws, "n_clusters", size, lowest(request, draws, size, wanted_low), request.high)
+def _axis(question: Question, draws: Draws, wanted_low: int | None, size: int) -> Axis:
+    return Axis(question, draws, "n_clusters", size, lowest(question, draws, size, wanted_low), question.high)
 
 
-def _frontier(request: Request, draws: Draws, wanted_low: int | None) -> Frontier:
+def _frontier(question: Question, draws: Draws, wanted_low: int | None) -> Frontier:
     """Analytic answers at coarse sizes, then around the cheapest of them."""
-    coarse = sorted({request.low_size, request.high_size, *COARSE})
+    coarse = sorted({question.low_size, question.high_size, *COARSE})
     axes: dict[int, Axis] = {}
     answers: dict[int, int | None] = {}
 
     def look(sizes: Sequence[int]) -> None:
         guess = None
         for size in sizes:
-            if size not in axes and request.low_size <= size <= request.high_size:
+            if size not in axes and question.low_size <= size <= question.high_size:
                 try:
-                    axes[size] = _axis(request, draws, wanted_low, size)
+                    axes[size] = _axis(question, draws, wanted_low, size)
                 except DesignError:
                     continue
                 answers[size] = axes[size].answer(guess)
@@ -124,7 +124,7 @@ def _frontier(request: Request, draws: Draws, wanted_low: int | None) -> Frontie
     look(coarse)
     numbers = {size: answer for size, answer in answers.items() if answer is not None}
     if numbers:
-        best = _cheapest(request, numbers)
+        best = _cheapest(question, numbers)
         known = sorted(numbers)
         at = known.index(best)
         low, high = known[max(at - 1, 0)], known[min(at + 1, len(known) - 1)]
@@ -132,13 +132,13 @@ def _frontier(request: Request, draws: Draws, wanted_low: int | None) -> Frontie
     return Frontier(dict(sorted(axes.items())), dict(sorted(answers.items())))
 
 
-def _price(request: Request, numbers: Mapping[int, int], size: int) -> float:
-    return request.price(Design(numbers[size], size))
+def _price(question: Question, numbers: Mapping[int, int], size: int) -> float:
+    return question.price(Design(numbers[size], size))
 
 
-def _cheapest(request: Request, numbers: Mapping[int, int]) -> int:
+def _cheapest(question: Question, numbers: Mapping[int, int]) -> int:
     """Size of the cheapest design; of several, the one with the fewest rows."""
-    return min(numbers, key=lambda size: (_price(request, numbers, size), numbers[size] * size))
+    return min(numbers, key=lambda size: (_price(question, numbers, size), numbers[size] * size))
 
 
 def _ratios(frontier: Frontier, best: int, simulator: Simulator, work: Work) -> dict[int, float]:
@@ -157,7 +157,7 @@ def _ratios(frontier: Frontier, best: int, simulator: Simulator, work: Work) -> 
     return ratios
 
 
-def _designs(request: Request, frontier: Frontier, ratios: Mapping[int, float]) -> pd.DataFrame:
+def _designs(question: Question, frontier: Frontier, ratios: Mapping[int, float]) -> pd.DataFrame:
     """One row a cluster size: analytic and corrected number of clusters, and what the latter costs."""
     corrected = frontier.numbers(ratios)
     rows = [
@@ -166,7 +166,7 @@ def _designs(request: Request, frontier: Frontier, ratios: Mapping[int, float]) 
             "n_clusters_analytic": frontier.answers[size],
             "n_clusters": number,
             "n_obs": number * size,
-            "cost": request.price(Design(number, size)),
+            "cost": question.price(Design(number, size)),
             "simulated": size in ratios,
         }
         for size, number in corrected.items()

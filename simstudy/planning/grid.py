@@ -7,7 +7,7 @@ import pandas as pd
 
 from simstudy.errors import DesignError
 from simstudy.planning.axis import Axis, lowest
-from simstudy.planning.request import Request
+from simstudy.planning.question import Question
 from simstudy.planning.simulate import Design
 from simstudy.planning.uncertain import Draws
 
@@ -15,17 +15,17 @@ ACROSS, UP = 25, 18
 """Numbers of clusters and cluster sizes on the map."""
 
 
-def value_grid(request: Request, draws: Draws, n_clusters: int, cluster_size: int) -> pd.DataFrame:
+def value_grid(question: Question, draws: Draws, n_clusters: int, cluster_size: int) -> pd.DataFrame:
     """Analytic values around a design: n_clusters, cluster_size, value, cost (NaN without one); by size, then number.
 
-    The request's scenario must have an open cluster size. Empty where theory has no curve.
+    The question's scenario must have an open cluster size. Empty where theory has no curve.
     """
     clusters = np.unique(np.rint(np.geomspace(max(10, 0.35 * n_clusters), 2.6 * n_clusters, ACROSS)).astype(int))
     sizes = np.unique(np.rint(np.geomspace(max(2, cluster_size / 4), 4 * cluster_size, UP)).astype(int))
     tables = []
     for size in sizes.tolist():
         try:
-            axis = Axis(request, draws, "n_clusters", size, lowest(request, draws, size, None), request.high)
+            axis = Axis(question, draws, "n_clusters", size, lowest(question, draws, size, None), question.high)
         except DesignError:
             continue
         if not axis.analytic:
@@ -33,7 +33,7 @@ def value_grid(request: Request, draws: Draws, n_clusters: int, cluster_size: in
         table = pd.DataFrame(
             {"n_clusters": clusters, "cluster_size": size, "value": axis.value(clusters.astype(float))}
         )
-        priced = request.cost is not None
-        table["cost"] = [request.price(Design(int(j), size)) if priced else np.nan for j in clusters]
+        priced = question.cost is not None
+        table["cost"] = [question.price(Design(int(j), size)) if priced else np.nan for j in clusters]
         tables.append(table)
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()

@@ -23,8 +23,8 @@ import numpy as np
 from scipy.special import ndtri
 
 from simstudy.asymptotics import Asymptotics
-from simstudy.estimation.wald_intervals import coverage, quantile, rejection, width
 from simstudy.linalg.stacked import FloatArray, cholesky, eigh, submatrix
+from simstudy.linalg.wald_intervals import coverage, quantile, rejection, width
 from simstudy.model.estimands import Estimands
 from simstudy.planning.criterion import Basis, Criterion, basis, link
 

@@ -16,7 +16,7 @@ from simstudy.planning.axis import Axis
 from simstudy.planning.criterion import inverse_link
 from simstudy.planning.curve import Observed
 from simstudy.planning.limits import smallest
-from simstudy.planning.request import unusable
+from simstudy.planning.question import unusable
 from simstudy.planning.result import (
     ALWAYS,
     ANALYTIC,
@@ -71,7 +71,7 @@ def plan_axis(axis: Axis, simulator: Simulator, work: Work, request: dict[str, A
     SimstudyError
         If the method cannot be used here, or says nothing about the parameter.
     """
-    begin, method = time.monotonic(), axis.request.method
+    begin, method = time.monotonic(), axis.question.method
     limits = axis.limits(axis.high)
     if reason := unusable(limits, method):
         raise SimstudyError(f"method: {reason}")
@@ -229,7 +229,7 @@ def _answer(
 ) -> Answer:
     design, size = axis.design(at), axis.size_label(at)
     n_obs = axis.n_obs(at)
-    cost = axis.request.price(design, n_obs / design.n_clusters) if axis.request.cost is not None else math.nan
+    cost = axis.question.price(design, n_obs / design.n_clusters) if axis.question.cost is not None else math.nan
     return Answer(design.n_clusters, size, n_obs, float(value), mcse, low, high, cost)
 
 

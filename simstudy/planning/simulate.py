@@ -20,8 +20,8 @@ from threadpoolctl import threadpool_limits
 from simstudy.design import Cell
 from simstudy.design.scenario import Scenario
 from simstudy.estimation.result import FitResult, Status
-from simstudy.estimation.wald_intervals import quantile
 from simstudy.linalg.stacked import BoolArray, FloatArray
+from simstudy.linalg.wald_intervals import quantile
 from simstudy.performance import measures, rates, robust
 from simstudy.performance.moments import Measured
 from simstudy.planning.criterion import Criterion

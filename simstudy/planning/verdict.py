@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import ndtr
 
-from simstudy.estimation.wald_intervals import quantile
 from simstudy.linalg.stacked import BoolArray, FloatArray
+from simstudy.linalg.wald_intervals import quantile
 from simstudy.planning.limits import Limits
 
 ZERO = 1e-6

@@ -32,6 +32,8 @@ class DataKind:
         Kinds that hold this one bit for bit, and serve instead of it where another method needs them anyway.
     by_row : bool
         Whether memory grows with rows and clusters.
+    from_moments : bool
+        Whether methods may be fed clusters with the moments of a population instead of samples, as theory does.
     """
 
     name: str
@@ -39,6 +41,7 @@ class DataKind:
     of_sample: Callable[[Sample], Any]
     part_of: tuple[str, ...] = ()
     by_row: bool = True
+    from_moments: bool = False
 
 
 _KINDS: dict[str, DataKind] = {}
@@ -83,7 +86,10 @@ STATISTICS = register_data_kind(
         lambda sample: sample.statistics(cluster_wise=False),
         part_of=("clusters",),
         by_row=False,
+        from_moments=True,
     )
 )
-CLUSTERS = register_data_kind(DataKind("clusters", draw_cluster_statistics, lambda sample: sample.statistics()))
-SAMPLE = register_data_kind(DataKind("sample", draw_sample, lambda sample: sample))
+CLUSTERS = register_data_kind(
+    DataKind("clusters", draw_cluster_statistics, lambda sample: sample.statistics(), from_moments=True)
+)
+SAMPLE = register_data_kind(DataKind("sample", draw_sample, lambda sample: sample, from_moments=True))

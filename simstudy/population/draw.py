@@ -6,7 +6,7 @@ The three functions give *the same data sets* in more and more detail:
 - `draw_cluster_statistics`: the same numbers, and every cluster's own scatter;
 - `draw_sample`: the rows. Their statistics are those numbers up to rounding.
 
-Why this is exact (THEORY B10). With L L' = Sigma_W, the rows' deviations from their cluster means, in any orthonormal
+Why this is exact (theory B10). With L L' = Sigma_W, the rows' deviations from their cluster means, in any orthonormal
 contrasts, are E = X L', where X ((N - J) x p1) holds independent standard normals, independent of the cluster means
 v_j ~ N(mu, Sigma_B + Sigma_W / n_j). Write X = Q A' with A the Cholesky factor of X'X. A is Bartlett's: lower
 triangular, independent entries, A_ii^2 ~ chi^2 with N - J - i + 1 degrees of freedom, A_ij ~ N(0, 1) below the diagonal

@@ -24,7 +24,7 @@ from simstudy.report.tables.performance import (
     write_text,
 )
 from simstudy.report.tables.plan_text import plan_lines
-from simstudy.report.tables.theory import print_lines, theory_lines, width_of
+from simstudy.report.tables.theory import formula_lines, print_lines, theory_lines, width_of
 from simstudy.report.tables.until import until_lines
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "fit_measure_blocks",
     "fit_measure_tables",
     "format_performance",
+    "formula_lines",
     "joined_lines",
     "key_parameters",
     "markdown",

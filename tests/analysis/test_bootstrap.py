@@ -220,7 +220,7 @@ def test_cluster_draws_take_whole_clusters(monkeypatch) -> None:
     assert any(sample.to_frame()["z"].nunique() < 12 for sample in seen)  # with replacement
 
 
-# ---------------------------------------------------------------------- Monte Carlo intervals (THEORY C12)
+# ---------------------------------------------------------------------- Monte Carlo intervals (theory C12)
 
 
 def test_montecarlo_limits_are_quantiles_of_the_product_of_normals(data) -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from simstudy.analysis.derived import level_fit, r_squared, residuals, standardized
+from simstudy.analysis.derived import r_squared, residuals, standardized
 from simstudy.analysis.fit import fit
+from simstudy.analysis.level_fit import level_fit
 from simstudy.analysis.result import Fit
 from simstudy.errors import EstimatorError
 from simstudy.model.implied import TwoLevelStructure
@@ -231,12 +232,17 @@ def test_fit_of_one_level_is_a_model_with_the_other_saturated(data, fits) -> Non
     }
     for level, text in texts.items():
         expected = fit(text, data, cluster="g").measures
-        for name in ("chisq", "df", "pvalue", "rmsea", "rmsea_ci_lower", "rmsea_ci_upper"):
+        for name in ("chisq", "df", "pvalue"):
             assert table.loc[level, name] == pytest.approx(expected[name], abs=1e-6), name  # both at one maximum
+        shrink = np.sqrt(data["g"].nunique() / len(data)) if level == "between" else 1.0  # clusters are its units
+        for name in ("rmsea", "rmsea_ci_lower", "rmsea_ci_upper"):
+            assert table.loc[level, name] * shrink == pytest.approx(expected[name], abs=1e-6), name
         assert table.loc[level, "srmr"] == pytest.approx(expected[f"srmr_{level}"], abs=1e-6)
         # CFI against independence at this level, the other saturated
         names = ["x", "m", "y", "w" if level == "within" else "z"]
-        base = "\n".join(f" {a} ~~ 0*{b}" for i, a in enumerate(names) for b in names[i + 1 :])
+        own = {"x", names[-1]}  # the exogenous variables, whose covariance is free in the baseline model
+        pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+        base = "\n".join(f" {a} ~~ {'' if {a, b} == own else '0*'}{b}" for a, b in pairs)
         other = f" {saturated_between}" if level == "within" else f" {saturated_within}"
         within, between = (base, other) if level == "within" else (other, base)
         independence = fit(f"level: within\n{within}\nlevel: between\n{between}", data, cluster="g").measures

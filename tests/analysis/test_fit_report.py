@@ -187,7 +187,7 @@ def test_json_has_the_documented_fields_and_no_nan(found) -> None:
         "icc",
         "parameters",
     }
-    assert documented | {"parameters"} <= set(content)  # INTERFACE.md
+    assert documented | {"parameters"} <= set(content)
     fields = {"lhs", "op", "rhs", "level", "label", "est", "se", "z", "pvalue", "ci_lower", "ci_upper"}
     for row, own in zip(content["parameters"], found.parameters.itertuples(), strict=True):
         assert set(row) == fields
@@ -346,7 +346,7 @@ def test_an_indefinite_level_is_named() -> None:
         ({"ci": "boostrap"}, "(did you mean 'bootstrap'?)"),
         ({"missing": "fimml"}, "(did you mean 'fiml'?)"),
         ({"bounds": "variance"}, "(did you mean 'variances'?)"),
-        ({"ci_level": 95}, "ci_level: found 95; it must lie between 0 and 1"),
+        ({"ci_level": 95}, "ci_level: found 95; allowed: between 0 and 1"),
         ({"draws": 10, "ci": "montecarlo"}, "draws: found 10; at least 100 are needed"),
         ({"estimator": "mlm", "se": "robust"}, "method 'mlm' has model-based ('expected') standard errors only"),
         ({"estimator": "mlm", "missing": "fiml"}, "method 'mlm' has no choice of 'missing'"),

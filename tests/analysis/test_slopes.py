@@ -15,7 +15,9 @@ from slope_data import LATENT, MEDIATION, WITHIN, school_data
 
 import simstudy
 from simstudy.analysis import derived
+from simstudy.analysis.level_fit import level_fit
 from simstudy.analysis.nested import mixture_pvalue, slope_variance_test
+from simstudy.analysis.reliability import reliability
 from simstudy.analysis.result import Fit
 from simstudy.analysis.scores import factor_scores
 from simstudy.analysis.slopes import random_effects, random_elements
@@ -123,10 +125,14 @@ def test_choices_need_a_random_slope() -> None:
     assert [text.split(":")[0] for text in caught.value.problems] == ["slopes", "nodes"]
 
 
-@pytest.mark.parametrize("name", ["standardized", "r_squared", "residuals", "level_fit"])
-def test_what_needs_one_covariance_matrix_is_declined(name: str) -> None:
+@pytest.mark.parametrize(
+    "function",
+    [derived.standardized, derived.r_squared, derived.residuals, level_fit, reliability],
+    ids=lambda function: function.__name__,
+)
+def test_what_needs_one_covariance_matrix_is_declined(function) -> None:
     with pytest.raises(EstimatorError, match="models with random slopes have no"):
-        getattr(derived, name)(fitted())
+        function(fitted())
 
 
 def test_bootstraps() -> None:
@@ -294,7 +300,7 @@ def test_tests_that_have_no_meaning_are_declined(text: str, message: str) -> Non
 
 
 def test_the_mean_indirect_effect_is_a_defined_parameter() -> None:
-    """Within indirect effect of THEORY D1.4's fit of this case with quadrature of its own: .090922 (SE .0239)."""
+    """Within indirect effect of theory D1.4's fit of this case with quadrature of its own: .090922 (SE .0239)."""
     folder = REFERENCE / "data" / "xiv_rs_m111"
     text = (folder / "model.lav").read_text() + "  a ~ ma*1\n  b ~ mb*1\n  a ~~ sab*b\nind := ma*mb + sab\n"
     data = pd.read_csv(folder / "data.csv")

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from simstudy.analysis.derived import level_fit, residuals, standardized
+from simstudy.analysis.derived import residuals, standardized
 from simstudy.analysis.fit import fit
+from simstudy.analysis.level_fit import level_fit
 from simstudy.analysis.nested import slope_variance_test
 from simstudy.analysis.result import Fit
 from simstudy.analysis.scores import factor_scores

@@ -90,7 +90,7 @@ def test_other_ways_to_the_same_limit(plugin, sizes) -> None:
 
 
 def test_readme_plugin() -> None:
-    """The method of the README: the limit and variance of B3's within slope."""
+    """The method of the README: the limit and variance of theory B3's within slope."""
     text = (Path(__file__).parents[2] / "README.md").read_text()
     code = text.split("```python\n# fixed_effects.py\n")[1].split("```")[0]
     space: dict[str, object] = {"__name__": "fixed_effects"}

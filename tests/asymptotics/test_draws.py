@@ -65,7 +65,7 @@ def test_wald_interval_of_a_product(a, b) -> None:
     found = wald_by_draws(known(MODEL, a, b, se), MODEL.estimands, "expected", 0.95, 1)["ab"]
     x, y = a + se * random.normal(size=400_000), b + se * random.normal(size=400_000)
     half = stats.norm.ppf(0.975) * se * np.hypot(x, y)
-    # Var(AB) = a^2 s^2 + b^2 s^2 + s^4 (THEORY C12): not 0 where both are
+    # Var(AB) = a^2 s^2 + b^2 s^2 + s^4 (theory C12): not 0 where both are
     assert found["empirical_se"] == pytest.approx(se * np.sqrt(a**2 + b**2 + se**2), rel=0.01)
     assert found["coverage"] == pytest.approx(np.mean(np.abs(x * y - a * b) <= half), abs=ERROR)
     assert found["rejection"] == pytest.approx(np.mean(np.abs(x * y) > half), abs=ERROR)

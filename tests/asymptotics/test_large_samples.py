@@ -26,7 +26,7 @@ SLOPES = TwoLevelModel.from_syntax(
     "level: 1\n y ~ rv('s')*x\nlevel: 2\n y ~ bb*x\n s ~ bw*1\n y ~~ t01*s\n s ~~ t11*s\n"
 )
 OBSERVED = TwoLevelModel.from_syntax("level: 1\n y ~ rv('s')*x\nlevel: 2\n s ~ bw*1\n y ~~ t01*s\n s ~~ t11*s\n")
-# THEORY D2, case A
+# Theory D2, case A
 T00, T01, T11, ERROR, TAU2, SIGMA2, GAMMA, BETA, N = 0.3, 0.1, 0.15, 1.0, 0.3, 0.7, 0.4, 0.8, 5
 Z = 4.0
 """Monte Carlo errors allowed."""
@@ -228,7 +228,7 @@ def test_the_table_has_samples_and_their_errors(tmp_path, small) -> None:
 
 
 def test_slopes_taken_as_fixed_have_the_exact_spread() -> None:
-    """D2.6: the pooled within slope's variance at this J, and deff 1 + n rho_s of its SE."""
+    """Theory D2.6: the pooled within slope's variance at this J, and deff 1 + n rho_s of its SE."""
     found = approximate(method("msem", slopes="fixed", se=["expected", "robust"]), SLOPES, with_slopes())
     at, j = found.index("bw"), found.errors.n_clusters
     df = j * (N - 1)
@@ -247,7 +247,7 @@ def test_slopes_taken_as_fixed_have_the_exact_spread() -> None:
 
 @pytest.mark.slow
 def test_aggregated_slope_where_slopes_vary() -> None:
-    """D2.6: exact variance at this J; the limit of J times the OLS variance."""
+    """Theory D2.6: exact variance at this J; the limit of J times the OLS variance."""
     found = approximate(method("aggregated", se=["expected"]), SLOPES, with_slopes())
     at, j, share = found.index("bb"), found.errors.n_clusters, TAU2 / (TAU2 + SIGMA2 / N)
     omega = TAU2 + SIGMA2 / N
@@ -261,7 +261,7 @@ def test_aggregated_slope_where_slopes_vary() -> None:
 
 @pytest.mark.slow
 def test_centred_random_slope_model() -> None:
-    """D2.2: everything exact but the between slope and T00."""
+    """Theory D2.2: everything exact but the between slope and T00."""
     found = approximate(method("mlm_centered"), SLOPES, with_slopes())
     exact = np.full(10, np.nan)
     for label, value in (("bw", GAMMA), ("bb", 0.672727), ("t01", T01), ("t11", T11), ("within: y ~~ y", ERROR),

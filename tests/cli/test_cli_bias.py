@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from simstudy import api
 from simstudy.cli import app
+from simstudy.methods import registry
 
 DESIGNS = Path(__file__).parents[2] / "designs"
 
@@ -45,7 +46,9 @@ def test_prints_every_measure_of_a_cell(tmp_path):
 def test_prints_the_probability_of_negative_variances():
     done = simstudy("bias", DESIGNS / "conflation.toml", "--cell", 16, "--estimator", "msem")
     text = " ".join(done.stdout.split())
-    assert "msem, between: x ~~ x 0.041*" in text  # THEORY B8's table: ICC .10, n = 5, J = 50
+    assert "msem, between: x ~~ x 0.041*" in text  # theory F6's table: ICC .10, n = 5, J = 50
+    places = ", ".join(registry.find("msem").theory)
+    assert f"Formulas, in docs/theory/: msem {places.replace('docs/theory/', '')}." in text
 
 
 def test_many_cells_are_shortened_and_methods_chosen():
@@ -93,7 +96,7 @@ def test_numbers_from_large_samples_are_marked(tmp_path):
         (["--estimator", "mml"], "did you mean 'mlm'"),
         (["--parameter", "cotextual"], "did you mean 'contextual'"),
         (["--joined", "nowhere"], "nowhere"),
-        (["--large-samples", -1], "greater than or equal to 0"),
+        (["--large-samples", -1], "large_samples: found -1; allowed: 0 or more"),
     ],
 )
 def test_bad_input_is_one_message(design, options, said):

@@ -46,6 +46,8 @@ def test_every_built_in_method_tells_its_story(name) -> None:
     flat = " ".join(done.stdout.split())
     for part in ("title", "idea", "can", "cannot", "reference"):
         assert " ".join(told[part].split()) in flat
+    assert told["theory"] == "; ".join(cls.theory)
+    assert " ".join(cls.theory) in flat
     for option in registry.options(name):
         assert f"{option} = " in flat
 
@@ -106,7 +108,7 @@ def test_a_plug_in_without_year_and_idea_is_listed_too(monkeypatch) -> None:
     assert lines[-1].split() == ["bare", "a", "method", "from", "elsewhere"]
     told = [line.text for line in story_lines(simstudy.describe_estimator("bare"), 110)]
     assert told[0] == "bare: a method from elsewhere"
-    assert not any("idea" in text for text in told)
+    assert not any("idea" in text or "formulas" in text for text in told)
     assert "  options:   weights = (1.0, 2.0)" in told
     assert run("bare").exit_code == 0
     assert run().exit_code == 0

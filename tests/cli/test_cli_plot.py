@@ -80,7 +80,7 @@ def test_measures_and_cells_are_figures_of_their_own(folder, tmp_path):
         (("lines", "--where", "icc"), "where: found 'icc'; allowed: FACTOR=LEVEL"),
         (("lines", "--where", "n_cluster=3"), "where: there is no 'n_cluster' (did you mean 'n_clusters'?)"),
         (("zip", "--cell", 99), "cell: there is no cell 99; allowed: 0 to "),
-        (("zip", "--band", "muthen2002"), "band: 'zip' has no use for it; it is for lines"),
+        (("zip", "--band", "muthen2002"), "band: 'zip' has no use for it; it is for "),
         (("lines", "--band", "muthen"), "band: there is no 'muthen' (did you mean 'muthen2002'?)"),
         (("bland-altman", "--compare", "fake", "mml"), "compare: there is no 'mml' (did you mean 'mlm'?)"),
         (("lines", "--format", "jpg"), "format: there is no 'jpg' (did you mean 'png'?)"),

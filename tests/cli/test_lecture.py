@@ -48,13 +48,13 @@ def test_shipped_numbers_are_the_limits_the_methods_have() -> None:
     equal = drawn[(drawn["cluster_size"] == "10") & (drawn["parameter"] == "bb")].set_index("estimator")
     reliability = 0.2 / (0.2 + 0.8 / 10)
     expected = {
-        "disaggregated": 0.2 * 0.7 + 0.8 * 0.2,  # B1
-        "aggregated": reliability * 0.7 + (1 - reliability) * 0.2,  # B2, B3
+        "disaggregated": 0.2 * 0.7 + 0.8 * 0.2,  # theory B1
+        "aggregated": reliability * 0.7 + (1 - reliability) * 0.2,  # theory B2, B3
         "mlm_centered": reliability * 0.7 + (1 - reliability) * 0.2,
         "haernqvist": reliability * 0.7 + (1 - reliability) * 0.2,
         "msem": 0.7,
         "muml": 0.7,
     }
     for name, limit in expected.items():
-        # 4 Monte Carlo SEs, and .01 for the bias of order 1 / J of ratios (THEORY B8)
+        # 4 Monte Carlo SEs, and .01 for the bias of order 1 / J of ratios (theory B8)
         assert equal.loc[name, "value"] == pytest.approx(limit, abs=4 * equal.loc[name, "mcse"] + 0.01), name

@@ -35,7 +35,7 @@ def test_balanced_layouts() -> None:
 
 @pytest.mark.parametrize("sizes", [[2, 5, 20], [1, 1, 2, 8, 8, 3]])
 def test_anova_size_makes_the_between_mean_square_unbiased(sizes) -> None:
-    """C3: E S_B = Sigma_W + c Sigma_B, here by the quadratic form's trace for between variance alone."""
+    """Theory C3: E S_B = Sigma_W + c Sigma_B, here by the quadratic form's trace for between variance alone."""
     layout = ClusterLayout.of(sizes)
     n = np.asarray(layout.sizes, dtype=float)
     # sum n_j (u_j - ubar)^2 / (J - 1) = u' A u with E u'Au = trace A

@@ -130,7 +130,7 @@ def pseudo(name: str, layout: ClusterLayout, inflation: float = 1.0) -> tuple[Tw
 @every
 @pytest.mark.parametrize("inflation", [1.0, 8 / 7])
 def test_muthens_function_written_out(name, inflation) -> None:
-    """THEORY C3's F from the rows, with numpy's determinants and inverses: the same up to a constant."""
+    """Theory C3's F from the rows, with numpy's determinants and inverses: the same up to a constant."""
     model, s = family(name)[0], structure(name)
     sample = random_rows(model, UNEQUAL)
     likelihood, data, _ = pseudo(name, UNEQUAL, inflation)

@@ -1,11 +1,11 @@
-"""Working parameters of covariance matrices: back and forth, derivatives, what becomes of each kind of block."""
+"""Cholesky parameters of covariance matrices: back and forth, derivatives, what becomes of each kind of block."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from simstudy.estimation.cholesky import Working
+from simstudy.estimation.cholesky import CholeskyParameters
 from simstudy.model.twolevel import TwoLevelModel
 
 BLOCKS = {
@@ -31,15 +31,15 @@ def feasible(found: TwoLevelModel) -> np.ndarray:
 @pytest.mark.parametrize("name", BLOCKS)
 def test_back_and_forth(name) -> None:
     found = model(BLOCKS[name])
-    working, theta = Working(found), feasible(found)
-    np.testing.assert_allclose(working.natural(working.working(theta)), theta, rtol=1e-14)  # rounding
+    working, theta = CholeskyParameters(found), feasible(found)
+    np.testing.assert_allclose(working.natural(working.of_natural(theta)), theta, rtol=1e-14)  # rounding
 
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_derivatives(name) -> None:
     found = model(BLOCKS[name])
-    working = Working(found)
-    xi = working.working(feasible(found))[:1]
+    working = CholeskyParameters(found)
+    xi = working.of_natural(feasible(found))[:1]
     q, h = working.q, 1e-6
     points = np.repeat(xi, 2 * q, axis=0)
     points[np.arange(2 * q), np.tile(np.arange(q), 2)] += np.repeat([h, -h], q)
@@ -53,32 +53,32 @@ def test_derivatives(name) -> None:
 
 
 def test_which_blocks_become_what() -> None:
-    assert [block.size for block in Working(model(BLOCKS["full"])).blocks] == [2]
-    assert [block.size for block in Working(model(BLOCKS["two slopes"])).blocks] == [3]
-    gaps = Working(model(BLOCKS["gaps"]))
+    assert [block.size for block in CholeskyParameters(model(BLOCKS["full"])).blocks] == [2]
+    assert [block.size for block in CholeskyParameters(model(BLOCKS["two slopes"])).blocks] == [3]
+    gaps = CholeskyParameters(model(BLOCKS["gaps"]))
     assert gaps.blocks == ()
     assert len(gaps.correlations) == 2
-    shared = Working(model(BLOCKS["shared"]))
+    shared = CholeskyParameters(model(BLOCKS["shared"]))
     assert shared.blocks == ()
     assert len(shared.correlations) == 2  # s with y, and with t
     assert len(shared.squares) == 3  # v, t and w
-    assert [block.size for block in Working(model(BLOCKS["diagonal"])).blocks] == [2]
+    assert [block.size for block in CholeskyParameters(model(BLOCKS["diagonal"])).blocks] == [2]
 
 
 def test_slopes_stand_last_in_their_block() -> None:
     """A variance of 0 leaves no direction undetermined if it is the last one of the Cholesky factor."""
     found = TwoLevelModel.from_syntax("level: 1\n y ~ rv('s')*x\nlevel: 2\n s ~~ s\n s ~~ y\n y ~~ y\n")
-    (block,) = Working(found).blocks
+    (block,) = CholeskyParameters(found).blocks
     assert [found.names[i] for i in np.diagonal(block.index)] == ["between: y ~~ y", "between: s ~~ s"]
 
 
 def test_singular_matrices_are_feasible() -> None:
     found = model(BLOCKS["full"])
-    working, theta = Working(found), feasible(found)
+    working, theta = CholeskyParameters(found), feasible(found)
     for row in found.table.at("between"):
         if row.op == "~~" and {row.lhs, row.rhs} <= {"y", "s"}:
             theta[:, row.free] = 0.0 if "s" in (row.lhs, row.rhs) else 0.5
-    xi = working.working(theta)
+    xi = working.of_natural(theta)
     np.testing.assert_allclose(working.natural(xi), theta, atol=1e-15)
     assert working.boundary(xi, np.full_like(xi, 1e-12)).all()
-    assert not working.boundary(working.working(feasible(found)), np.full_like(xi, 1e-12)).any()
+    assert not working.boundary(working.of_natural(feasible(found)), np.full_like(xi, 1e-12)).any()

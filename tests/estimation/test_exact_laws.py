@@ -1,4 +1,4 @@
-"""Exact finite-sample numbers: against THEORY's printed values and against simulation of the regressions themselves."""
+"""Exact finite-sample numbers: against printed values and against simulation of the regressions themselves."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from simstudy.methods import registry
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population
 
-THEORY = {
+BASE = {
     "bw": 0.2, "bb": 0.7, "within:_x_~~_x": 0.9, "within:_y_~~_y": 0.8, "between:_x_~~_x": 0.1,
     "between:_y_~~_y": 0.15,
 }  # fmt: skip
-"""THEORY's base values."""
+"""The base values of docs/theory/single-level.md."""
 
 
 def numbers(method: str, sizes, level: float = 0.95, **options: object) -> dict[tuple[str, str], float]:
-    found = registry.create(method, options).exact_numbers(MODEL, population(sizes, **THEORY), level)
+    found = registry.create(method, options).exact_numbers(MODEL, population(sizes, **BASE), level)
     return {(n.parameter, n.measure): n.value for n in found}
 
 
 def test_b1_b2_means() -> None:
-    """THEORY B1 and B2, as printed."""
+    """Theory B1 and B2, as printed."""
     assert numbers("disaggregated", [5] * 10)["bb", "mean_estimate"] == pytest.approx(0.245631, abs=0.52e-6)
     assert numbers("disaggregated", [10] * 30)["bw", "mean_estimate"] == pytest.approx(0.248379, abs=0.52e-6)
     assert numbers("aggregated", [5] * 10)["bb", "mean_estimate"] == pytest.approx(0.378571, abs=0.52e-6)
@@ -36,7 +36,7 @@ def test_b1_b2_means() -> None:
 
 
 def test_b3_within_slope_and_coverage() -> None:
-    """THEORY B3; its coverages leave out boundary estimates, which have probability .003 at J = 50, n = 30."""
+    """Theory B3; its coverages leave out boundary estimates, which have probability .003 at J = 50, n = 30."""
     found = numbers("mlm_centered", [5] * 30)
     assert found["bw", "empirical_se"] ** 2 == pytest.approx(0.007533, abs=0.52e-6)
     for likelihood, printed in (("ml", 0.9392), ("reml", 0.9442)):
@@ -45,15 +45,15 @@ def test_b3_within_slope_and_coverage() -> None:
 
 
 def test_f6_negative_variance() -> None:
-    found = registry.create("msem").exact_numbers(MODEL, population([5] * 30, **THEORY), 0.95)
+    found = registry.create("msem").exact_numbers(MODEL, population([5] * 30, **BASE), 0.95)
     assert [(n.parameter, n.measure) for n in found] == [("between: x ~~ x", "negative_variance")]
-    assert found[0].value == pytest.approx(0.102, abs=0.52e-3)  # THEORY's ML table, ICC .10, n = 5, J = 30
+    assert found[0].value == pytest.approx(0.102, abs=0.52e-3)  # the table of theory F6, ICC .10, n = 5, J = 30
 
 
 def test_f6_with_divisor_j_minus_1() -> None:
-    """THEORY B8: the analysis-of-variance estimator, J = 10 and 30, n = 5."""
+    """Theory B8: the analysis-of-variance estimator, J = 10 and 30, n = 5."""
     for n_clusters, printed in ((10, 0.2463), (30, 0.0844)):
-        where = population([5] * n_clusters, **THEORY)
+        where = population([5] * n_clusters, **BASE)
         found = registry.create("schmidt", {"divisor": "J-1"}).exact_numbers(MODEL, where, 0.95)
         assert found[0].value == pytest.approx(printed, abs=0.52e-4)
 
@@ -63,7 +63,7 @@ def test_f6_with_divisor_j_minus_1() -> None:
 )
 def test_a_variance_that_cannot_be_negative_has_no_probability_of_it(method, options) -> None:
     """S_B as it stands is positive definite, and a bound is a bound."""
-    found = registry.create(method, options).exact_numbers(MODEL, population([5] * 30, **THEORY), 0.95)
+    found = registry.create(method, options).exact_numbers(MODEL, population([5] * 30, **BASE), 0.95)
     assert "negative_variance" not in {number.measure for number in found}
 
 
@@ -91,7 +91,7 @@ def test_chi_square_grid(df) -> None:
 
 
 def test_slope_law_against_noncentral_t() -> None:
-    """Coverage of a value off the centre: a noncentral t mixed over SS, as in THEORY B2."""
+    """Coverage of a value off the centre: a noncentral t mixed over SS, as in theory B2."""
     law = Regression(np.array([[1.0, 0.3], [0.3, 1.0]])).law(0, 14, residual_spread(13, 13))
     q = stats.chi2.ppf((np.arange(20_000) + 0.5) / 20_000, 14)
     shift = (law.centre - 0.7) * np.sqrt(q / law.ratio)

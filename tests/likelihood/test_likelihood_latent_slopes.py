@@ -35,7 +35,7 @@ def test_loglikelihood_is_the_normal_density_integrated_over_the_slopes(name) ->
 @pytest.mark.parametrize(("nodes", "limit"), [(5, 1e-5), (7, 1e-6), (9, 1e-8), (15, 1e-12)])
 @pytest.mark.parametrize("name", ["latent", "latent mediation"])
 def test_few_nodes_do(name, nodes, limit) -> None:
-    """Errors of a cluster's log-likelihood, of the size of THEORY D1.4's table, in clusters of 1 to 6 rows."""
+    """Errors of a cluster's log-likelihood, of the size of theory D1.4's table, in clusters of 1 to 6 rows."""
     model = CASES[name].model
     params, data = gentle(model)[None], products(sample(model))
     exact = likelihood(name, 25).cluster_logliks(params, data)

@@ -6,20 +6,22 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from simstudy.likelihood.normal.level_with_noise import NoisyLevel, NoisyUnits
+from simstudy.likelihood.normal.level_with_noise import LevelWithNoise, UnitsWithNoise
 from simstudy.model.slope_structure import SlopeStructure
 from simstudy.model.twolevel import TwoLevelModel
 
 MODEL = TwoLevelModel.from_syntax("level: 1\n y ~ rv('s')*x\nlevel: 2\n s ~ g*w\n z ~ b*s\n y ~~ s\n y ~ g*w\n")
-LEVEL = NoisyLevel(SlopeStructure(MODEL).between, len(MODEL.names))
+LEVEL = LevelWithNoise(SlopeStructure(MODEL).between, len(MODEL.names))
 
 
-def units(groups: int, seed: int = 1) -> NoisyUnits:
+def units(groups: int, seed: int = 1) -> UnitsWithNoise:
     rng, p = np.random.default_rng(seed), 4
     root = rng.normal(size=(1, groups, p, p))
     noise = 0.1 * np.matmul(root, root.swapaxes(-1, -2))
     scatter = np.matmul(root[..., ::-1], root[..., ::-1].swapaxes(-1, -2))
-    return NoisyUnits(rng.integers(1, 5, (1, groups)).astype(float), rng.normal(size=(1, groups, p)), scatter, noise)
+    return UnitsWithNoise(
+        rng.integers(1, 5, (1, groups)).astype(float), rng.normal(size=(1, groups, p)), scatter, noise
+    )
 
 
 def point(seed: int = 2) -> np.ndarray:
@@ -31,7 +33,7 @@ def point(seed: int = 2) -> np.ndarray:
 
 def test_density_of_single_units() -> None:
     data = units(3)
-    single = NoisyUnits(np.ones((1, 3)), data.mean, np.zeros_like(data.scatter), data.noise)
+    single = UnitsWithNoise(np.ones((1, 3)), data.mean, np.zeros_like(data.scatter), data.noise)
     implied = LEVEL.implied(point())
     expected = sum(
         stats.multivariate_normal(implied.mu[0], implied.sigma[0] + data.noise[0, g]).logpdf(data.mean[0, g])
@@ -57,7 +59,7 @@ def test_score_and_observed_information(groups) -> None:
 def test_expected_information_is_the_observed_one_at_the_moments() -> None:
     """Where every group has the moments that the model implies, both are the same."""
     data, implied = units(5), LEVEL.implied(point())
-    exact = NoisyUnits(
+    exact = UnitsWithNoise(
         data.n,
         np.broadcast_to(implied.mu[:, None], data.mean.shape),
         data.n[..., None, None] * (implied.sigma[:, None] + data.noise),
@@ -76,7 +78,7 @@ def test_derivative_along_the_noise() -> None:
     mean = np.broadcast_to(implied.mu[:, None], data.mean.shape)
 
     def score(change: float) -> np.ndarray:
-        return LEVEL.evaluate(point(), NoisyUnits(data.n, mean, moments, data.noise + change * direction)).score
+        return LEVEL.evaluate(point(), UnitsWithNoise(data.n, mean, moments, data.noise + change * direction)).score
 
-    exact = LEVEL.noise_slope(point(), NoisyUnits(data.n, mean, moments, data.noise), direction)
+    exact = LEVEL.noise_slope(point(), UnitsWithNoise(data.n, mean, moments, data.noise), direction)
     np.testing.assert_allclose(exact, (score(step) - score(-step)) / (2 * step), atol=1e-6)

@@ -310,7 +310,7 @@ def standard_deviations(name: str, layout: ClusterLayout) -> np.ndarray:
     """Standard deviations of a method's estimates by the delta method: differences along independent directions.
 
     The pooled within covariance is Wishart with N - J degrees of freedom; the clusters of each size have means and
-    scatter of J_n normal vectors (THEORY B10). No simulation, and nothing of the method but its estimates.
+    scatter of J_n normal vectors (theory B10). No simulation, and nothing of the method but its estimates.
     """
     m = Moments.of(CONTEXTUAL, VALUES["contextual"], layout)
     p, spare = len(m.within), layout.n_obs - layout.n_clusters

@@ -220,7 +220,7 @@ def test_fixed_x_of_saturated_models_changes_no_estimate(samples) -> None:
 
 
 def test_fixed_x_drops_the_covariates_part_of_the_between_slopes_variance() -> None:
-    """THEORY B8 at the estimates: the last term, 2 n (beta_B - beta_W)^2 / (n - 1), is what fixed-x SEs leave out."""
+    """Theory B8 at the estimates: the last term, 2 n (beta_B - beta_W)^2 / (n - 1), is what fixed-x SEs leave out."""
     n, clusters = 6, 30
     sample = draw(CONTEXTUAL, BALANCED, 1, seed=9)
     x, y = (CONTEXTUAL.level1.index(name) for name in "xy")
@@ -279,11 +279,28 @@ def test_baseline_of_fixed_x_fits_keeps_covariances_of_exogenous_variables() -> 
     assert found.measures["baseline_df"][0] == 4
 
 
+def test_baseline_model_leaves_moments_of_exogenous_variables_as_free_as_the_model_does() -> None:
+    """Two predictors a level, modelled or fixed: slopes are all that the baseline lacks; a covariance of 0 stays 0."""
+    text = "level: 1\n y ~ x + w\nlevel: 2\n y ~ x + w"
+    sample = draw(TwoLevelModel.from_syntax(text), UNBALANCED, 1)
+    for fixed_x in (False, True):
+        found = fit("msem", TwoLevelModel.from_syntax(text), sample, fixed_x=fixed_x, measures=True)
+        assert found.measures["baseline_df"][0] == 4
+    uncorrelated = TwoLevelModel.from_syntax(text.replace("level: 2", " x ~~ 0*w\nlevel: 2"))
+    found = fit("msem", uncorrelated, sample, measures=True)
+    assert found.measures["df"][0] == 1
+    assert found.measures["baseline_df"][0] == 5  # nested in the model
+    free = fit("msem", TwoLevelModel.from_syntax("level: 1\n y ~~ x + w\nlevel: 2\n y ~~ x + w"), sample, measures=True)
+    assert free.measures["baseline_df"][0] == 6  # no predictors, so none is exogenous
+
+
 # ---------------------------------------------------------------------- fit measures
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("options", [{}, {"fixed_x": True}, {"missing": "fiml"}], ids=["plain", "fixed x", "fiml"])
+@pytest.mark.parametrize(
+    "options", [{}, {"fixed_x": True}, {"missing": "fiml"}, {"h1": "psd"}], ids=["plain", "fixed x", "fiml", "psd"]
+)
 def test_measures_of_a_batch_are_those_one_by_one_to_the_bit(name, options, samples) -> None:
     model, sample = MODELS[name], samples[name]
     if "missing" in options:
@@ -303,7 +320,8 @@ def test_measures_do_not_change_the_fit(samples) -> None:
     plain, measured = (fit("msem", CFA, samples["factors"], measures=measures) for measures in (False, True))
     np.testing.assert_array_equal(plain.estimate, measured.estimate)
     assert plain.measures == {}
-    unscaled = {"scaling", "scaling_h0", "chisq_scaled", "pvalue_scaled", "cfi_scaled", "tli_scaled", "rmsea_scaled"}
+    unscaled = {"scaling", "scaling_h0", "baseline_scaling", "chisq_scaled", "pvalue_scaled"}
+    unscaled |= {f"{name}_{kind}" for name in ("cfi", "tli", "rmsea") for kind in ("scaled", "robust")}
     for name, values in measured.measures.items():  # scaled ones need the robust kind
         assert np.isnan(values).all() == (name in unscaled), name
 
@@ -393,7 +411,7 @@ def test_robust_ses_are_those_of_cluster_densities_written_out(missing) -> None:
     own = found.covariance["observed"][0]
     np.testing.assert_allclose(own @ scores.T @ scores @ own, found.covariance["robust"][0], rtol=0, atol=1e-8)
     trace = np.trace(own @ scores.T @ scores)
-    # THEORY C11, the same differences
+    # Theory C11, the same differences
     assert found.measures["scaling_h0"][0] == pytest.approx(trace / len(params), rel=1e-7)
 
 

@@ -16,7 +16,7 @@ from simstudy.errors import EstimatorError
 from simstudy.estimation.inference import with_defined
 from simstudy.estimation.result import FitResult, Status
 from simstudy.methods import registry
-from simstudy.methods.fixed_slopes import IgnoringSlopes
+from simstudy.methods.fixed_slopes import WithFixedSlopes
 from simstudy.methods.msem_slopes import SlopeMsem, treatment
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.calibrate import calibrate
@@ -73,8 +73,8 @@ def test_the_method_of_a_model_with_slopes() -> None:
     plain = TwoLevelModel.from_syntax("level: 1\n y ~ x\nlevel: 2\n y ~ x")
     assert registry.for_model(method, plain) is method
     schmidt = registry.create("schmidt")
-    assert registry.for_model(schmidt, LATENT) == IgnoringSlopes(schmidt)
-    assert registry.for_model(IgnoringSlopes(schmidt), plain) is schmidt
+    assert registry.for_model(schmidt, LATENT) == WithFixedSlopes(schmidt)
+    assert registry.for_model(WithFixedSlopes(schmidt), plain) is schmidt
     with pytest.raises(EstimatorError, match="slopes"):
         registry.create("msem", {"slopes": "raw"})
 
@@ -120,7 +120,7 @@ def test_estimates_are_maxima(name, layout) -> None:
     found = fit(name, layout, 4)
     assert found.converged.all()
     data = ClusterProducts.of(drawn(name, layout, 4).arrange(model.level1, model.level2))
-    xi = prepared.working.working(found.estimate)
+    xi = prepared.cholesky.of_natural(found.estimate)
     assert np.abs(prepared.problem.evaluate(xi, data).score).max() < 1e-4  # of some 1e2 a unit
     one = data.select(np.array([1]))
     away = xi[1] + 0.2 * np.random.default_rng(1).normal(size=xi.shape[1])
@@ -155,7 +155,7 @@ def test_boundary_is_a_fact_of_its_own(variance) -> None:
 
 
 def test_the_boundary_probability_of_a_slope_alone_is_the_f_distributions() -> None:
-    """Balanced x and no random intercept: P(T11 = 0) (THEORY D1.3), in 400 samples of J = 12 clusters."""
+    """Balanced x and no random intercept: P(T11 = 0) (theory D1.3), in 400 samples of J = 12 clusters."""
     model = TwoLevelModel.from_syntax("level: 1\n y ~ rv('s')*x\nlevel: 2\n s ~ 1\n w ~~ w\n s ~~ 0*w\n")
     j, n, t11, rng = 12, 4, 0.03, np.random.default_rng(2)
     x = np.array([-1.5, -0.5, 0.5, 1.5])
@@ -189,7 +189,7 @@ def test_no_bit_depends_on_the_batch(name) -> None:
 
 
 def test_products_of_slopes_have_delta_method_standard_errors() -> None:
-    """a b + sigma_ab (THEORY D1.5): the gradient (b, a, 1) with the full covariance."""
+    """a b + sigma_ab (theory D1.5): the gradient (b, a, 1) with the full covariance."""
     found = with_defined(fit("mediation", UNBALANCED, 2), MEDIATION.estimands)
     at = [found.labels.index(name) for name in ("aw", "bw", "sab")]
     a, b, s = (found.estimate[0, i] for i in at)
@@ -202,7 +202,7 @@ def test_products_of_slopes_have_delta_method_standard_errors() -> None:
 def test_more_nodes_move_estimates_by_little() -> None:
     seven, fifteen = fit("latent", UNBALANCED, 5), fit("latent", UNBALANCED, 5, nodes=15)
     scale = seven.se["observed"]
-    assert np.abs((seven.estimate - fifteen.estimate) / scale).max() < 1e-4  # THEORY D1.4: 1.4e-6 in estimates
+    assert np.abs((seven.estimate - fifteen.estimate) / scale).max() < 1e-4  # Theory D1.4: 1.4e-6 in estimates
     np.testing.assert_allclose(seven.loglik, fifteen.loglik, atol=1e-7)
 
 

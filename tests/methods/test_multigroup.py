@@ -198,7 +198,7 @@ def test_chi_square_has_its_exact_mean_which_is_not_its_df(layout) -> None:
 
 @pytest.mark.slow
 def test_standard_errors_forget_the_means() -> None:
-    """Neyman & Scott (1948): more clusters do not help. B3: Var = sigma_e^2 / [sigma^2 (J (n - 1) - 2)]."""
+    """Neyman & Scott (1948): more clusters do not help. Theory B3: Var = sigma_e^2 / [sigma^2 (J (n - 1) - 2)]."""
     n, replicates = 3, 4000
     for clusters in (20, 80):
         layout = ClusterLayout.of([n] * clusters)

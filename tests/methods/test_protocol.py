@@ -12,7 +12,7 @@ from simstudy.data.sample import Sample
 from simstudy.errors import EstimatorError
 from simstudy.estimation.result import FitResult
 from simstudy.methods import protocol, registry
-from simstudy.methods.fixed_slopes import IgnoringSlopes
+from simstudy.methods.fixed_slopes import WithFixedSlopes
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population import data_kinds
 from simstudy.testing import check_estimator
@@ -84,13 +84,13 @@ def test_a_class_that_says_the_least_has_the_defaults() -> None:
     assert method.caveats(MODEL) == ()
     assert not method.takes_missing
     chosen = registry.for_model(method, SLOPES)
-    assert isinstance(chosen, IgnoringSlopes)
+    assert isinstance(chosen, WithFixedSlopes)
     assert chosen.slope_meaning(SLOPES, SLOPES.slopes[0]) == "fixed"
     assert chosen.asked_for is method
 
 
 def test_an_unknown_kind_of_data_is_named() -> None:
-    with pytest.raises(EstimatorError, match="unknown kind of data 'sampel' .did you mean 'sample'"):
+    with pytest.raises(EstimatorError, match=r"unknown kind of data 'sampel' .did you mean 'sample'"):
         data_kinds.data_kind("sampel")
 
 

@@ -70,7 +70,7 @@ def test_msem_on_the_restricted_model(uniquenesses, labels) -> None:
 
 
 def test_pseudo_true_values() -> None:
-    """Unequal loadings, uniquenesses, residuals between: THEORY D3.2's limits, from exact population moments."""
+    """Unequal loadings, uniquenesses, residuals between: theory D3.2's limits, from exact population moments."""
     model = TwoLevelModel.from_syntax("level: 1\n f =~ y1 + y2 + y3 + y4\nlevel: 2\n f =~ y1 + y2 + y3 + y4\n")
     k, n, j = 4, 6, 50
     load_w, load_b = np.array([1.0, 0.8, 1.3, 0.6]), np.array([1.0, 1.1, 0.7, 0.9])

@@ -1,4 +1,4 @@
-"""`slopes_as_outcomes`: closed forms, clusters left out, SEs by influence, and what is declined (THEORY B7, D3.1)."""
+"""`slopes_as_outcomes`: closed forms, clusters left out, SEs by influence, and what is declined (theory B7, D3.1)."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from estimator_data import BALANCED, CONTEXTUAL, MEDIATION, OUTCOME_2, UNBALANCED, draw, fit, se, value
 
-from simstudy.analysis.derived import level_fit
 from simstudy.analysis.fit import fit as fit_frame
+from simstudy.analysis.level_fit import level_fit
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.errors import EstimatorError

@@ -81,7 +81,7 @@ def test_heavy_tails_break_the_formula_and_not_the_jackknife() -> None:
 
 @pytest.mark.slow
 def test_mcses_are_the_standard_deviations_over_eight_thousand_studies() -> None:
-    """THEORY.md B9: 8,000 studies of 500 replicates at once, studies are columns."""
+    """Theory B9: 8,000 studies of 500 replicates at once, studies are columns."""
     rng = np.random.default_rng(20190519)
     n, studies, truth = 500, 8000, np.array([0.3])
     shared = rng.normal(size=(n, studies))

@@ -247,7 +247,7 @@ def test_a_parameter_does_not_depend_on_its_neighbours() -> None:
 
 
 def test_mcses_are_the_standard_deviations_over_repeated_studies() -> None:
-    """4,000 studies of 200 replicates at once: studies are columns (THEORY.md B9 has the same at 8,000 x 500)."""
+    """4,000 studies of 200 replicates at once: studies are columns (theory B9 has the same at 8,000 x 500)."""
     rng = np.random.default_rng(20190519)
     replicates, studies, truth = 200, 4000, np.array([0.3])
     estimate = 0.35 + 0.5 * rng.normal(size=(replicates, studies))

@@ -1,4 +1,4 @@
-"""A large study is analysed part by part: in bounded memory and time."""
+"""A large study is analysed part by part, in bounded memory; `scripts/bench_analyse` prints the time as well."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_analyse"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cells", [75, 1])
-def test_five_million_rows_take_less_than_two_minutes_and_a_gigabyte(cells: int) -> None:
+def test_five_million_rows_take_less_than_a_gigabyte(cells: int) -> None:
+    """Their columns alone, read at once, are 5e6 x (6 numbers + 3 texts): beyond it."""
     done = subprocess.run(
         [sys.executable, SCRIPT, "--rows", "5000000", "--cells", str(cells)], capture_output=True, text=True, check=True
     )
-    found = re.search(r"analyse: ([\d.]+) s, peak ([\d,]+) MB", done.stdout)
+    found = re.search(r"peak ([\d,]+) MB", done.stdout)
     assert found, done.stdout
-    assert float(found.group(1)) < 120
-    assert float(found.group(2).replace(",", "")) < 1000
+    assert float(found[1].replace(",", "")) < 1000

@@ -11,7 +11,7 @@ import pytest
 from test_performance_cell import METHODS, PARAMS, R, cell_tables, pick
 
 from simstudy.errors import SimstudyError
-from simstudy.performance import BOUNDED_MEASURES, PAIR_MEASURES, measures, paired, rates, summarise_cell
+from simstudy.performance import MEASURES, measure_names, measures, paired, rates, summarise_cell
 
 EXACT = 1e-12  # sums of < 1,000 terms in another order
 Z = 1.959963984540054
@@ -107,8 +107,9 @@ def test_bounds_in_the_table() -> None:
     replicates, fits, truth = cell_tables()
     table = summarise_cell(replicates, fits, truth, estimators=METHODS, params=PARAMS, level=0.95)
     bounds = table[table["basis"].isin(["lower_bound", "upper_bound"])]
-    assert set(bounds["measure"]) == set(BOUNDED_MEASURES)
-    for measure in BOUNDED_MEASURES:
+    bounded = [name for name, measure in MEASURES.items() if measure.bounds is not None]
+    assert set(bounds["measure"]) == set(bounded)
+    for measure in bounded:
         where = {"estimator": "careful", "parameter": "bb", "measure": measure}
         own, low, high = (pick(table, basis=basis, **where) for basis in ("casewise", "lower_bound", "upper_bound"))
         hits = own["value"] * own["n"]
@@ -148,7 +149,7 @@ def test_the_reference_and_its_kind_of_se() -> None:
     pd.testing.assert_frame_equal(by_default, named)
     rows = named[named["basis"] == "paired"]
     assert set(rows["reference"]) == {"plain"}
-    assert set(rows["measure"]) == set(PAIR_MEASURES)
+    assert set(rows["measure"]) == set(measure_names("pair"))
     assert "plain" not in set(rows["estimator"])
     assert set(named.loc[named["basis"] != "paired", "reference"]) == {""}
     other = summarise_cell(*tables, **options, reference="aggregated")

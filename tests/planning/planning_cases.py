@@ -8,7 +8,7 @@ from simstudy.design.scenario import read_scenario
 from simstudy.design.templates import template_text
 from simstudy.planning.criterion import MEASURES, Criterion
 from simstudy.planning.limits import Target
-from simstudy.planning.request import Request
+from simstudy.planning.question import Question
 from simstudy.planning.simulate import Outcome, Simulator
 from simstudy.planning.uncertain import Draws
 from simstudy.runner.progress import Silent
@@ -22,7 +22,7 @@ def request(
     """A request, as `simstudy.plan` makes it."""
     scenario = read_scenario(template_text(template), template, interval=ci, open_size=over != "n_clusters", **options)
     goal = Target(parameter, scenario.se_kind, ci, scenario.intervals.level)
-    return Request(scenario, Criterion(MEASURES[measure], target), goal, over, 10, 10_000, 2, 100)
+    return Question(scenario, Criterion(MEASURES[measure], target), goal, over, 10, 10_000, 2, 100)
 
 
 def simulator(found, folder=None, draws=CERTAIN, jobs=1):

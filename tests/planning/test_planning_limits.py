@@ -12,7 +12,7 @@ from simstudy.design.scenario import read_scenario
 from simstudy.design.templates import template_text
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.planning.limits import lattice, needed, smallest
-from simstudy.planning.request import limits_of
+from simstudy.planning.question import limits_of
 from simstudy.planning.uncertain import Draws
 from simstudy.planning.verdict import cautions, impossible
 
@@ -144,7 +144,7 @@ def test_the_coverage_that_too_small_standard_errors_tend_to():
 
 
 def test_the_wrong_sign_is_pointed_out():
-    """THEORY B6, case 1: the between indirect effect by manifest means has the wrong sign."""
+    """Theory B6, case 1: the between indirect effect by manifest means has the wrong sign."""
     settings = {
         "a_b": "0.3",
         "a_w": "-0.3",

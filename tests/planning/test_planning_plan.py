@@ -10,7 +10,7 @@ import pytest
 import simstudy
 from simstudy.design.templates import template_text
 from simstudy.errors import SimstudyError, StoreError
-from simstudy.planning.request import read_cost
+from simstudy.planning.question import read_cost
 
 SMALL = {"tolerance": 0.03, "reps": 1000, "jobs": 1, "progress": False}
 

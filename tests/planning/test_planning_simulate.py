@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from planning_cases import CERTAIN, request, simulator
 
-from simstudy.performance.blocks import estimate_measures, inference_measures, with_limits
+from simstudy.performance import MEASURES as RECORDS
+from simstudy.performance.blocks import with_limits
 from simstudy.planning.criterion import MEASURES, Criterion
 from simstudy.planning.simulate import Design, Outcome
 from simstudy.planning.uncertain import Draws
@@ -101,8 +102,7 @@ def test_measures_are_those_of_the_performance_table(name):
         assert (value, n) == (found.converged.mean(), 300)
         return
     arrays = [x[:, None] for x in (found.estimate, found.estimate * np.nan, found.lower, found.upper)]
-    numbers, truth = with_limits(*arrays, 0.95), found.truth[:1]
-    row = {**estimate_measures(numbers.estimate, truth), **inference_measures(numbers, truth)}[MEASURES[name].row]
+    row = RECORDS[MEASURES[name].row].of(with_limits(*arrays, found.truth[:1], 0.95))
     assert value == pytest.approx(row.value[0], rel=1e-9, abs=1e-12)  # sums in another order
     assert mcse == pytest.approx(row.mcse[0], rel=1e-9)
     assert n == row.n[0]

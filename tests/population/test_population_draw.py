@@ -198,7 +198,7 @@ def test_scatter_of_single_clusters() -> None:
 
 
 def test_anova_slope_of_raw_and_direct_draws() -> None:
-    """THEORY B10's check, on different replicates of the same population."""
+    """Theory B10's check, on different replicates of the same population."""
     pop, n = population(UNBALANCED), 8_000
     direct = draw_statistics(pop, 1, range(n)).scatter_within
     raw = draw_sample(pop, 1, range(n, 2 * n)).statistics(cluster_wise=False).scatter_within

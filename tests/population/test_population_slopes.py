@@ -121,7 +121,7 @@ def test_distributions_shape_residuals_and_random_elements() -> None:
 
 
 def test_variances_of_the_outcome_leave_room_for_the_slope() -> None:
-    """Var within = gamma^2 sigma^2 + T11 sigma^2 + sigma_e^2 (THEORY D2.1), with w's part in the slope."""
+    """Var within = gamma^2 sigma^2 + T11 sigma^2 + sigma_e^2 (theory D2.1), with w's part in the slope."""
     values = {"bb": 0.5, "g": 0.2, "bw": 0.3, "d": 0.2, "t01": 0.05, "between: s ~~ s": 0.15, "between: w ~~ w": 1.0}
     found = calibrate(CONTEXTUAL, values, {"y": 1.0, "x": 1.0}, {"x": 0.3, "y": 0.3})
     population = Population(CONTEXTUAL, found, LAYOUT, "contextual")

@@ -1,4 +1,4 @@
-"""Populations as data, and what THEORY.md says each method makes of them (balanced and unbalanced)."""
+"""Populations as data, and what docs/theory says each method makes of them (balanced and unbalanced)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ CONTEXTUAL = TwoLevelModel.from_syntax("level: within\n y ~ bw*x\nlevel: between
 
 @dataclass(frozen=True)
 class Contextual:
-    """x_ij = mu + x_Bj + x_Wij, y_ij = beta_B x_Bj + beta_W x_Wij + u_j + e_ij; THEORY's base values."""
+    """x_ij = mu + x_Bj + x_Wij, y_ij = beta_B x_Bj + beta_W x_Wij + u_j + e_ij; the base values of docs/theory."""
 
     beta_b: float = 0.7
     beta_w: float = 0.2

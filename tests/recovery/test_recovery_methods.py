@@ -1,4 +1,4 @@
-"""What the other methods make of a population: THEORY.md's closed forms, and the numbers printed there."""
+"""What the other methods make of a population: the closed forms of docs/theory, and the numbers printed there."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ MEDIATION = TwoLevelModel.from_syntax(
     ind_b := ab*bb
     """
 )
-# Case 0: residual variances are not printed in THEORY.md; these give all its numbers.
+# Case 0 of B6.
 CASE_0 = (path_sigma(0.2, 0.2, 0.1, (0.8, 0.77, 0.78)), path_sigma(0.4, 0.5, 0.1, (0.2, 0.16, 0.14)))
 # Case 1: those of m follow from the conflated limit, those of y enter none.
 CASE_1 = (path_sigma(-0.3, 0.3, 0.0, (0.9, 0.8, 0.8)), path_sigma(0.3, 0.3, 0.0, (0.1, 0.09, 0.1)))
@@ -250,7 +250,7 @@ def test_b6_printed_indirect_effects(case, n, method, name, printed, decimals) -
 
 
 def test_b6_mediation_211() -> None:
-    """x at level 2: aggregation estimates beta_B (.16) and beta_W (sigma_M^2 / n) mixed; THEORY's .188889."""
+    """x at level 2: aggregation estimates beta_B (.16) and beta_W (sigma_M^2 / n) mixed: B6's .188889."""
     model = TwoLevelModel.from_syntax(
         "level: within\n y ~ bw*m\nlevel: between\n m ~ a*x\n y ~ bb*m + c*x\nind := a*bb"
     )
@@ -276,7 +276,7 @@ OUTCOME = TwoLevelModel.from_syntax("level: within\n x ~~ x\nlevel: between\n y 
 
 
 def outcome_moments(noise: float, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Level-2 outcome y = .3 xi + .3 z + e with Var(xi) = Var(z) = 1 and Cov = .3, which give THEORY's numbers."""
+    """Level-2 outcome y = .3 xi + .3 z + e with Var(xi) = Var(z) = 1 and Cov = .3, which give B7's numbers."""
     assert OUTCOME.variables == ("x", "y", "z")
     predictors = np.array([[1.0, 0.3], [0.3, 1.0]])
     beta = np.array([0.3, 0.3])

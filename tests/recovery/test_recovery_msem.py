@@ -75,7 +75,7 @@ def test_balanced_saturated_model_is_the_analysis_of_variance(seed, icc) -> None
     assert value(found, "between: y ~~ y") == pytest.approx(residual, rel=1e-9)
     definite = bool(between[1, 1] > 0 and residual > 0)
     assert bool(found.admissible[0]) == definite
-    # C13: the latent slope is the manifest one corrected by the estimated reliability
+    # B8: the latent slope is the manifest one corrected by the estimated reliability
     aggregated = registry.create("aggregated").prepare(CONTEXTUAL, statistics.layout).fit(statistics)
     reliability = between[1, 1] / (between[1, 1] + mw[1, 1] / n)
     corrected = value(found, "bw") + (value(aggregated, "bb") - value(found, "bw")) / reliability

@@ -1,4 +1,4 @@
-"""Methods on a within and a between matrix, fed a population's moments: the truth, or THEORY.md's closed forms."""
+"""Methods on a within and a between matrix, fed a population's moments: the truth, or closed forms of docs/theory."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_b6_indirect_effects_are_path_algebra_on_the_matrix_that_a_method_analys
 
 
 def test_b6_mediation_211_with_x_at_level_2() -> None:
-    """THEORY's .188889 instead of .16 ... .3 * .6; level-2 variables enter the between matrix as c Sigma_zz."""
+    """B6's .188889 instead of .16 ... .3 * .6; level-2 variables enter the between matrix as c Sigma_zz."""
     model = TwoLevelModel.from_syntax(
         "level: within\n y ~ bw*m\nlevel: between\n m ~ a*x\n y ~ bb*m + c*x\nind := a*bb"
     )
@@ -200,7 +200,7 @@ def test_b6_mediation_211_with_x_at_level_2() -> None:
 
 
 def test_haernqvists_correlation_ratios_are_the_reliability_weighted_iccs() -> None:
-    """R_b has eta^2 = (tau^2 + sigma^2 / n) / (tau^2 + sigma^2) on its diagonal (THEORY C4)."""
+    """R_b has eta^2 = (tau^2 + sigma^2 / n) / (tau^2 + sigma^2) on its diagonal (theory C4)."""
     model = TwoLevelModel.from_syntax("level: within\n x ~~ x\nlevel: between\n x ~~ x")
     c = BASE
     moments = np.array([1.0]), np.array([[c.sigma2]]), np.array([[c.tau2]])

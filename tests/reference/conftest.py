@@ -33,6 +33,35 @@ def differences(record_property) -> Differences:
     return found
 
 
+class BothSides:
+    """Collects pairs of numbers, ours and another software's, and why they differ; asserts that they are close."""
+
+    def __init__(self) -> None:
+        self.noted: list[tuple[str, str, float, float, str]] = []
+
+    def __call__(self, case: str, what: str, ours: float, theirs: float, limit: float, why: str = "") -> None:
+        """Note two numbers, which differ by ``limit`` at most."""
+        self.noted.append((case, what, float(ours), float(theirs), why))
+        assert abs(float(ours) - float(theirs)) <= limit, f"{case}: {what}: {ours!r} here, {theirs!r} there"
+
+
+@pytest.fixture
+def both_sides(record_property) -> BothSides:
+    found = BothSides()
+    record_property("both sides", found.noted)  # the list itself: it is read after the test
+    return found
+
+
+def _print_both_sides(write, reports) -> None:
+    noted = [tuple(item) for r in reports for key, items in r.user_properties if key == "both sides" for item in items]
+    if not noted:
+        return
+    case_width, what_width = (max(len(row[k]) for row in noted) + 2 for k in (0, 1))
+    write(f"{'case':<{case_width}}{'':<{what_width}}{'simstudy':>14}{'other':>14}  why, where they differ")
+    for case, what, ours, theirs, why in noted:
+        write(f"{case:<{case_width}}{what:<{what_width}}{ours:>14.6g}{theirs:>14.6g}  {why}")
+
+
 def pytest_terminal_summary(terminalreporter) -> None:
     """Table of the largest differences; they travel in the reports, so that it also works with pytest-xdist."""
     reports = [r for kind in ("passed", "failed") for r in terminalreporter.stats.get(kind, [])]
@@ -40,6 +69,9 @@ def pytest_terminal_summary(terminalreporter) -> None:
         [tuple(item) for r in reports for key, items in r.user_properties if key == name for item in items]
         for name in ("reference", "reference stops")
     )
+    if any(key == "both sides" for r in reports for key, _ in r.user_properties):
+        terminalreporter.section("numbers of other software beside ours")
+        _print_both_sides(terminalreporter.write_line, reports)
     if not noted:
         return
     kinds = list(dict.fromkeys(kind for _, kind, _, _ in noted))

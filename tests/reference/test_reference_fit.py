@@ -18,11 +18,12 @@ import pytest
 from reference_cases import DATA, LEVELS
 from scipy import stats
 
-from simstudy.analysis.derived import level_fit, standardized
+from simstudy.analysis.derived import standardized
 from simstudy.analysis.fit import fit
+from simstudy.analysis.level_fit import level_fit
 from simstudy.analysis.result import Fit
 from simstudy.data.sample import Sample
-from simstudy.estimation.fit_measures import rmsea_interval
+from simstudy.estimation.fit_indices import rmsea_interval
 from simstudy.estimation.inference import covariance
 from simstudy.estimation.starts import starts_from_moments
 from simstudy.estimation.unrestricted import unrestricted_model

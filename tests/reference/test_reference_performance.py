@@ -14,7 +14,7 @@ import pytest
 
 import simstudy
 from simstudy.api import import_results
-from simstudy.performance import PAIR_MEASURES, factor_effects, measures, paired
+from simstudy.performance import factor_effects, measure_names, measures, paired
 from simstudy.performance.cell import COLUMNS
 
 FOLDER = Path(__file__).parent / "data" / "performance"
@@ -200,4 +200,4 @@ def test_effects_of_replicates_are_rebuilt_from_the_cells() -> None:
 
 def test_paired_measures_have_names() -> None:
     results = pd.read_csv(FOLDER / "study_results.csv")
-    assert set(PAIR_MEASURES) <= set(results["measure"])
+    assert set(measure_names("pair")) <= set(results["measure"])

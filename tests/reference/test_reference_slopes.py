@@ -121,14 +121,14 @@ def test_lavaans_rule_over_the_slope_gives_lavaans_value() -> None:
             params[found.free] = row["est"]
     assert brute_force(model, params, sample, "latent", 21).sum() == pytest.approx(theirs["logl"], abs=1e-9)
     exact = LatentSlopes(SlopeStructure(model), 15).loglik(params[None], ClusterProducts.of(sample.statistics()))
-    assert exact[0] == pytest.approx(-3267.6895074, abs=1e-7)  # THEORY D1.4
+    assert exact[0] == pytest.approx(-3267.6895074, abs=1e-7)  # Theory D1.4
 
 
 def test_slope_on_a_latent_within_part(differences) -> None:
     """The maximum with x's moments estimated too, which lavaan takes as known; its estimates are near."""
     case = "xiv_rs_latentcov"
     model, _, fit = fitted(case, text_of(case))
-    assert fit.loglik[0] == pytest.approx(-3267.6831563, abs=1e-7)  # THEORY D1.4
+    assert fit.loglik[0] == pytest.approx(-3267.6831563, abs=1e-7)  # Theory D1.4
     found = dict(zip(model.names, fit.estimate[0], strict=True))
     assert found["between: y ~ x"] == pytest.approx(0.645710, abs=1e-6)
     for row in content(case, "result_slopes.json")["fits"]["observed"]["par"]:
@@ -142,13 +142,13 @@ def test_mediation_with_two_latent_slopes() -> None:
     """1-1-1 with random a and b: the maximum, and lavaan's fit with 7 nodes a slope .15 below it."""
     case = "xiv_rs_m111"
     model, _, fit = fitted(case, text_of(case))
-    assert fit.loglik[0] == pytest.approx(-4544.24667, abs=1e-5)  # THEORY D1.4
+    assert fit.loglik[0] == pytest.approx(-4544.24667, abs=1e-5)  # Theory D1.4
     found = {row.path: fit.estimate[0, row.free] for row in model.table.rows if row.free >= 0}
     known = {"between: a ~ 1": 0.304853, "between: b ~ 1": 0.333906, "within: y ~ x": 0.113262,
              "between: m ~ x": 0.371570, "between: y ~ m": 0.456364, "between: y ~ x": 0.008966,
              "between: a ~~ a": 0.076927, "between: a ~~ b": -0.010870, "between: b ~~ b": 0.062076}  # fmt: skip
     for name, value in known.items():
-        assert found[name] == pytest.approx(value, abs=3e-5), name  # THEORY's maximum has 5 nodes a dimension
+        assert found[name] == pytest.approx(value, abs=3e-5), name  # they have 5 nodes a dimension
     theirs = content(case, "result_slopes.json")["fits"]["ngh7"]
     assert fit.loglik[0] > theirs["logl"]
     for row in theirs["par"]:

@@ -1,8 +1,8 @@
 """MUML and the two-matrix methods on the reference data: against lavaan where it fits the same, else against scipy.
 
 Where all clusters have one size MUML is maximum likelihood, and Goldstein's first step is always full-information
-maximum likelihood of the unrestricted model: lavaan's numbers hold. Elsewhere the discrepancy functions of THEORY C3
-and C5 are written out from the rows and minimised by scipy, with gradients by complex steps.
+maximum likelihood of the unrestricted model: lavaan's numbers hold. Elsewhere the discrepancy functions of theory C3,
+C5 are written out from the rows and minimised by scipy, with gradients by complex steps.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def cfa(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def two_groups(case: str, structure: Callable, method: str) -> Callable[[np.ndarray], complex]:
-    """F of THEORY C3 (muml), or of the separate matrices of schmidt, weighted with N - J and J."""
+    """F of theory C3 (muml), or of the separate matrices of schmidt, weighted with N - J and J."""
     within, observed, total, clusters, c = matrices(case)
     p1 = len(within)
 

@@ -143,6 +143,27 @@ def test_test_statistics_are_laid_out_as_by_lavaan():
     assert row_of(baseline, "  P-value")[-1] == "0.000"  # of chi-square 1772 with 30 degrees of freedom
 
 
+def test_robust_indices_have_rows_of_their_own():
+    more = {"scaling_h0": 1.1234, "cfi_robust": 0.9871, "tli_robust": 0.9762, "rmsea_robust": 0.0123}
+    more |= {"rmsea_ci_lower_scaled": 0.0021, "rmsea_ci_upper_scaled": 0.0311}
+    more |= {"rmsea_ci_lower_robust": 0.0042, "rmsea_ci_upper_robust": 0.0353}
+    text = summary(fit_by_hand(CFA, measures={**ROBUST, **more}, options={"se": "robust", "ci": "wald"}, h1="psd"))
+    assert row_of(text, "  Robust Comparative")[-1] == "0.987"
+    assert row_of(text, "  Robust Tucker")[-1] == "0.976"
+    assert row_of(text, "  Compared with (H1)")[-1] == "psd"
+    assert row_of(text, "  Scaling correction factor (MLR)")[-1] == "1.1234"
+    upper = [line.split()[-1] for line in text.splitlines() if "interval - upper" in line]
+    assert upper == ["0.031", "0.035"]
+    assert "(Bollen 1989)" in text
+
+
+def test_a_scaling_factor_that_is_not_positive_leaves_its_column_empty():
+    negative = {**ROBUST, "scaling": -0.2, **dict.fromkeys((n for n in ROBUST if n.endswith("_scaled")), np.nan)}
+    text = summary(fit_by_hand(CFA, measures=negative, options={"se": "robust", "ci": "wald"}))
+    assert row_of(text, "  Test Statistic")[-2:] == ["19.909", "n/a"]
+    assert row_of(text, "  Scaling correction factor")[-1] == "-0.200"
+
+
 def test_one_column_without_scaling_and_no_p_value_without_degrees_of_freedom():
     plain = {name: value for name, value in ROBUST.items() if "scal" not in name}
     text = summary(fit_by_hand(CFA, measures={**plain, "chisq_scaled": np.nan, "df": 0.0, "pvalue": np.nan}))

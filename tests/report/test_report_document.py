@@ -15,9 +15,7 @@ import pytest
 from simstudy import api
 from simstudy.design import Design, load_design, parse_design
 from simstudy.errors import SimstudyError
-from simstudy.performance import CATALOG
 from simstudy.report.document import sentences as words
-from simstudy.report.document.meanings import MEANINGS
 from simstudy.report.document.payload import payload
 
 DESIGNS = Path(__file__).resolve().parents[2] / "designs"
@@ -138,10 +136,6 @@ def test_a_report_without_its_plug_in_says_so(study: Path, monkeypatch: pytest.M
     assert "gone:Gone" in text
 
 
-def test_every_measure_is_explained() -> None:
-    assert set(MEANINGS) == {measure.name for measure in CATALOG}
-
-
 @pytest.mark.parametrize("path", sorted(DESIGNS.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_design_can_be_preregistered(path: Path) -> None:
     design = load_design(path)
@@ -182,7 +176,7 @@ def test_how_factors_are_combined() -> None:
 
 def test_precision_is_that_of_a_binomial_rate() -> None:
     design = dataclasses.replace(load_design(DESIGNS / "smoke.toml"), replications=1900)
-    assert "coverage of 0.95 is 0.0050" in words.precision(design)  # THEORY B9: 1,900 for half a point
+    assert "coverage of 0.95 is 0.0050" in words.precision(design)  # Theory B9: 1,900 for half a point
 
 
 def test_an_unfinished_study_says_so(study: Path, tmp_path: Path) -> None:

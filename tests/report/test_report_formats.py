@@ -15,7 +15,7 @@ import pytest
 from test_report_tables import FACTORS, METHODS, R, study
 
 from simstudy.errors import SimstudyError
-from simstudy.performance import PAIR_MEASURES
+from simstudy.performance import measure_names
 from simstudy.report import FORMATS, STYLES, effect_blocks, format_performance
 from simstudy.report.tables.blocks import Definitions, Heading, Paragraph
 from simstudy.report.tables.render import latex_escape, to_html, to_latex, to_lines, to_markdown
@@ -269,7 +269,7 @@ def test_unknown_names_are_refused(options: dict[str, object], message: str) -> 
 def test_effects_of_factors_as_a_table() -> None:
     from simstudy.performance import factor_effects
 
-    effects = factor_effects(study(8)[0], parameters=["bb"], measures=["bias", "coverage", *PAIR_MEASURES[:1]])
+    effects = factor_effects(study(8)[0], parameters=["bb"], measures=["bias", "coverage", *measure_names("pair")[:1]])
     lines = [line.text for line in to_lines(effect_blocks(effects, title="demo"), 160)]
     assert "bb: eta squared of Bias" in lines
     header = next(line for line in lines if line.startswith("Term"))

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from simstudy.errors import SimstudyError
-from simstudy.performance import LABELS, MEASURES, failures_table, performance_table, summarise_cell
+from simstudy.performance import MEASURES, failures_table, performance_table, summarise_cell
 from simstudy.report import STYLES, key_parameters, performance_lines, print_performance, write_csv
 from simstudy.report.tables.text import Number, TextTable, fixed, percent, setting, with_mcse
 
@@ -115,11 +115,11 @@ def test_inadmissible_solutions_are_reported_without_failures() -> None:
 def test_every_formula_shown_and_the_title_are_printed() -> None:
     printed = " ".join(text(study(), width=400).split())
     for name in ("bias", "median_bias", "se_ratio", "rmse", "coverage", "rejection"):
-        assert MEASURES[name] in printed
+        assert MEASURES[name].formula in printed
     everything = " ".join(text(study(), width=400, measures=["*"]).split())
-    for name, formula in MEASURES.items():
-        assert formula in everything
-        assert name in printed or LABELS[name] in printed  # named, if only as one that could be shown
+    for name, measure in MEASURES.items():
+        assert measure.formula in everything
+        assert name in printed or measure.label in printed  # named, if only as one that could be shown
     assert "demo: 60 replications, 2 cells, 3 methods, 95% intervals" in printed
     assert "Cell 1: n_clusters = 60, icc = 0.05" in printed
     assert "bb (between), truth 0.7" in printed

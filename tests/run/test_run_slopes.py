@@ -8,7 +8,7 @@ import numpy as np
 
 from simstudy.design import parse_design
 from simstudy.methods import registry
-from simstudy.methods.fixed_slopes import IgnoringSlopes
+from simstudy.methods.fixed_slopes import WithFixedSlopes
 from simstudy.methods.mixed.mlm_slopes import RandomSlopes
 from simstudy.runner.block import Study, fit_block
 from simstudy.runner.rows import fit_table
@@ -49,11 +49,11 @@ def test_entries_keep_the_options_of_their_methods() -> None:
     design = parse_design(TEXT)
     mlm, outcomes, schmidt = design.estimators
     assert isinstance(mlm.estimator, RandomSlopes)
-    assert isinstance(schmidt.estimator, IgnoringSlopes)
+    assert isinstance(schmidt.estimator, WithFixedSlopes)
     assert mlm.options == {"likelihood": "reml", "slopes": "random"}
     assert schmidt.options == {"se": ("expected",), "between": "adjusted", "divisor": "J", "measures": False}
     fixed = parse_design(TEXT + "mlm = { slopes = 'fixed' }\n").estimators[0]
-    assert isinstance(fixed.estimator, IgnoringSlopes)
+    assert isinstance(fixed.estimator, WithFixedSlopes)
     assert len({mlm.digest, outcomes.digest, schmidt.digest, fixed.digest}) == 4
     for entry in (mlm, outcomes, schmidt, fixed):
         assert pickle.loads(pickle.dumps(entry.estimator)) == entry.estimator

@@ -1,6 +1,6 @@
-"""THEORY.md B1-B5 for one predictor: the oracle, written from the theory alone (nothing of simstudy is used).
+"""Theory B1-B5 for one predictor: the oracle, written from the theory alone (nothing of simstudy is used).
 
-Each function names the THEORY line it mirrors. Notation is THEORY's: x_ij = x_Bj + x_Wij,
+Each function names the section it mirrors. Notation is that of docs/theory: x_ij = x_Bj + x_Wij,
 y_ij = beta_B x_Bj + beta_W x_Wij + u_j + e_ij with variances tau2, sigma2, tau_u2, sigma_e2. Matrices are in the order
 (x, y). ``sizes`` is the sequence of all cluster sizes. B6 and B7 are in `path_forms`, B8 in `msem_forms`.
 """
@@ -15,12 +15,12 @@ import numpy as np
 from scipy import integrate, optimize, stats
 
 Z = 1.96
-"""The normal quantile THEORY's numbers use."""
+"""The normal quantile of the numbers printed there."""
 
 
 @dataclass(frozen=True)
 class Contextual:
-    """Parameters; the defaults are THEORY's base values."""
+    """Parameters; the defaults are the base values of docs/theory."""
 
     beta_b: float = 0.7
     beta_w: float = 0.2

@@ -1,4 +1,4 @@
-"""The ``check`` fixture, and a line for each section of THEORY.md with its largest |z| after the run."""
+"""The ``check`` fixture, and a line for each section of docs/theory with its largest |z| after the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def pytest_terminal_summary(terminalreporter) -> None:
     noted = [tuple(item) for r in reports for key, items in r.user_properties if key == "theory" for item in items]
     if not noted:
         return
-    terminalreporter.section("simulation against THEORY.md")
+    terminalreporter.section("simulation against docs/theory")
     for section in sorted({section for section, _, _ in noted}):
         found = [(abs(z), what) for name, what, z in noted if name == section]
         worst, where = max(found)

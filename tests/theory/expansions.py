@@ -1,7 +1,7 @@
-"""THEORY B8's "delta machine", any sizes: mean to second order and variance to first order of any method.
+"""Theory B8's "delta machine", any sizes: mean to second order and variance to first order of any method.
 
 The methods are written here once more, from their definitions and as slowly as one likes, as functions of the
-sufficient statistics (THEORY B10: pooled within scatter ~ Wishart, cluster means normal, all independent). Nothing of
+sufficient statistics (theory B10: pooled within scatter ~ Wishart, cluster means normal, all independent). Nothing of
 simstudy is used. A method's limit is its value at the expected statistics, which must agree with the closed forms; its
 finite-sample mean adds half the trace of Hessian times covariance of the statistics, leaving O(J^-2).
 """

@@ -1,4 +1,4 @@
-"""THEORY.md B8, the between slope of multilevel SEM; nothing of simstudy is used.
+"""Theory B8, the between slope of multilevel SEM; nothing of simstudy is used.
 
 beta_B = (MB_xy - MW_xy) / (MB_xx - MW_xx), with divisor J in MB when estimated by maximum likelihood.
 """

@@ -1,4 +1,4 @@
-"""THEORY.md B6 (1-1-1 and 2-1-1 mediation, matrix forms) and B7 (two steps); nothing of simstudy is used.
+"""Theory B6 (1-1-1 and 2-1-1 mediation, matrix forms) and B7 (two steps); nothing of simstudy is used.
 
 Matrices of B6 are in the order (x, m, y). A variable that does not live on a level has zero rows there.
 """
@@ -40,13 +40,13 @@ class Mediation:
 
 
 CASE_0 = Mediation(PathLevel(0.4, 0.5, 0.1, 0.2, 0.16, 0.14), PathLevel(0.2, 0.2, 0.1, 0.8, 0.77, 0.78))
-"""Residual variances are not printed in THEORY; these are the only ones that give all its numbers of case 0."""
+"""The residual variances are the only ones that give all of B6's numbers of case 0."""
 
 CASE_1 = Mediation(PathLevel(0.3, 0.3, 0.0, 0.1, 0.09, 0.1), PathLevel(-0.3, 0.3, 0.0, 0.9, 0.8, 0.8))
-"""Those of m follow from THEORY's conflated limit; those of y do not enter any limit of case 1."""
+"""Variances of m follow from F5's conflated limit; those of y do not enter any limit of case 1."""
 
 CASE_211 = Mediation(PathLevel(0.5, 0.6, 0.1, 1.0, 0.16, 0.2), PathLevel(0.0, 0.2, 0.0, 0.0, 1.0, 0.8))
-"""2-1-1: x between only. tau_M^2 - tau_XM^2 / tau_X^2 = .16 and sigma_M^2 / n = .2 at n = 5 give THEORY's .188889."""
+"""2-1-1: x between only. tau_M^2 - tau_XM^2 / tau_X^2 = .16 and sigma_M^2 / n = .2 at n = 5 give B6's .188889."""
 
 
 def paths(s: np.ndarray) -> np.ndarray:
@@ -123,7 +123,7 @@ def preacher_211(k: Mediation, n: int) -> float:
 
 @dataclass(frozen=True)
 class MicroMacro:
-    """A level-1 predictor's latent mean xi and a level-2 predictor z (THEORY B7's values as defaults)."""
+    """A level-1 predictor's latent mean xi and a level-2 predictor z (theory B7's values as defaults)."""
 
     beta_x: float = 0.3
     beta_z: float = 0.3

@@ -1,4 +1,4 @@
-"""`simstudy.asymptotics` against THEORY's closed forms: limits to 1e-8, asymptotic variances to 1e-6. No simulation.
+"""`simstudy.asymptotics` against closed forms: limits to 1e-8, asymptotic variances to 1e-6. No simulation.
 
 Limits and variances come out of the methods' own fits and finite differences of them; the formulas know nothing of
 that. Unbalanced variances have no formula: they are compared with the slow delta machine of `expansions`.

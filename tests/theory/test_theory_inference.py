@@ -226,7 +226,7 @@ def test_second_order_bias_of_msem(n_clusters: int, n: int, check: mc.Checks) ->
     expected = mf.msem_bias(c, n_clusters, n, ml=True)
     left = found["msem"].estimate["bb"] - c.beta_b - found.kept
     check.mean("B8", f"msem J={n_clusters} n={n}: first-order term", found.kept, 0.0)
-    # THEORY calls the rest O(J^-2); relative to the bias it is some 20 / J
+    # the rest is O(J^-2) (B8); relative to the bias it is some 20 / J
     excess = left.mean() / expected - 1
     assert abs(excess) < 4 * left.std() / np.sqrt(R) / abs(expected) + 30 / n_clusters, f"{excess:+.3f}"
     if n_clusters >= 1000:

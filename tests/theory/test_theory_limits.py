@@ -1,4 +1,4 @@
-"""Every method fed the population's moments returns THEORY's limits, without simulation (B1-B4, B6-B8). Fast.
+"""Every method fed the population's moments returns the limits of docs/theory, without simulation (B1-B4, B6-B8). Fast.
 
 `from_moments` has maximum-likelihood divisors, so methods with ML divisors must hit the limit itself; REML comes within
 O(1 / J). The tests' own second implementations (`expansions`) are held to the same limits.

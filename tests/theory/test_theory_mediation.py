@@ -53,7 +53,7 @@ def test_paths_and_indirect_effects(case: str, layout: str, check: mc.Checks) ->
     theory = {}
     for name, method in ex.mediation_methods(level2_x=level2_x).items():
         theory[name] = ex.expand(method, sizes, k.within.sigma, k.between.sigma).mean
-        if len(set(sizes)) == 1:  # O(1 / J) from THEORY's limit
+        if len(set(sizes)) == 1:  # O(1 / J) from B6's limit
             np.testing.assert_allclose(theory[name], balanced_limits(k, sizes[0])[name], atol=0.02, err_msg=name)
     for name, fit in found.fits.items():
         assert fit.all_converged, name

@@ -1,4 +1,4 @@
-"""The oracle itself: closed forms give the numbers printed in THEORY.md (its formula column). Fast, no simulation."""
+"""The oracle itself: closed forms give the numbers printed in docs/theory. Fast, no simulation."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_b5() -> None:
     rounds_to(cf.level2_type1(30, 5, 0.2), ".1454")
     rounds_to(cf.level2_type1_limit(10, 0.1), ".1550")
     rounds_to(cf.level2_type1_limit(5, 0.2), ".1440")
-    # THEORY prints both variances at one z: their ratio is free of SS_z
+    # both variances at one z, .020947 and .010822: their ratio is free of SS_z
     ratio = cf.level2_naive_variance(10, 10, 0.1) / cf.level2_deff(10, 0.1)
     assert ratio == pytest.approx(0.010822 / 0.020947, abs=5e-5)
     rounds_to(cf.barcikowski(10, 0.2), ".276198")
@@ -125,9 +125,7 @@ def test_b7() -> None:
 
 def test_b8() -> None:
     c = Contextual(tau2=0.2, sigma2=0.8)
-    # THEORY prints .001776 and .000699: its simulation used mean squares with J - 1; the formula as written is .001775
-    rounds_to(mf.msem_avar(c, 5) / 1999, ".001776")
-    assert mf.msem_avar(c, 5) == pytest.approx(3.55, rel=1e-12)
+    assert mf.msem_avar(c, 5) == pytest.approx(3.55, rel=1e-12)  # .001775 at J = 2000
     rounds_to(mf.msem_avar(c, 15) / 2000, ".000699")
     for d in (c, BASE, REVERSED, ICC3):
         for n in (2, 5, 30):
@@ -147,7 +145,7 @@ def test_b8() -> None:
     ("icc", "n", "printed"),
     [
         (0.05, 5, (".338", ".272", ".190", ".090", ".024")),
-        (0.05, 10, (".174", ".104", ".041", ".005", ".000")),  # THEORY prints .042 for J = 50; exact is .04148
+        (0.05, 10, (".174", ".104", ".041", ".005", ".000")),
         (0.10, 5, (".169", ".102", ".041", ".005", ".000")),
     ],
 )

@@ -1,4 +1,4 @@
-"""What methods make of slopes that vary (THEORY S3, S6, D2): seeded simulation against closed forms, within 4 MCSE."""
+"""What methods make of slopes that vary (theory S3, S6, D2): seeded simulation against closed forms, within 4 MCSE."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ MEDIATION = TwoLevelModel.from_syntax(
     "level: 1\n m ~ rv('a')*x\n y ~ rv('b')*m + rv('c')*x\nlevel: 2\n m ~ x\n y ~ m + x\n"
     " a ~ aw*1\n b ~ bw*1\n c ~ cw*1\n a ~~ sab*b\n a ~~ sac*c\nind := aw*bw\n"
 )
-# THEORY D2: beta, gamma, tau^2, sigma^2, (T00, T01, T11), sigma_e^2, n
+# Theory D2: beta, gamma, tau^2, sigma^2, (T00, T01, T11), sigma_e^2, n
 CASES = {
     "A": (0.8, 0.4, 0.3, 0.7, (0.3, 0.1, 0.15), 1.0, 5),
     "B": (0.7, 0.2, 0.1, 0.9, (0.15, 0.0, 0.1), 0.8, 10),
     "C": (-0.3, 0.5, 0.3, 0.7, (0.15, -0.05, 0.4), 0.8, 5),
+    "D": (0.8, 0.4, 0.3, 0.7, (0.3, 0.1, 0.5), 1.0, 5),
 }
 pytestmark = pytest.mark.slow
 
@@ -123,6 +124,27 @@ def test_standard_errors_that_ignore_the_slope_variance_are_too_small() -> None:
         assert abs(cover - share) < 4 * np.sqrt(share * (1 - share) / len(off)) + 0.003, kind  # order 1/J
 
 
+def test_standard_errors_of_the_between_slope_that_ignore_the_slope_variance() -> None:
+    """D2.6: J AVar is B8's plus T11 [k + 2 k^2 n / (n - 1)], the model's has k^2 n / (n - 1); the sandwich is right.
+
+    With T11 = .5 the terms are a sixth of the variance (3.19 / J).
+    """
+    beta, gamma, tau2, sigma2, (t00, _, t11), error, n = CASES["D"]
+    j, replicates = 1500, 3000
+    found = fit("D", "msem", j, replicates, slopes="fixed", se=["expected", "robust"])
+    odds = sigma2 / n / tau2  # (1 - lambda) / lambda
+    v = t00 + error / n + (beta - gamma) ** 2 * tau2 * odds / (1 + odds)
+    known = v * (1 + odds) / tau2
+    known += odds**2 * (error / (sigma2 * (n - 1)) + 2 * n * (beta - gamma) ** 2 / (n - 1))
+    place = found.labels.index("bb")
+    variance = j * found.estimate[:, place].var(ddof=1)
+    exact = known + t11 * (odds + 2 * odds**2 * n / (n - 1))
+    assert abs(variance / exact - 1.0) < 4 * np.sqrt(2 / replicates)
+    for kind, reported in (("expected", known + t11 * (odds + odds**2 * n / (n - 1))), ("robust", exact)):
+        squares = j * found.se[kind][:, place] ** 2
+        assert abs(np.median(squares) / reported - 1.0) < 0.01, kind  # order 1/J; the median is known to .1 %
+
+
 @pytest.mark.parametrize("sac", [0.0, 0.05])
 def test_fixed_slopes_in_mediation_are_biased_where_slopes_covary(sac) -> None:
     """D2.5: b* = b + sigma_x^2 (a sigma_ab + sigma_ac') / (sigma_a^2 sigma_x^2 + sigma_m^2); a ab is kept."""
@@ -160,4 +182,4 @@ def test_a_rule_over_the_slope_fails_where_clusters_are_informative() -> None:
     assert fine == pytest.approx(ours, abs=5e-5)  # what 151 nodes leave; 15 in place of 7 move ours by 1e-11
     place = found.labels.index("bw")
     assert abs(found.estimate[0, place] - 0.4) < 3 * found.se["observed"][0, place]
-    assert 0.08 < found.se["observed"][0, place] < 0.12  # THEORY S3: .096, where lavaan's default gave .050
+    assert 0.08 < found.se["observed"][0, place] < 0.12  # Theory S3: .096, where lavaan's default gave .050

@@ -1,4 +1,4 @@
-"""Simulations of inference about random slopes: the test of a variance (mixture), and E[a_j b_j] (THEORY D1.5)."""
+"""Simulations of inference about random slopes: the test of a variance (mixture), and E[a_j b_j] (theory D1.5)."""
 
 from __future__ import annotations
 

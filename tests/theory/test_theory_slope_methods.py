@@ -1,4 +1,4 @@
-"""Mixed models, and slopes as outcomes, where slopes vary (THEORY D2.2, D2.3, D2.6, D3.1), within 4 MCSE."""
+"""Mixed models, and slopes as outcomes, where slopes vary (theory D2.2, D2.3, D2.6, D3.1), within 4 MCSE."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONTEXTUAL = TwoLevelModel.from_syntax(
 OUTCOMES = TwoLevelModel.from_syntax(
     "level: 1\n y ~ rv('s')*x\nlevel: 2\n y ~ w\n s ~ g*w\n z ~ b*s + w\n s ~~ t11*s\n y ~~ t01*s\n y ~~ z\n"
 )
-# THEORY D2: beta, gamma, tau^2, sigma^2, (T00, T01, T11), sigma_e^2, n
+# Theory D2: beta, gamma, tau^2, sigma^2, (T00, T01, T11), sigma_e^2, n
 CASES = {
     "A": (0.8, 0.4, 0.3, 0.7, (0.3, 0.1, 0.15), 1.0, 5),
     "B": (0.7, 0.2, 0.1, 0.9, (0.15, 0.0, 0.1), 0.8, 10),
@@ -138,7 +138,7 @@ def test_variances_and_slopes_as_predictors_need_the_correction() -> None:
     b = corrected.estimate[:, at]
     assert abs(np.median(b) - 0.6) < 4 * 1.2533 * b.std() / np.sqrt(len(b)) + 0.005  # median's MCSE; order 1/J
     cover = (np.abs(b - 0.6) < 1.96 * corrected.se["robust"][:, at]).mean()
-    assert abs(cover - 0.95) < 4 * np.sqrt(0.95 * 0.05 / len(b)) + 0.01  # a ratio: THEORY .954
+    assert abs(cover - 0.95) < 4 * np.sqrt(0.95 * 0.05 / len(b)) + 0.01  # a ratio: order 1/J
 
 
 def test_standard_errors_of_corrected_variances() -> None:

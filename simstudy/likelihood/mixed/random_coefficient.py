@@ -1,4 +1,4 @@
-"""Regression with random coefficients by profile likelihood on cross-products of clusters (THEORY C10, D1.1).
+"""Regression with random coefficients by profile likelihood on cross-products of clusters (theory C10, D1.1).
 
 y_j = X_j beta + Z_j u_j + e_j with Var(u) = T = sigma^2 D and D = L L'. Given L, with W_j = I + Z_j D Z_j', beta and
 sigma^2 have closed forms, and -2 log L is, but for constants,
@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 
 from simstudy.likelihood.evaluation import Evaluation, Likelihood
-from simstudy.linalg import entrywise as stacks
+from simstudy.linalg import entrywise
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, cholesky, inverse, inverse_spd, matvec, transpose
 
 RIDGE = 1e-10
@@ -120,14 +120,14 @@ class RandomCoefficient(Likelihood[CoefficientData]):
         n, r, k1, j = data.zx.shape
         k = k1 - 1
         root = factor[..., None]
-        lower = stacks.product(stacks.swap(root), stacks.product(data.zz, root))
+        lower = entrywise.product(entrywise.swap(root), entrywise.product(data.zz, root))
         for i in range(r):
             lower[:, i, i] += 1.0
-        half, logdet = stacks.inverse_factor(lower)  # I + L' Z'Z L is positive definite whatever L is
-        turned = stacks.product(half, stacks.swap(root))
-        left_m, left_b = stacks.product(turned, data.zz), stacks.product(turned, data.zx)
-        m = data.zz - stacks.product(stacks.swap(left_m), left_m)
-        b = data.zx - stacks.product(stacks.swap(left_m), left_b)
+        half, logdet = entrywise.inverse_factor(lower)  # I + L' Z'Z L is positive definite whatever L is
+        turned = entrywise.product(half, entrywise.swap(root))
+        left_m, left_b = entrywise.product(turned, data.zz), entrywise.product(turned, data.zx)
+        m = data.zz - entrywise.product(entrywise.swap(left_m), left_m)
+        b = data.zx - entrywise.product(entrywise.swap(left_m), left_b)
         flat = left_b.swapaxes(1, 2).reshape(n, k1, r * j)
         gram = data.xx - np.matmul(flat, transpose(flat))
         inner, ok = inverse_spd(gram[:, :k, :k])
@@ -139,8 +139,10 @@ class RandomCoefficient(Likelihood[CoefficientData]):
         triangle, _ = cholesky(inner)
         if self.reml:
             total = total - 2.0 * np.log(np.diagonal(triangle, axis1=-2, axis2=-1)).sum(axis=-1)
-        g = b[:, :, k] - stacks.times(b[:, :, :k], np.broadcast_to(beta[..., None], (n, k, j)))
-        q = stacks.swap(stacks.common_left(transpose(triangle), stacks.swap(b[:, :, :k])))  # b_X C^1/2, (R, r, k, J)
+        g = b[:, :, k] - entrywise.times(b[:, :, :k], np.broadcast_to(beta[..., None], (n, k, j)))
+        q = entrywise.swap(
+            entrywise.common_left(transpose(triangle), entrywise.swap(b[:, :, :k]))
+        )  # b_X C^1/2, (R, r, k, J)
         return self._derivatives(m, q, g, rss, nu, (beta, inner, -0.5 * total, ok))
 
     def _derivatives(
@@ -156,12 +158,12 @@ class RandomCoefficient(Likelihood[CoefficientData]):
         flat_m = m.reshape(n, r * r, j)
         flat_q = q.reshape(n, r * k, j)
         gg = (g[:, :, None] * g[:, None]).reshape(n, r * r, j)
-        qq = stacks.square(q).reshape(n, r * r, j)
+        qq = entrywise.square(q).reshape(n, r * r, j)
         sum_m, sum_g, sum_q = (x.sum(axis=-1).reshape(n, r, r) for x in (flat_m, gg, qq))
         # tr(D1 M D2 M): entry (a, b), (c, d) pairs M_da with M_bc; likewise with g g' or q q' in place of one M
-        mm = stacks.paired(np.matmul(flat_m, transpose(flat_m)), r)
-        gm = stacks.paired(np.matmul(gg, transpose(flat_m)), r)
-        qm = stacks.paired(np.matmul(qq, transpose(flat_m)), r)
+        mm = entrywise.paired(np.matmul(flat_m, transpose(flat_m)), r)
+        gm = entrywise.paired(np.matmul(gg, transpose(flat_m)), r)
+        qm = entrywise.paired(np.matmul(qq, transpose(flat_m)), r)
         cross = np.matmul(flat_q, transpose(g)).reshape(n, r, k, r).swapaxes(2, 3).reshape(n, r * r, k)
         cross = cross + cross.reshape(n, r, r, k).swapaxes(1, 2).reshape(n, r * r, k)
         rss_slope = -sum_g

@@ -1,4 +1,4 @@
-"""Random-intercept regression by profile likelihood on sums of squares and cross-products (THEORY B4, C10).
+"""Random-intercept regression by profile likelihood on sums of squares and cross-products (theory B4, C10).
 
 y_ij = x_ij' beta + u_j + e_ij with Var(u) = tau^2, Var(e) = sigma^2 and theta = tau^2 / sigma^2. Given theta the
 generalised least-squares moments are a weighted sum of within scatter and cluster-mean products,

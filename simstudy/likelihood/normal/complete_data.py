@@ -2,7 +2,7 @@
 
 Were the between parts v_j = (b_j, z_j) known, the levels would be two single-level models: v_j ~ N(mu_B, Sigma_B) on J
 clusters and y_ij - b_j ~ N(mu_W, Sigma_W) on N rows. The expectation step replaces the unknown by posterior means and
-covariances (Raudenbush 1995; Lee & Poon 1998; THEORY C6). With T = Sigma_yy - Sigma_yz Sigma_zz^-1 Sigma_zy and
+covariances (Raudenbush 1995; Lee & Poon 1998; theory C6). With T = Sigma_yy - Sigma_yz Sigma_zz^-1 Sigma_zy and
 L = Sigma_yz Sigma_zz^-1 of the between level, K_n = T (T + Sigma_W / n)^-1, o_j = (ybar_j, z_j) and total means mu,
 
     E v_j = mu_B + H_n (o_j - mu),    H_n = [[K_n, (I - K_n) L], [0, I]],    Cov b_j = C_n = (I - K_n) T,

@@ -5,7 +5,7 @@ between part b_j through
 
     A_j = sum_g n_g Sigma_g^-1,    h_j = sum_g n_g Sigma_g^-1 r_g    (padded with zeros),
 
-and level-2 variables through b_j | z_j ~ N(m_j, T_j). With A = L L', S_j = I + L'T_j L and h* = h - A m (THEORY D1.1),
+and level-2 variables through b_j | z_j ~ N(m_j, T_j). With A = L L', S_j = I + L'T_j L and h* = h - A m (theory D1.1),
 
     -2 l_j = sum_g {n_g log|Sigma_g| + tr Sigma_g^-1 S_g + n_g r_g'Sigma_g^-1 r_g} + log|S_j| - 2 m'h + m'A m
              - h*'T (I + A T)^-1 h* + log|Sigma_zz| + e'Sigma_zz^-1 e + (number observed) log 2 pi.

@@ -2,7 +2,7 @@
 
 Units come in groups g of n_g with the covariance matrix V_g = Sigma(theta) + N_g, where N_g is known: with one group
 and the mean sampling covariance for N it subtracts that from the covariance matrix of the estimates, with a group a
-cluster it weights clusters by their precision (Raudenbush & Bryk 2002, ch. 3; THEORY D3.1). Sigma itself may be
+cluster it weights clusters by their precision (Raudenbush & Bryk 2002, ch. 3; theory D3.1). Sigma itself may be
 indefinite: V must not.
 """
 
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from simstudy.likelihood.evaluation import Evaluation, Likelihood
-from simstudy.linalg import entrywise as stacks
+from simstudy.linalg import entrywise
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, cholesky, inverse_spd, matvec, outer, transpose
 from simstudy.model.implied import LevelImplied, LevelStructure
 
 
 @dataclass(frozen=True)
-class NoisyUnits:
+class UnitsWithNoise:
     """Groups of units.
 
     Attributes
@@ -38,12 +38,12 @@ class NoisyUnits:
     scatter: FloatArray
     noise: FloatArray
 
-    def select(self, replicates: IntArray | BoolArray) -> NoisyUnits:
+    def select(self, replicates: IntArray | BoolArray) -> UnitsWithNoise:
         """Some of the replicates."""
-        return NoisyUnits(*(part[replicates] for part in (self.n, self.mean, self.scatter, self.noise)))
+        return UnitsWithNoise(*(part[replicates] for part in (self.n, self.mean, self.scatter, self.noise)))
 
 
-class NoisyLevel(Likelihood[NoisyUnits]):
+class LevelWithNoise(Likelihood[UnitsWithNoise]):
     """The likelihood, in those free parameters that the level has.
 
     Parameters
@@ -85,7 +85,7 @@ class NoisyLevel(Likelihood[NoisyUnits]):
             mu[:, free] += mean[..., k]
         return np.ascontiguousarray(sigma[:, self.used]), np.ascontiguousarray(mu[:, self.used])
 
-    def evaluate(self, params: FloatArray, data: NoisyUnits) -> Evaluation:
+    def evaluate(self, params: FloatArray, data: UnitsWithNoise) -> Evaluation:
         """Log-likelihood, score and expected information at (R, t)."""
         with np.errstate(all="ignore"):
             implied = self.implied(params)
@@ -117,13 +117,13 @@ class NoisyLevel(Likelihood[NoisyUnits]):
         p = mu.shape[-1]
         flat = precision.reshape(*n.shape, p * p)
         weighted = flat * n[..., None]
-        pairs = stacks.paired(np.matmul(transpose(weighted), flat), p)
+        pairs = entrywise.paired(np.matmul(transpose(weighted), flat), p)
         total = weighted.sum(axis=1).reshape(-1, p, p)
         result = 0.5 * np.matmul(np.matmul(sigma, pairs), transpose(sigma))
         result += np.matmul(np.matmul(mu, total), transpose(mu))
         return np.asarray(0.5 * (result + transpose(result)))
 
-    def observed_information(self, params: FloatArray, data: NoisyUnits) -> FloatArray:
+    def observed_information(self, params: FloatArray, data: UnitsWithNoise) -> FloatArray:
         """Minus the exact second derivatives (R, t, t)."""
         with np.errstate(all="ignore"):
             implied = self.implied(params)
@@ -135,7 +135,7 @@ class NoisyLevel(Likelihood[NoisyUnits]):
             inside = np.matmul(np.matmul(precision, about), precision)
             kernel = (inside - 0.5 * n[..., None, None] * precision).reshape(*n.shape, -1)
             flat = precision.reshape(*n.shape, -1)
-            pairs = stacks.paired(np.matmul(transpose(kernel), flat), p)
+            pairs = entrywise.paired(np.matmul(transpose(kernel), flat), p)
             result = np.matmul(np.matmul(sigma, pairs), transpose(sigma))
             pull = n[..., None] * matvec(precision, r)
             # mu_a' V^-1 Sigma_b V^-1 r, summed over groups
@@ -149,7 +149,7 @@ class NoisyLevel(Likelihood[NoisyUnits]):
             result += bent[:, self.used[:, None], self.used]
         return np.asarray(0.5 * (result + transpose(result)))
 
-    def unit_scores(self, params: FloatArray, data: NoisyUnits) -> FloatArray:
+    def unit_scores(self, params: FloatArray, data: UnitsWithNoise) -> FloatArray:
         """Every group's part of the score (R, G, t)."""
         with np.errstate(all="ignore"):
             implied = self.implied(params)
@@ -158,7 +158,7 @@ class NoisyLevel(Likelihood[NoisyUnits]):
             about = data.scatter + data.n[..., None, None] * outer(r, r)
             return self._scores(implied, precision, r, about, data.n)
 
-    def noise_slope(self, params: FloatArray, data: NoisyUnits, direction: FloatArray) -> FloatArray:
+    def noise_slope(self, params: FloatArray, data: UnitsWithNoise, direction: FloatArray) -> FloatArray:
         """Expected derivative of the score (R, t) along a change (R, G, p, p) of the noise."""
         with np.errstate(all="ignore"):
             implied = self.implied(params)

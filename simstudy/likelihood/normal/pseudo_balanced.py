@@ -1,4 +1,4 @@
-"""Muthén's quasi-likelihood: clusters of unequal sizes as if all had one size (MUML; THEORY C3).
+"""Muthén's quasi-likelihood: clusters of unequal sizes as if all had one size (MUML; theory C3).
 
 With v_j the cluster means and level-2 variables of cluster j, c = (N^2 - sum n_j^2) / (N (J - 1)) and S the pooled
 within scatter,

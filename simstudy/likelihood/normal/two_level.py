@@ -1,4 +1,4 @@
-"""Two-level normal log-likelihood on sufficient statistics, any cluster sizes (THEORY C1).
+"""Two-level normal log-likelihood on sufficient statistics, any cluster sizes (theory C1).
 
 With v_j = (ybar_j, z_j) of cluster j, V_n = Sigma_B + diag(Sigma_W / n, 0) and N - J degrees of freedom within,
 

@@ -1,4 +1,4 @@
-"""Log-likelihood of slopes on latent within parts, by adaptive Gauss-Hermite quadrature (THEORY S2, D1.4).
+"""Log-likelihood of slopes on latent within parts, by adaptive Gauss-Hermite quadrature (theory S2, D1.4).
 
 A random slope multiplies x_ij - x_Bj. Given the latent means t of its predictors (and no others) the model is that of
 `random_slopes` with t among the level-2 variables and rows x_ij - t: one dimension a predictor, whatever the number of

@@ -1,4 +1,4 @@
-"""Where a cluster's likelihood is evaluated to integrate over latent means of predictors (THEORY S2, D1.4).
+"""Where a cluster's likelihood is evaluated to integrate over latent means of predictors (theory S2, D1.4).
 
 Given the latent means t of the predictors that random slopes multiply, everything else is normal (`slope_kernel`). The
 integral over t is taken by Gauss-Hermite nodes about the mean and covariance matrix that t would have, given the data,

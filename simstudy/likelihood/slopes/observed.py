@@ -1,4 +1,4 @@
-"""Log-likelihood of models with random slopes of observed variables, in closed form (THEORY D1.1-D1.3, D2.4).
+"""Log-likelihood of models with random slopes of observed variables, in closed form (theory D1.1-D1.3, D2.4).
 
 - ``observed``: a random slope multiplies its predictor as it is, exogenous or not. A predictor that stands in both
   blocks is endogenous; its between part is the random intercept of its own equation.

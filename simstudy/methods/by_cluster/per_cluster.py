@@ -1,4 +1,4 @@
-"""Least squares in every cluster: coefficients, their sampling covariances, residual variances (THEORY D3.1)."""
+"""Least squares in every cluster: coefficients, their sampling covariances, residual variances (theory D3.1)."""
 
 from __future__ import annotations
 

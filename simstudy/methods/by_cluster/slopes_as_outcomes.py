@@ -1,4 +1,4 @@
-"""`slopes_as_outcomes`: regressions in every cluster, then a model of their coefficients (THEORY B7, C8, D3.1)."""
+"""`slopes_as_outcomes`: regressions in every cluster, then a model of their coefficients (theory B7, C8, D3.1)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.result import FitResult, Status
 from simstudy.estimation.scoring import Optimum, with_fallback
 from simstudy.estimation.starts import add_level_starts
-from simstudy.likelihood.normal.level_with_noise import NoisyLevel, NoisyUnits
+from simstudy.likelihood.normal.level_with_noise import LevelWithNoise, UnitsWithNoise
 from simstudy.linalg.stacked import BoolArray, FloatArray, eigh, inverse_spd, matvec, outer, transpose
 from simstudy.methods.by_cluster.per_cluster import FirstStage, cluster_equations, first_stage, usable
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints, refuse_ties_of_levels
@@ -51,6 +51,10 @@ class SlopesAsOutcomes(Estimator):
     name: ClassVar[str] = "slopes_as_outcomes"
     title: ClassVar[str] = "regressions in every cluster, then a level-2 model of intercepts and slopes"
     reference: ClassVar[str] = "Burstein, Linn & Capell (1978); Chou, Bentler & Pentz (2000)"
+    theory: ClassVar[tuple[str, ...]] = (
+        "docs/theory/slopes-as-outcomes.md#c8",
+        "docs/theory/slopes-as-outcomes.md#d3-1",
+    )
     year: ClassVar[int] = 1978
     look: ClassVar[Look] = Look(ORANGE, "d", True, DOT)
     idea: ClassVar[str] = "run the regression in each cluster, and make its coefficients the data of the next level"
@@ -106,7 +110,7 @@ class PreparedOutcomes:
         self.options, self.model, self.layout, self.equations = options, model, layout, equations
         structure = SlopeStructure(model)
         self.level = structure.between
-        self.problem = NoisyLevel(structure.between, len(model.names))
+        self.problem = LevelWithNoise(structure.between, len(model.names))
         self.p = structure.r + structure.p2
         self.residuals = [(i, e.residual) for i, e in enumerate(equations) if e.residual >= 0]
         self.fixed = [int(i) for e in equations for i in e.fixed if i >= 0]
@@ -136,7 +140,7 @@ class PreparedOutcomes:
         )
         return self._result(stage, best, matvec(inverse[:, None], scores))
 
-    def moments(self, stage: FirstStage) -> tuple[NoisyUnits, FloatArray]:
+    def moments(self, stage: FirstStage) -> tuple[UnitsWithNoise, FloatArray]:
         """Moments of the coefficients and their noise, as one group; and deviations from the mean (R, J, p)."""
         w = stage.weight
         n = w.sum(axis=1)
@@ -147,9 +151,9 @@ class PreparedOutcomes:
         if self.options.correction != "none":
             for sigma2, spread in zip(stage.sigma2, stage.spread, strict=True):
                 noise += (sigma2 / n)[:, None, None] * spread.sum(axis=1)
-        return NoisyUnits(n[:, None], mean[:, None], scatter[:, None], noise[:, None]), about
+        return UnitsWithNoise(n[:, None], mean[:, None], scatter[:, None], noise[:, None]), about
 
-    def starts(self, pooled: NoisyUnits) -> tuple[FloatArray, ...]:
+    def starts(self, pooled: UnitsWithNoise) -> tuple[FloatArray, ...]:
         """Least squares on the corrected, and on the raw, covariance matrix."""
         raw = pooled.scatter[:, 0] / pooled.n[..., None]
         found = []
@@ -160,7 +164,9 @@ class PreparedOutcomes:
             found.append((sums / np.maximum(counts, 1.0))[:, self.problem.used])
         return tuple(found)
 
-    def _influence(self, stage: FirstStage, pooled: NoisyUnits, about: FloatArray, params: FloatArray) -> FloatArray:
+    def _influence(
+        self, stage: FirstStage, pooled: UnitsWithNoise, about: FloatArray, params: FloatArray
+    ) -> FloatArray:
         """Every cluster's part (R, J, t) of the estimating equations, with what it does to the noise taken off."""
         w, n = stage.weight, pooled.n
         scatter = outer(about, about) / (n - 1.0)[..., None, None]
@@ -169,19 +175,19 @@ class PreparedOutcomes:
                 mean = spread.sum(axis=1, keepdims=True) / n[..., None, None]
                 own = sigma2[:, None, None, None] * (spread - w[..., None, None] * mean)
                 scatter -= own + (n * drift)[..., None, None] * mean
-        return self.problem.unit_scores(params, NoisyUnits(w, stage.values, scatter, pooled.noise))
+        return self.problem.unit_scores(params, UnitsWithNoise(w, stage.values, scatter, pooled.noise))
 
-    def _weighted(self, stage: FirstStage, pooled: NoisyUnits, best: Optimum) -> tuple[Optimum, NoisyUnits]:
+    def _weighted(self, stage: FirstStage, pooled: UnitsWithNoise, best: Optimum) -> tuple[Optimum, UnitsWithNoise]:
         """Maximum of the likelihood with every cluster's own noise, and the data that it is of."""
         noise = np.zeros_like(stage.spread[0])
         for sigma2, spread in zip(stage.sigma2, stage.spread, strict=True):
             noise += sigma2[:, None, None, None] * spread
         noise = np.where(stage.weight[..., None, None] > 0, noise, pooled.noise)
-        units = NoisyUnits(stage.weight, stage.values, np.zeros_like(noise), noise)
+        units = UnitsWithNoise(stage.weight, stage.values, np.zeros_like(noise), noise)
         found = with_fallback(self.problem, units, (best.params, self.starts(pooled)[1]))
         return replace(found, n_iter=best.n_iter + found.n_iter), units
 
-    def _weighted_influence(self, stage: FirstStage, units: NoisyUnits, params: FloatArray) -> FloatArray:
+    def _weighted_influence(self, stage: FirstStage, units: UnitsWithNoise, params: FloatArray) -> FloatArray:
         """Every cluster's part (R, J, t) of the estimating equations, and what it does to the residual variances."""
         scores = self.problem.unit_scores(params, units)
         for spread, drift in zip(stage.spread, stage.drift, strict=True):

@@ -1,4 +1,4 @@
-"""Cluster means adjusted by Croon & van Veldhoven (2007): the best linear predictor of latent means (THEORY B7).
+"""Cluster means adjusted by Croon & van Veldhoven (2007): the best linear predictor of latent means (theory B7).
 
 A latent mean xi_j of level-1 predictors is predicted from all that the equation holds of its cluster, the observed
 means xbar_j and the level-2 predictors z_j. With a_j = (xbar_j, z_j), Sigma its between and Sigma_W its within moments,
@@ -134,7 +134,7 @@ class MeanAdjuster:
         return self._likelihood(own, influence) if first_step == "ml" else self._anova(own, influence)
 
     def _anova(self, own: TwoLevelStatistics, influence: bool) -> PredictorMoments:
-        """Mean squares: E MSW = Sigma_W and E MSB = Sigma_W + c Sigma_xx (THEORY C3); unweighted moments with z."""
+        """Mean squares: E MSW = Sigma_W and E MSB = Sigma_W + c Sigma_xx (theory C3); unweighted moments with z."""
         layout, a = self.layout, self.a
         sizes, counts = layout.distinct.astype(float), layout.counts.astype(float)
         n_clusters, n_obs = layout.n_clusters, float(layout.n_obs)
@@ -167,7 +167,7 @@ class MeanAdjuster:
         return np.concatenate([mean, _vech(within, a), _vech(between, self.k)], axis=-1)
 
     def _likelihood(self, own: TwoLevelStatistics, influence: bool) -> PredictorMoments:
-        """Unrestricted maximum likelihood of the predictors (THEORY C1, C2)."""
+        """Unrestricted maximum likelihood of the predictors (theory C1, C2)."""
         engine = complete_engine(self.structure, own)
         best = engine.solve()
         mu, within, between = self.structure.moments(best.params)

@@ -1,4 +1,4 @@
-"""`croon`: regressions on adjusted cluster means (Croon & van Veldhoven 2007; THEORY B7, F4).
+"""`croon`: regressions on adjusted cluster means (Croon & van Veldhoven 2007; theory B7, F4).
 
 Ordinary least squares of a level-2 outcome on adjusted means and level-2 predictors is consistent: E(y | xbar, z) is
 linear in E(xi | xbar, z) and z. A level-1 outcome is another matter. Its cluster mean shares the sampling error of
@@ -64,6 +64,7 @@ class Croon(Estimator):
     name: ClassVar[str] = "croon"
     title: ClassVar[str] = "level-2 outcomes regressed on adjusted cluster means"
     reference: ClassVar[str] = "Croon & van Veldhoven (2007)"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/adjusted-means.md#b7", "docs/theory/adjusted-means.md#f4")
     year: ClassVar[int] = 2007
     look: ClassVar[Look] = Look(ORANGE, "h", True, SOLID)
     idea: ClassVar[str] = "replace cluster means by the best predictor of the latent means, then regress at level 2"

@@ -3,7 +3,8 @@
 Regressors and outcome of a cluster are one vector (x_j, y_j); residuals are its product with the contrast (-beta, 1).
 Two kinds of outcome, one interface: parameters are k slopes and v variances; ``equations`` gives every cluster's part
 of the k + v estimating equations, ``jacobian`` minus their derivative, ``drift`` their derivative along a change of the
-adjusted means. Sources: stacked estimating equations (Stefanski & Boos 2002); the random-intercept likelihood (C10).
+adjusted means. Sources: stacked estimating equations (Stefanski & Boos 2002); theory C10, the random-intercept
+likelihood.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.result import Status
 from simstudy.estimation.scoring import with_fallback
 from simstudy.likelihood.mixed.random_coefficient import CoefficientData, RandomCoefficient
-from simstudy.linalg import entrywise as stacks
+from simstudy.linalg import entrywise
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, columns, submatrix, transpose
 from simstudy.methods.mixed.equations import Centring, Regression, level1_equations
 from simstudy.model.fixed_slopes import fixed_part
@@ -276,8 +276,8 @@ def _about_means(equation: RandomEquation, data: CoefficientData) -> tuple[Coeff
         return data, shift
     shift[:, 0, 1:] = -total[:, 0, 1:] / total[:, 0, :1]
     turned, column = np.ascontiguousarray(transpose(shift)), shift[..., None]
-    zz = stacks.product(turned[..., None], stacks.product(data.zz, column))
-    return replace(data, zz=zz, zx=stacks.product(turned[..., None], data.zx)), shift
+    zz = entrywise.product(turned[..., None], entrywise.product(data.zz, column))
+    return replace(data, zz=zz, zx=entrywise.product(turned[..., None], data.zx)), shift
 
 
 def _start(data: CoefficientData) -> FloatArray:

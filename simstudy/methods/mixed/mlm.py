@@ -1,8 +1,8 @@
-"""One random-intercept model for every level-1 outcome, by four ways of centring (THEORY B3, B4, B6, C10).
+"""One random-intercept model for every level-1 outcome, by four ways of centring (theory B3, B4, B6, C10).
 
 | method | enters | within slope | between slope |
 |---|---|---|---|
-| `mlm` | x | conflated (B4) | the same number |
+| `mlm` | x | conflated (theory B4) | the same number |
 | `mlm_rescaled` | x - xbar_j | beta_W | silent |
 | `mlm_centered` | x - xbar_j, xbar_j | beta_W | lambda beta_B + (1 - lambda) beta_W |
 | `mlm_contextual` | x, xbar_j | beta_W | the same, as within slope plus contextual coefficient |
@@ -24,7 +24,7 @@ from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult
 from simstudy.methods.checks import judge_data, refuse_constraints
 from simstudy.methods.closed_forms import Laws, World, exact_slopes
-from simstudy.methods.fixed_slopes import IgnoringSlopes
+from simstudy.methods.fixed_slopes import WithFixedSlopes
 from simstudy.methods.look import DASH_DOT, DASH_DOT_DOT, DOT, GREEN, PURPLE, SOLID, Look
 from simstudy.methods.mixed.equations import Centring, combine, fit_level1, level1_equations
 from simstudy.methods.mixed.mlm_slopes import RandomSlopes
@@ -73,7 +73,7 @@ class RandomIntercepts(Estimator):
         if not model.slopes:
             return self
         if self.slopes == "fixed":
-            return IgnoringSlopes(self)
+            return WithFixedSlopes(self)
         return RandomSlopes(self, self.centring, self.likelihood == "reml")
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
@@ -109,6 +109,11 @@ class Mlm(RandomIntercepts):
     name: ClassVar[str] = "mlm"
     title: ClassVar[str] = "random-intercept models, predictors uncentred"
     reference: ClassVar[str] = "Raudenbush & Bryk (1986; 2002, ch. 5); Krull & MacKinnon (2001) on mediation"
+    theory: ClassVar[tuple[str, ...]] = (
+        "docs/theory/mixed-models.md#b4",
+        "docs/theory/mixed-models.md#c10",
+        "docs/theory/mediation.md#b6",
+    )
     year: ClassVar[int] = 1986
     look: ClassVar[Look] = Look(GREEN, "^", True, DOT)
     idea: ClassVar[str] = "let every cluster have an intercept of its own, and one slope serve for both levels"
@@ -136,6 +141,7 @@ class MlmRescaled(RandomIntercepts):
     name: ClassVar[str] = "mlm_rescaled"
     title: ClassVar[str] = "random-intercept models, predictors centred, no cluster means"
     reference: ClassVar[str] = "Kreft, de Leeuw & Aiken (1995); Enders & Tofighi (2007)"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/mixed-models.md#b3", "docs/theory/mixed-models.md#c10")
     year: ClassVar[int] = 1995
     look: ClassVar[Look] = Look(PURPLE, "P", True, SOLID)
     idea: ClassVar[str] = (
@@ -167,6 +173,11 @@ class MlmCentered(RandomIntercepts):
     name: ClassVar[str] = "mlm_centered"
     title: ClassVar[str] = "random-intercept models, predictors centred, cluster means added"
     reference: ClassVar[str] = "Zhang, Zyphur & Preacher (2009); Lüdtke et al. (2008) on its bias"
+    theory: ClassVar[tuple[str, ...]] = (
+        "docs/theory/mixed-models.md#b3",
+        "docs/theory/mixed-models.md#c10",
+        "docs/theory/mediation.md#b6",
+    )
     year: ClassVar[int] = 2009
     look: ClassVar[Look] = Look(PURPLE, "D", False, DASH_DOT)
     idea: ClassVar[str] = "split each predictor into its cluster mean and the deviation from it, and use both"
@@ -196,6 +207,7 @@ class MlmContextual(RandomIntercepts):
     name: ClassVar[str] = "mlm_contextual"
     title: ClassVar[str] = "random-intercept models, predictors uncentred, cluster means added"
     reference: ClassVar[str] = "Boyd & Iversen (1979); Kreft, de Leeuw & Aiken (1995); Lüdtke et al. (2008) on its bias"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/mixed-models.md#b3", "docs/theory/mixed-models.md#c10")
     year: ClassVar[int] = 1979
     look: ClassVar[Look] = Look(GREEN, ">", False, DASH_DOT_DOT)
     idea: ClassVar[str] = "add cluster means beside the predictors: their coefficient is between minus within slope"

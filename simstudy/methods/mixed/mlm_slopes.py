@@ -3,7 +3,7 @@
 What a slope multiplies follows the centring: `mlm` and `mlm_contextual` x as it is, `mlm_centered` and `mlm_rescaled`
 x - xbar_j. With random slopes `mlm_contextual` and `mlm_centered` are different models (Kreft, de Leeuw & Aiken 1995).
 Under latent means the between slope of both stays what it is with fixed slopes, and the intercept variance of
-`mlm_centered` absorbs T11 sigma^2 / n (THEORY D2.2).
+`mlm_centered` absorbs T11 sigma^2 / n (theory D2.2).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Exact laws of the slopes of random-intercept regressions, and of least squares on cluster means (THEORY B3, B4, B7).
+"""Exact laws of the slopes of random-intercept regressions, and of least squares on cluster means (theory B3, B4, B7).
 
 Within and between parts of a regression without a regressor that varies at both levels decouple, so that the between
 slopes are least squares on cluster means whatever the variance components. With any sizes: mean and variance of within

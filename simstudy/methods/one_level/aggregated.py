@@ -1,4 +1,4 @@
-"""`aggregated`: the between model as a SEM on unweighted cluster means (THEORY B2, B6)."""
+"""`aggregated`: the between model as a SEM on unweighted cluster means (theory B2, B6)."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ class Aggregated(Estimator):
     name: ClassVar[str] = "aggregated"
     title: ClassVar[str] = "SEM on cluster means"
     reference: ClassVar[str] = "the ecological regression of Robinson (1950); Lüdtke et al. (2008) on its bias"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/single-level.md#b2", "docs/theory/mediation.md#b6")
     year: ClassVar[int] = 1950
     look: ClassVar[Look] = Look(VERMILLION, "s", False, DASH)
     idea: ClassVar[str] = "average within clusters and take the J means as the cases"

@@ -1,4 +1,4 @@
-"""`disaggregated`: one single-level SEM on the rows, clusters ignored (THEORY B1, B5, B6), and its robust twin."""
+"""`disaggregated`: one single-level SEM on the rows, clusters ignored (theory B1, B5, B6), and its robust twin."""
 
 from __future__ import annotations
 
@@ -42,6 +42,11 @@ class Disaggregated(Estimator):
     name: ClassVar[str] = "disaggregated"
     title: ClassVar[str] = "single-level SEM on rows, clusters ignored"
     reference: ClassVar[str] = "the habit criticised since Robinson (1950); Moulton (1986) on its SEs"
+    theory: ClassVar[tuple[str, ...]] = (
+        "docs/theory/single-level.md#b1",
+        "docs/theory/single-level.md#b5",
+        "docs/theory/mediation.md#b6",
+    )
     year: ClassVar[int] = 1950
     look: ClassVar[Look] = Look(BLUE, "o", True, LONG_DASH)
     idea: ClassVar[str] = "take the rows as a sample of independent cases"
@@ -92,6 +97,7 @@ class DisaggregatedRobust(Disaggregated):
     name: ClassVar[str] = "disaggregated_robust"
     title: ClassVar[str] = "single-level SEM on rows, cluster-robust SEs"
     reference: ClassVar[str] = "Muthén & Satorra (1995); Liang & Zeger (1986)"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/single-level.md#b1", "docs/theory/inference.md#c11")
     year: ClassVar[int] = 1995
     look: ClassVar[Look] = Look(BLUE, "p", False, DOT)
     idea: ClassVar[str] = "keep the one model of the rows, and let the scores of whole clusters tell its SEs"

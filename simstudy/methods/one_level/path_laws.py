@@ -1,4 +1,4 @@
-"""Exact laws of the slopes of recursive path models on cluster means and on rows (THEORY B1, B2, B5a)."""
+"""Exact laws of the slopes of recursive path models on cluster means and on rows (theory B1, B2, B5a)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Factors with equal loadings and uniquenesses as means of their items (Raudenbush, Rowan & Kang 1991; THEORY D3.2).
+"""Factors with equal loadings and uniquenesses as means of their items (Raudenbush, Rowan & Kang 1991; theory D3.2).
 
 With y_h = f + e_h for the k items of a factor, rotate the items: their mean c = f + e, Var(e) = sigma^2 / k, holds
 everything about f, and k - 1 orthonormal contrasts are independent errors of variance sigma^2. The model of the means

@@ -1,4 +1,4 @@
-"""`raudenbush_measurement`: factors as latent means of items with equal loadings and uniquenesses (THEORY C7, D3.2)."""
+"""`raudenbush_measurement`: factors as latent means of items with equal loadings and uniquenesses (theory C7, D3.2)."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ class RaudenbushMeasurement(Estimator):
     name: ClassVar[str] = "raudenbush_measurement"
     title: ClassVar[str] = "multilevel model of items with equal loadings and uniquenesses, maximum likelihood"
     reference: ClassVar[str] = "Raudenbush, Rowan & Kang (1991)"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/measurement.md#c7", "docs/theory/measurement.md#d3-2")
     year: ClassVar[int] = 1991
     look: ClassVar[Look] = Look(SKY, ">", True, DASH_DOT)
     idea: ClassVar[str] = "take items for repeated measures of a person: one more level of a multilevel model"

@@ -1,4 +1,4 @@
-"""`goldstein`: a multivariate multilevel model for both covariance matrices, then SEM on each (THEORY C5)."""
+"""`goldstein`: a multivariate multilevel model for both covariance matrices, then SEM on each (theory C5)."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ class Goldstein(Estimator):
     name: ClassVar[str] = "goldstein"
     title: ClassVar[str] = "multivariate multilevel model, then a two-group SEM on its two covariance matrices"
     reference: ClassVar[str] = "Goldstein (1987, 1995); Goldstein & McDonald (1988); criticised by Hox & Maas (2004)"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/two-matrices.md#c5",)
     year: ClassVar[int] = 1987
     look: ClassVar[Look] = Look(SKY, "P", False, DASH)
     idea: ClassVar[str] = (

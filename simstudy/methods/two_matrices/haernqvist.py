@@ -1,4 +1,4 @@
-"""`haernqvist`: the total covariance matrix split into a between and a within part, each analysed (THEORY C4)."""
+"""`haernqvist`: the total covariance matrix split into a between and a within part, each analysed (theory C4)."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ class Haernqvist(Estimator):
     name: ClassVar[str] = "haernqvist"
     title: ClassVar[str] = "separate SEMs on the between and within parts of the total matrix"
     reference: ClassVar[str] = "Cronbach (1976); Härnqvist (1978)"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/two-matrices.md#c4",)
     year: ClassVar[int] = 1978
     look: ClassVar[Look] = Look(VERMILLION, "<", False, DOT)
     idea: ClassVar[str] = (

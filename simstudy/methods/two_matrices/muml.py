@@ -1,4 +1,4 @@
-"""`muml`: Muthén's limited-information estimator, unequal clusters taken for equal ones (THEORY C3)."""
+"""`muml`: Muthén's limited-information estimator, unequal clusters taken for equal ones (theory C3)."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ class Muml(Estimator):
     name: ClassVar[str] = "muml"
     title: ClassVar[str] = "multilevel SEM by Muthén's limited-information maximum likelihood"
     reference: ClassVar[str] = "Muthén (1989, 1994); Muthén & Satorra (1995); Hox & Maas (2001) on its chi-square"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/two-matrices.md#c3",)
     year: ClassVar[int] = 1989
     look: ClassVar[Look] = Look(SKY, "v", False, SOLID)
     idea: ClassVar[str] = (

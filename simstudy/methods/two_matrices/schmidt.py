@@ -1,4 +1,4 @@
-"""`schmidt`: pooled within and adjusted between covariance matrices, each analysed on its own (THEORY C2, C3)."""
+"""`schmidt`: pooled within and adjusted between covariance matrices, each analysed on its own (theory C2, C3)."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ class Schmidt(Estimator):
     name: ClassVar[str] = "schmidt"
     title: ClassVar[str] = "separate SEMs on the pooled within and the adjusted between covariance matrix"
     reference: ClassVar[str] = "Schmidt (1969)"
+    theory: ClassVar[tuple[str, ...]] = ("docs/theory/two-matrices.md#c3", "docs/theory/likelihood.md#c2")
     year: ClassVar[int] = 1969
     look: ClassVar[Look] = Look(VERMILLION, "X", True, DASH_DOT)
     idea: ClassVar[str] = (

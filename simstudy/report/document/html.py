@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from simstudy.design import Design
-from simstudy.performance import CATALOG
+from simstudy.performance import MEASURES
 from simstudy.report.document import sentences as words
-from simstudy.report.document.meanings import MEANINGS
 from simstudy.report.document.payload import payload
 from simstudy.report.figures import Chart, figure_svg
 from simstudy.report.figures.words import factor_label
@@ -133,7 +132,7 @@ def _context(source: Source) -> dict[str, Any]:
         "fit_measures": [replace(table, title=title) for title, table in fit_measure_tables(source.fit_measures)],
         "failures": _failures(view, source.problems),
         "failure_words": _failure_words(view),
-        "measures": [(m.label, MEANINGS[m.name], m.formula) for m in CATALOG],
+        "measures": [(m.label, m.meaning, m.formula) for m in MEASURES.values()],
         "seed": manifest.seed,
         "commands": source.commands,
         "software": _software(source),

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from simstudy.performance import BASES, CATALOG
+from simstudy.performance import BASES, MEASURES
 from simstudy.performance.choose import in_order
 from simstudy.report.tables.text import setting
 
@@ -44,7 +44,7 @@ def payload(
     rows = performance[performance["parameter"].isin(list(parameters))]
     rows = rows[(rows["basis"] != "common") | rows["measure"].isin(MAIN)]  # the CSV file has the others
     names = set(rows["measure"])
-    measures = [measure for measure in CATALOG if measure.name in names]
+    measures = [measure for measure in MEASURES.values() if measure.name in names]
     kinds = in_order(rows["se_kind"]) or [""]
     bases = [name for name in BASES if name in set(rows["basis"])]
     content = {

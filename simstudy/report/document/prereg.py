@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from simstudy.design import Design
-from simstudy.performance import CATALOG
+from simstudy.performance import MEASURES
 from simstudy.report.document import sentences as words
 from simstudy.report.tables.render import to_markdown
 from simstudy.report.tables.text import TextTable
@@ -124,7 +124,7 @@ def _methods(design: Design) -> list[str]:
 
 
 def _measures(design: Design) -> list[str]:
-    measures = "\n".join(f"- {m.label} (`{m.name}`): {m.formula}" for m in CATALOG)
+    measures = "\n".join(f"- {m.label} (`{m.name}`): {m.formula}" for m in MEASURES.values())
     return [
         "## Performance Measures",
         "### Which performance measures will be used?",

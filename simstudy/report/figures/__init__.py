@@ -2,7 +2,6 @@
 
 from simstudy.report.figures.bands import BANDS
 from simstudy.report.figures.chart import FORMATS, Chart, figure_png, figure_svg, save_chart, save_figure
-from simstudy.report.figures.describe import describe
 from simstudy.report.figures.kinds.bland_altman import bland_altman_chart, plot_bland_altman
 from simstudy.report.figures.kinds.factors import factors_chart, plot_factors
 from simstudy.report.figures.kinds.heatmap import heatmap_chart, plot_heatmap
@@ -23,7 +22,7 @@ from simstudy.report.figures.kinds.nested import (
 )
 from simstudy.report.figures.kinds.scatter import plot_scatter, scatter_chart
 from simstudy.report.figures.kinds.zips import plot_zip, zip_chart
-from simstudy.report.figures.registry import KINDS
+from simstudy.report.figures.registry import KINDS, Drawing, FigureKind, Request, make_chart, register_figure
 from simstudy.report.figures.select import figure_data
 
 __all__ = [
@@ -31,9 +30,11 @@ __all__ = [
     "FORMATS",
     "KINDS",
     "Chart",
+    "Drawing",
+    "FigureKind",
+    "Request",
     "bland_altman_chart",
     "convergence_chart",
-    "describe",
     "factors_chart",
     "figure_data",
     "figure_png",
@@ -41,6 +42,7 @@ __all__ = [
     "heatmap_chart",
     "lines_chart",
     "lollipop_chart",
+    "make_chart",
     "nested_loop_chart",
     "plot_bias",
     "plot_bland_altman",
@@ -55,6 +57,7 @@ __all__ = [
     "plot_scatter",
     "plot_zip",
     "power_chart",
+    "register_figure",
     "save_chart",
     "save_figure",
     "scatter_chart",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from simstudy.performance import PAIR_MEASURES
+from simstudy.performance import MEASURES
 from simstudy.report.figures.bands import Band, find_band
 from simstudy.report.figures.scales import LINEAR_FROM, FloatArray, bias_limits, coverage_ticks, stretched
 from simstudy.report.figures.words import measure_words, names_of, percent_level, rejection_words, series_words
@@ -18,10 +18,6 @@ from simstudy.report.tables.text import fixed
 
 Z_BAND = 1.959963984540054
 """MCSE bands are 95 % intervals of the number that infinitely many replications would give."""
-BIASES = ("bias", "median_bias", "trimmed_bias")
-MISSES = ("miss_below", "miss_above")
-COVERAGES = ("coverage", "bias_eliminated_coverage")
-SHARES = ("convergence", "admissibility")
 LOWEST_SHARE = 0.9
 """Axes of convergence and admissibility reach down to here at least, so that two failures do not look like many."""
 
@@ -154,18 +150,8 @@ def measure_scale(data: pd.DataFrame, measure: str, level: float, band: str | No
     words = measure_words(measure, level)
     rows = data[data["measure"] == measure]
     shaded = find_band(band, measure, rows["truth"], level)
-    if measure in COVERAGES:
-        scale = _coverage_scale(rows, words, level)
-    elif measure == "rejection":
-        scale = _rejection_scale(rows, level)
-    elif measure in MISSES:
-        scale = _rate_scale(rows, words, (1.0 - level) / 2.0)
-    elif measure in SHARES:
-        lowest = _lowest(rows, LOWEST_SHARE)
-        pad = 0.04 * (1.0 - lowest)
-        scale = Scale(words, (lowest - pad, 1.0 + pad), bounds=(0.0, 1.0))
-    else:
-        scale = _open_scale(rows, measure, words)
+    kind = MEASURES[measure].axis if measure in MEASURES else "open"
+    scale = _OF_KIND[kind](rows, measure, words, level)
     if not scale.ticks:
         low, high = scale.limits
         ticks = linear_ticks(max(low, scale.bounds[0]), min(high, scale.bounds[1]), count)
@@ -180,7 +166,7 @@ def _lowest(rows: pd.DataFrame, at_most: float) -> float:
     return float(np.clip(min(ends.min(initial=1.0), at_most), 0.0, 1.0))
 
 
-def _coverage_scale(rows: pd.DataFrame, words: str, level: float) -> Scale:
+def _coverage_scale(rows: pd.DataFrame, measure: str, words: str, level: float) -> Scale:
     """Where coverage falls below .8 the axis is stretched near 1, and its label says so; nothing is cut off."""
     lowest = _lowest(rows, level - 0.06)
     linear = lowest >= LINEAR_FROM
@@ -198,13 +184,18 @@ def _coverage_scale(rows: pd.DataFrame, words: str, level: float) -> Scale:
     )
 
 
-def _rejection_scale(rows: pd.DataFrame, level: float) -> Scale:
+def _rejection_scale(rows: pd.DataFrame, measure: str, words: str, level: float) -> Scale:
     """Power from 0 to 1; type I error rates from 0 to what occurs, with the nominal rate."""
     name = rejection_words(rows["truth"])
     words = f"{name} (share of {percent_level(level)} intervals without 0)"
     if not name.startswith("Type I"):
         return Scale(words, (-0.04, 1.04), ticks=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0), bounds=(0.0, 1.0))
     return _rate_scale(rows, words, 1.0 - level)
+
+
+def _tail_scale(rows: pd.DataFrame, measure: str, words: str, level: float) -> Scale:
+    """From 0 to what occurs, with half of what misses."""
+    return _rate_scale(rows, words, (1.0 - level) / 2.0)
 
 
 def _rate_scale(rows: pd.DataFrame, words: str, nominal: float) -> Scale:
@@ -216,34 +207,78 @@ def _rate_scale(rows: pd.DataFrame, words: str, nominal: float) -> Scale:
     return Scale(words, (-0.04 * top, 1.04 * top), reference=nominal, reference_label=label, bounds=(0.0, 1.0))
 
 
-def _open_scale(rows: pd.DataFrame, measure: str, words: str) -> Scale:
+def _share_scale(rows: pd.DataFrame, measure: str, words: str, level: float) -> Scale:
+    """From what occurs, and .9 at least, to 1."""
+    lowest = _lowest(rows, LOWEST_SHARE)
+    pad = 0.04 * (1.0 - lowest)
+    return Scale(words, (lowest - pad, 1.0 + pad), bounds=(0.0, 1.0))
+
+
+def _bias_scale(rows: pd.DataFrame, measure: str, words: str, level: float) -> Scale:
+    """Around 0, as wide as the true values suggest."""
+    return _robust(rows, Scale(words, (0.0, 1.0)), measure, typical=_typical(np.abs(_truths(rows))))
+
+
+def _ratio_scale(rows: pd.DataFrame, measure: str, words: str, level: float) -> Scale:
+    """Around the reference, on the scale of 1."""
+    return _robust(rows, Scale(words, (0.0, 1.0)), measure, centre=MEASURES[measure].reference or 0.0, typical=1.0)
+
+
+def _difference_scale(rows: pd.DataFrame, measure: str, words: str, level: float) -> Scale:
+    """Around 0, which is what the reference method has."""
+    label = f"as {series_words(names_of(rows['reference']))}" if "reference" in rows.columns else "no difference"
+    return _robust(rows, Scale(words, (0.0, 1.0), reference=0.0, reference_label=label), measure)
+
+
+def _truth_scale(rows: pd.DataFrame, measure: str, words: str, level: float) -> Scale:
+    """Around the true values, which are the reference."""
+    truths = _truths(rows)
+    scale = Scale(words, (0.0, 1.0), by_truth=True)
+    return _robust(rows, scale, measure, centre=_typical(truths), typical=_typical(np.abs(truths)))
+
+
+def _open_scale(rows: pd.DataFrame, measure: str, words: str, level: float) -> Scale:
+    """Where the values are; from 0 up if none is below."""
+    never_negative = float(rows["value"].min()) >= 0.0
+    return _robust(rows, Scale(words, (0.0, 1.0), bounds=(0.0 if never_negative else -np.inf, np.inf)), measure)
+
+
+def _truths(rows: pd.DataFrame) -> FloatArray:
+    truths: FloatArray = rows["truth"].to_numpy(dtype=np.float64)
+    return np.asarray(truths[np.isfinite(truths)])
+
+
+def _typical(values: FloatArray) -> float:
+    return float(np.median(values)) if len(values) else 0.0
+
+
+def _robust(rows: pd.DataFrame, scale: Scale, measure: str, *, centre: float = 0.0, typical: float = 0.0) -> Scale:
     """Axis with robust limits: a few values far off are marked at its edge."""
-    truths = rows["truth"].to_numpy(dtype=np.float64)
-    known = np.abs(truths[np.isfinite(truths)])
-    typical = float(np.median(known)) if len(known) else 0.0
-    centre, scale = 0.0, Scale(words, (0.0, 1.0))
-    if measure in BIASES:
-        scale = replace(scale, reference=0.0, reference_label="no bias")
-    elif measure == "relative_bias":
-        typical = 1.0
-        scale = replace(scale, reference=0.0, reference_label="no bias", as_percent=True)
-    elif measure in PAIR_MEASURES:
-        typical = 0.0
-        label = f"as {series_words(names_of(rows['reference']))}" if "reference" in rows.columns else "no difference"
-        scale = replace(scale, reference=0.0, reference_label=label, as_percent=measure == "relative_precision")
-    elif measure == "mean_estimate":
-        centre = float(np.median(truths[np.isfinite(truths)])) if len(known) else 0.0
-        scale = replace(scale, reference_label="truth", by_truth=True)
-    elif measure == "se_ratio":
-        centre, typical = 1.0, 1.0
-        scale = replace(scale, reference=1.0, reference_label="model SE = empirical SE")
-    else:
-        typical = 0.0
-        if float(rows["value"].min()) >= 0.0:
-            scale = replace(scale, bounds=(0.0, np.inf))
+    if measure in MEASURES:
+        found = MEASURES[measure]
+        scale = replace(
+            scale,
+            reference=scale.reference if found.reference is None else found.reference,
+            reference_label=found.reference_label or scale.reference_label,
+            as_percent=found.percent,
+        )
     groups = {str(name): mine for name, mine in rows.groupby("estimator", sort=False)}
     values = {name: (mine["value"].to_numpy(dtype=np.float64) - centre).tolist() for name, mine in groups.items()}
     errors = {name: (Z_BAND * mine["mcse"].to_numpy(dtype=np.float64)).tolist() for name, mine in groups.items()}
     low, high = bias_limits(values, errors, typical)
     low = max(low, -0.04 * high) if scale.bounds[0] == 0.0 else low
     return replace(scale, limits=(low + centre, high + centre))
+
+
+_OF_KIND: Mapping[str, Callable[[pd.DataFrame, str, str, float], Scale]] = {
+    "bias": _bias_scale,
+    "coverage": _coverage_scale,
+    "difference": _difference_scale,
+    "open": _open_scale,
+    "ratio": _ratio_scale,
+    "rejection": _rejection_scale,
+    "share": _share_scale,
+    "tail": _tail_scale,
+    "truth": _truth_scale,
+}
+"""`Measure.axis` -> axis of the rows of a measure."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
 from html import escape
-from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -22,7 +20,6 @@ from simstudy.report.tables.performance import write_csv
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-P = ParamSpec("P")
 FORMATS = ("pdf", "png", "svg")
 METADATA: dict[str, dict[str, str | None]] = {
     "svg": {"Creator": "simstudy", "Date": None},
@@ -56,19 +53,6 @@ class Chart:
     alt: str
     data: pd.DataFrame
     figure: Figure
-
-
-def drawing(build: Callable[P, Chart]) -> Callable[P, Figure]:
-    """Make `plot_*` of a function that makes a chart: same arguments, the figure alone."""
-
-    @wraps(build)
-    def plot(*args: P.args, **options: P.kwargs) -> Figure:
-        return build(*args, **options).figure
-
-    plot.__name__ = plot.__qualname__ = f"plot_{build.__name__.removesuffix('_chart')}"
-    plot.__signature__ = signature(build).replace(return_annotation="Figure")  # type: ignore[attr-defined]
-    plot.__doc__ = (build.__doc__ or "").replace("    Chart\n", "    Figure\n")
-    return plot
 
 
 def file_stem(*parts: object) -> str:

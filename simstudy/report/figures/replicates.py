@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from scipy.special import ndtri
 
 from simstudy.errors import SimstudyError
 from simstudy.performance import kind_order
-from simstudy.report.figures.select import check_name, chosen_cells, names_in
+from simstudy.report.figures.select import Selection, check_name, chosen_cells, names_in
 from simstudy.report.figures.words import condition_words, parameter_name, truth_words
 
 FloatArray = npt.NDArray[np.float64]
@@ -93,9 +93,9 @@ class Replicates:
         """Methods that are not drawn."""
         return f"Without any estimate: {', '.join(self.silent)}." if self.silent else ""
 
-    def data(self, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-        """Rows drawn, of all methods."""
-        return pd.concat(tables, ignore_index=True)
+    def stem(self, chosen: Selection) -> list[str]:
+        """Parts of a file name: parameter, cell, and what was chosen."""
+        return [self.parameter, f"cell-{self.cell}", *replace(chosen, cells=None).words()]
 
 
 def factors_of(replicates: pd.DataFrame) -> list[str]:
@@ -103,15 +103,7 @@ def factors_of(replicates: pd.DataFrame) -> list[str]:
     return [str(name) for name in replicates.columns if name not in COLUMNS]
 
 
-def one_cell(
-    replicates: pd.DataFrame,
-    parameter: str | None,
-    *,
-    cell: int | None = None,
-    estimators: Sequence[str] | None = None,
-    se_kind: str | None = None,
-    level: float = 0.95,
-) -> Replicates:
+def one_cell(replicates: pd.DataFrame, parameter: str | None, chosen: Selection, level: float = 0.95) -> Replicates:
     """Rows of one parameter in one cell, one a method and replicate, with Wald limits where no others are given.
 
     Parameters
@@ -121,11 +113,9 @@ def one_cell(
         where they are there.  Estimates that are not finite are left out, whatever the reason.
     parameter : str, optional
         By default the only one.
-    cell : int, optional
-        By default the only one.
-    estimators : sequence of str, optional
-    se_kind : str, optional
-        Kind of SE for the methods that have it; by default each method's first.
+    chosen : Selection
+        A cell, methods, and a kind of SE for the methods that have it; by default the only cell, all methods and each
+        one's first kind.
     level : float
         Level of the Wald intervals.
 
@@ -141,22 +131,22 @@ def one_cell(
         table = table[table["parameter"] == parameter]
     elif len(known) > 1:
         raise SimstudyError(f"parameter: choose one of {', '.join(known)}")
-    if cell is not None:
-        table = chosen_cells(table, [cell], {})
+    if chosen.cells is not None:
+        table = chosen_cells(table, chosen.cells, {})
     cells = sorted({int(number) for number in table["cell"]})
     if len(cells) != 1:
         shown = f"{cells[0]} to {cells[-1]}" if cells else "none"
         raise SimstudyError(f"cell: choose one; the replicates are of {len(cells)} cells ({shown})")
     everyone = names_in(table, "estimator")
-    for name in estimators or ():
+    for name in chosen.estimators or ():
         check_name("estimator", name, everyone)
-    if se_kind is not None:
-        check_name("se_kind", se_kind, names_in(table, "se_kind"))
+    if chosen.se_kind is not None:
+        check_name("se_kind", chosen.se_kind, names_in(table, "se_kind"))
     truth = table["truth"].to_numpy(dtype=np.float64)
     first = table.iloc[0]
     methods, silent, kinds = {}, [], {}
-    for name in estimators or everyone:
-        rows, kinds[name] = _of_method(table[table["estimator"] == name], se_kind, level)
+    for name in chosen.estimators or everyone:
+        rows, kinds[name] = _of_method(table[table["estimator"] == name], chosen.se_kind, level)
         if len(rows):
             methods[name] = rows
         else:

@@ -9,8 +9,11 @@ import numpy as np
 import pandas as pd
 
 from simstudy.errors import SimstudyError, did_you_mean
-from simstudy.performance import BASES, COLUMNS, PAIR_MEASURES, PAIRED
+from simstudy.performance import BASES, COLUMNS, PAIRED, measure_names
 from simstudy.report.tables.text import setting
+
+MAX_NAMED = 3
+"""Methods that are named in a file name."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,18 @@ class Selection:
     estimators: Sequence[str] | None = None
     cells: Sequence[int] | None = None
     where: Mapping[str, object] = field(default_factory=dict)
+
+    def words(self, x: str | None = None) -> list[str]:
+        """Parts of a file name that say what was chosen, so that one figure does not overwrite another."""
+        methods = list(self.estimators or ())
+        return [
+            f"by-{x}" if x else "",
+            "" if self.basis == "casewise" else self.basis,
+            self.se_kind or "",
+            "-".join(methods) if len(methods) <= MAX_NAMED else f"{len(methods)}-methods",
+            *(f"{name}-{setting(level)}" for name, level in self.where.items()),
+            f"cell-{'-'.join(str(cell) for cell in self.cells)}" if self.cells else "",
+        ]
 
 
 def factor_columns(performance: pd.DataFrame) -> list[str]:
@@ -135,7 +150,7 @@ def select(performance: pd.DataFrame, measures: Sequence[str], parameter: str, w
         check_name("se_kind", wanted.se_kind, names_in(performance, "se_kind"))
     rows = own[own["measure"].isin(list(measures))]
     basis = wanted.basis if parameter else BASES[0]
-    rows = rows[rows["basis"] == np.where(rows["measure"].isin(PAIR_MEASURES), PAIRED, basis)]
+    rows = rows[rows["basis"] == np.where(rows["measure"].isin(measure_names("pair")), PAIRED, basis)]
     without = [name for name in measures if name not in set(rows["measure"])]
     if without:
         raise SimstudyError(f"basis: there is no '{wanted.basis}' of {', '.join(without)}")

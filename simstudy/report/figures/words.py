@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from simstudy.performance import CATALOG, LABELS, PAIRED
+from simstudy.performance import MEASURES, PAIRED
 from simstudy.performance.choose import LEVEL_PREFIXES
 from simstudy.report.tables.text import setting
 
@@ -19,42 +19,6 @@ FACTOR_LABELS: Mapping[str, str] = {
 }
 SHORT_LABELS: Mapping[str, str] = {"n_clusters": "J", "cluster_size": "n", "n_obs": "N", "icc": "ICC"}
 STRIP_LABELS: Mapping[str, str] = {**SHORT_LABELS, "cluster_size": "Cluster size"}
-MEASURE_WORDS: Mapping[str, str] = {
-    "mean_estimate": "Mean estimate",
-    "bias": "Bias (mean estimate − truth)",
-    "relative_bias": "Relative bias (bias / truth)",
-    "median_bias": "Median bias (median estimate − truth)",
-    "empirical_se": "Empirical SE (SD of the estimates)",
-    "mean_se": "Mean SE",
-    "model_se": "Model SE (root mean square)",
-    "se_ratio": "SE ratio (model SE / empirical SE)",
-    "rmse": "RMSE",
-    "trimmed_bias": "Trimmed bias (20% trimmed mean − truth)",
-    "mad_se": "MAD SE (robust SD of the estimates)",
-    "median_se": "Median SE",
-    "mse": "Mean squared error",
-    "median_abs_error": "Median absolute error",
-    "miss_below": "Intervals below the truth (share)",
-    "miss_above": "Intervals above the truth (share)",
-    "ci_width": "Mean width of the intervals",
-    "bias_difference": "Difference in bias",
-    "rmse_difference": "Difference in RMSE",
-    "relative_precision": "Gain in precision (relative)",
-    "coverage_difference": "Difference in coverage",
-    "rejection_difference": "Difference in rejection rates",
-    "ci_width_difference": "Difference in width of the intervals",
-    "bias_eliminated_coverage": "Bias-eliminated coverage",
-    "convergence": "Converged (share of replicates)",
-    "admissibility": "Admissible (share of converged)",
-}
-"""Axis labels; other measures have the heading of the tables."""
-MEASURE_TITLES: Mapping[str, str] = {"convergence": "Convergence", "admissibility": "Admissibility"}
-
-
-INTERVAL_PAIRS = ("coverage_difference", "rejection_difference", "ci_width_difference")
-"""Differences between methods that depend on the kind of SE."""
-MAX_NAMED = 3
-"""Methods that are named in a file name."""
 _BOUNDS = {"lower_bound": "every failed one counted as a miss", "upper_bound": "every failed one counted as a hit"}
 
 
@@ -75,14 +39,16 @@ def strip_label(factor: str) -> str:
 
 def measure_words(measure: str, level: float) -> str:
     """Axis label of a measure."""
-    if measure == "coverage":
-        return f"Coverage of {percent_level(level)} intervals"
-    return MEASURE_WORDS.get(measure, LABELS.get(measure, measure.replace("_", " ")))
+    if measure not in MEASURES:  # of a table that was made where there was one more
+        return measure.replace("_", " ")
+    found = MEASURES[measure]
+    return found.axis_label.format(level=percent_level(level)) or found.label
 
 
 def measure_title(measure: str, level: float) -> str:
     """Name of a measure in a title: without the explanation in parentheses."""
-    return MEASURE_TITLES.get(measure, measure_words(measure, level).split(" (")[0])
+    title = MEASURES[measure].title if measure in MEASURES else ""
+    return title or measure_words(measure, level).split(" (")[0]
 
 
 def percent_level(level: float) -> str:
@@ -138,8 +104,7 @@ def names_of(column: pd.Series) -> list[str]:
 
 def kind_note(data: pd.DataFrame) -> str:
     """Name the kinds of SE that the numbers depend on; nothing where they depend on none."""
-    scopes = {measure.name: measure.scope for measure in CATALOG}
-    data = data[[scopes.get(name, "") in ("se", "interval") or name in INTERVAL_PAIRS for name in data["measure"]]]
+    data = data[[name in MEASURES and not MEASURES[name].of_estimate_alone for name in data["measure"]]]
     kinds = data.loc[data["value"].notna(), ["estimator", "se_kind"]].drop_duplicates("estimator")
     found = [kind for kind in kinds["se_kind"].unique() if kind]
     if len(found) <= 1:
@@ -196,30 +161,21 @@ def measure_subject(data: pd.DataFrame, measure: str, level: float) -> str:
 def joined_titles(data: pd.DataFrame, measures: Sequence[str], level: float) -> str:
     """Names of several measures in one title."""
     first, *others = (measure_subject(data, name, level) for name in measures)
-    return series_words([first, *(text if text[:2].isupper() else text[0].lower() + text[1:] for text in others)])
+    return series_words([first, *map(inside, others)])
+
+
+def inside(text: str) -> str:
+    """A measure inside a sentence."""
+    return text if text[:2].isupper() else text[0].lower() + text[1:]
+
+
+def figure_title(data: pd.DataFrame, measures: Sequence[str], parameter: str | None, level: float) -> str:
+    """Title of a figure of some measures of one parameter, or of the fits."""
+    names = joined_titles(data, measures, level)
+    return f"{names}: {parameter_name(parameter, str(data['level'].iloc[0]))}" if parameter else names
 
 
 def about_words(data: pd.DataFrame, settings: Mapping[str, object]) -> str:
     """Truth, and the factors that are the same in all rows."""
     truth = truth_words(data["truth"]) if data["parameter"].iloc[0] else ""
     return "; ".join(text for text in (truth, condition_words(settings)) if text)
-
-
-def chosen_words(
-    x: str | None = None,
-    basis: str = "casewise",
-    se_kind: str | None = None,
-    estimators: Sequence[str] | None = None,
-    cells: Sequence[int] | None = None,
-    where: Mapping[str, object] | None = None,
-) -> list[str]:
-    """Parts of a file name that say what was chosen, so that one figure does not overwrite another."""
-    methods = list(estimators or ())
-    return [
-        f"by-{x}" if x else "",
-        "" if basis == "casewise" else basis,
-        se_kind or "",
-        "-".join(methods) if len(methods) <= MAX_NAMED else f"{len(methods)}-methods",
-        *(f"{name}-{setting(level)}" for name, level in (where or {}).items()),
-        f"cell-{'-'.join(str(cell) for cell in cells)}" if cells else "",
-    ]

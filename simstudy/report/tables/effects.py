@@ -6,9 +6,8 @@ import math
 
 import pandas as pd
 
-from simstudy.performance import LABELS
+from simstudy.performance import MEASURES
 from simstudy.report.tables.blocks import Block, Heading, Paragraph
-from simstudy.report.tables.columns import of_estimate_alone
 from simstudy.report.tables.render import to_lines
 from simstudy.report.tables.text import Line, TextTable, fixed
 
@@ -30,7 +29,7 @@ def effect_blocks(effects: pd.DataFrame, *, title: str, outcome: str = "cells") 
     pairs = list(effects[effects["term"] != ""].groupby(["parameter", "measure"], sort=False))
     for (parameter, measure), rows in pairs[:MAX_TABLES]:
         about = f"{parameter}: " if parameter else ""
-        blocks.append(_table(rows, f"{about}eta squared of {LABELS[str(measure)]}"))
+        blocks.append(_table(rows, f"{about}eta squared of {MEASURES[str(measure)].label}"))
     if len(pairs) > MAX_TABLES:
         blocks.append(
             Paragraph(
@@ -50,7 +49,7 @@ def effect_lines(effects: pd.DataFrame, *, title: str, outcome: str = "cells", w
 def _table(rows: pd.DataFrame, title: str) -> TextTable:
     """Eta squared by term and method, and the largest that Monte Carlo error alone would give."""
     arms = list(rows[["estimator", "se_kind"]].drop_duplicates().itertuples(index=False, name=None))
-    if of_estimate_alone(str(rows["measure"].iloc[0])):
+    if MEASURES[str(rows["measure"].iloc[0])].of_estimate_alone:
         arms = list({method: (method, kind) for method, kind in reversed(arms)}.values())[::-1]
     several = {method for method, _ in arms if sum(other == method for other, _ in arms) > 1}
     names = [f"{method} ({kind})" if method in several else method for method, kind in arms]

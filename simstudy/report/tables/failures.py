@@ -103,7 +103,7 @@ def common_lines(view: View) -> list[Paragraph]:
 
 
 def tail_lines(view: View) -> list[Paragraph]:
-    """Name the methods whose mean is decided by few replicates, as that of a ratio without moments (THEORY.md B8).
+    """Name the methods whose mean is decided by few replicates, as that of a ratio without moments (theory B8).
 
     For normal estimates the mean's MCSE is .8 of the median's; more than twice the median's means tails so heavy that
     bias, empirical SE and RMSE do not settle down with more replications.

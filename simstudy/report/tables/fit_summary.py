@@ -9,23 +9,18 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.text import Text
-from scipy.stats import chi2
 
 from simstudy import __version__
 from simstudy.analysis.result import Fit
 from simstudy.estimation.result import Status
 from simstudy.methods import registry
 from simstudy.report.tables.fit_compare import print_side_by_side, side_by_side_lines
-from simstudy.report.tables.fit_tables import ALARM, CELL, LABEL, VALUE, fact, number, parameter_lines, residual_lines
+from simstudy.report.tables.fit_statistics import level_fit_lines, reliability_lines, statistic_lines
+from simstudy.report.tables.fit_tables import ALARM, CELL, fact, number, parameter_lines, residual_lines
 from simstudy.report.tables.text import Line, wrapped
 
 __all__ = ["fit_summary_lines", "print_fit", "print_side_by_side", "residual_lines", "side_by_side_lines"]
 
-NO_CHISQ = (
-    "There is no chi-square, CFI, RMSEA or SRMR with random slopes: covariances",
-    "within clusters depend on the predictors, so there is no unrestricted",
-    "covariance matrix to compare with. Use likelihood ratios, AIC or BIC.",
-)
 FILE_WIDTH = 120
 """Characters a line where the output is no terminal."""
 
@@ -38,12 +33,15 @@ def print_fit(
     standardized: pd.DataFrame | None = None,
     r_squared: pd.DataFrame | None = None,
     residuals: pd.DataFrame | None = None,
+    level_fit: pd.DataFrame | None = None,
+    reliability: pd.DataFrame | None = None,
 ) -> None:
     """Print a fit; see `fit_summary_lines`."""
     width = console.width if console.is_terminal else FILE_WIDTH
     for line in fit_summary_lines(
-        fit, width=width, cluster=cluster, standardized=standardized, r_squared=r_squared, residuals=residuals
-    ):
+        fit, width=width, cluster=cluster, standardized=standardized, r_squared=r_squared, residuals=residuals,
+        level_fit=level_fit, reliability=reliability,
+    ):  # fmt: skip
         console.print(Text(line.text, style=line.style), soft_wrap=True)
 
 
@@ -55,6 +53,8 @@ def fit_summary_lines(
     standardized: pd.DataFrame | None = None,
     r_squared: pd.DataFrame | None = None,
     residuals: pd.DataFrame | None = None,
+    level_fit: pd.DataFrame | None = None,
+    reliability: pd.DataFrame | None = None,
 ) -> list[Line]:
     """Lay a fit out: what was done, tests and fit indices, parameters of each level, ICCs, notes.
 
@@ -65,13 +65,17 @@ def fit_summary_lines(
         Characters a line; interval limits are left out where they do not fit.
     cluster : str
         Name of the cluster column.
-    standardized, r_squared, residuals : DataFrame, optional
+    standardized, r_squared, residuals, level_fit, reliability : DataFrame, optional
         From the functions of these names; each adds its column or table.
     """
     lines = [*_head(fit, width), *_facts(fit, cluster), *_slopes(fit, width)]
     if fit.status != Status.NOT_SUPPORTED:
-        lines += _tests(fit) + parameter_lines(fit, width, cluster, standardized, r_squared)
+        lines += statistic_lines(fit) + parameter_lines(fit, width, cluster, standardized, r_squared)
         lines += _icc(fit)
+    if level_fit is not None:
+        lines += level_fit_lines(level_fit)
+    if reliability is not None:
+        lines += reliability_lines(reliability)
     if residuals is not None:
         lines += residual_lines(residuals)
     notes = [] if fit.status == Status.NOT_SUPPORTED else list(fit.notes)
@@ -155,73 +159,6 @@ def _slopes(fit: Fit, width: int) -> list[Line]:
         lines.append(fact("Quadrature nodes per latent predictor", str(fit.options.get("nodes", ""))))
     if "boundary" in fit.measures and fit.converged:
         lines.append(fact("On the boundary", "yes (see notes)" if fit.measures["boundary"] else "no"))
-    return lines
-
-
-# ---------------------------------------------------------------------- tests
-
-
-def _tests(fit: Fit) -> list[Line]:
-    """Test statistics, fit indices, log-likelihood, information criteria."""
-    found = {name: float(value) for name, value in fit.measures.items()}
-    lines: list[Line] = []
-
-    def get(name: str) -> float:
-        return found.get(name, math.nan)
-
-    def known(name: str) -> bool:
-        return not math.isnan(get(name))
-
-    def row(label: str, *names: str, decimals: int = 3) -> None:
-        if known(names[0]):
-            lines.append(fact(label, *(number(get(name), decimals) for name in names)))
-
-    def title(text: str) -> None:
-        lines.extend([Line(""), Line(text, "bold"), Line("")])
-
-    scaled = known("chisq_scaled")
-
-    def both(name: str) -> tuple[str, ...]:
-        return (name, f"{name}_scaled") if scaled else (name,)
-
-    if known("chisq"):
-        title("Model Test User Model:")
-        if scaled:
-            lines.append(Line(" " * LABEL + f"{'Standard':>{VALUE}}{'Scaled':>{VALUE}}", "bold"))
-        row("Test Statistic", *both("chisq"))
-        df = (number(get("df"), 0),) * (1 + scaled)
-        lines.append(fact("Degrees of freedom", *df))
-        if get("df") > 0:
-            row("P-value (Chi-square)", *both("pvalue"))
-        if scaled:
-            lines.append(fact("Scaling correction factor", "", number(get("scaling"))))
-            lines.append(Line("    Yuan-Bentler correction (Mplus variant)", "dim"))
-        if known("baseline_chisq"):
-            title("Model Test Baseline Model:")
-            row("Test statistic", "baseline_chisq")
-            row("Degrees of freedom", "baseline_df", decimals=0)
-            found["baseline_pvalue"] = float(chi2.sf(get("baseline_chisq"), get("baseline_df")))
-            row("P-value", "baseline_pvalue")
-            title("User Model versus Baseline Model:")
-            row("Comparative Fit Index (CFI)", *both("cfi"))
-            row("Tucker-Lewis Index (TLI)", *both("tli"))
-    if known("loglik"):
-        title("Loglikelihood and Information Criteria:")
-        row("Loglikelihood user model (H0)", "loglik")
-        row("Loglikelihood unrestricted model (H1)", "unrestricted_loglik")
-        row("Akaike (AIC)", "aic")
-        row("Bayesian (BIC)", "bic")
-        if fit.slopes and not known("chisq"):
-            lines += [Line(f"    {line}", "dim") for line in NO_CHISQ]
-    if known("rmsea"):
-        title("Root Mean Square Error of Approximation:")
-        row("RMSEA", *both("rmsea"))
-        row("90 Percent confidence interval - lower", "rmsea_ci_lower")
-        row("90 Percent confidence interval - upper", "rmsea_ci_upper")
-    if known("srmr_within") or known("srmr_between"):
-        title("Standardized Root Mean Square Residual:")
-        row("SRMR (within covariance matrix)", "srmr_within")
-        row("SRMR (between covariance matrix)", "srmr_between")
     return lines
 
 

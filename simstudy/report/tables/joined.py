@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from simstudy.performance import LABELS
+from simstudy.performance import MEASURES
 from simstudy.performance.choose import choose_parameters, in_order
 from simstudy.report.tables.performance import FILE_WIDTH
 from simstudy.report.tables.text import Line, TextTable, fixed, setting, wrapped
@@ -91,20 +91,20 @@ def _joined_columns(part: pd.DataFrame, measures: Sequence[str]) -> TextTable:
             texts += [theory, shown, fixed(z, 1)]
         rows.append((estimator, kind, *texts))
     header = ("Method", "SE", *(["theory", "sim.", "z"] * len(measures)))
-    return TextTable(header, tuple(rows), left=2, groups=(("", 2), *((LABELS[name], 3) for name in measures)))
+    return TextTable(header, tuple(rows), left=2, groups=(("", 2), *((MEASURES[name].label, 3) for name in measures)))
 
 
 def _distances(rows: pd.DataFrame) -> TextTable:
     """By measure and calculation: how many comparisons, the median and largest |z|, and shares beyond 2 and 4."""
-    known = rows[np.isfinite(rows["z"]) & rows["measure"].isin(LABELS)]
+    known = rows[np.isfinite(rows["z"]) & rows["measure"].isin(list(MEASURES))]
     found = []
-    for measure in LABELS:
+    for measure in MEASURES:
         for how, part in known[known["measure"] == measure].groupby("method_of_calculation", sort=False):
             size = part["z"].abs().to_numpy(dtype=np.float64)
             top = part.iloc[int(np.argmax(size))]
             found.append(
                 (
-                    LABELS[measure],
+                    MEASURES[measure].label,
                     str(how),
                     f"{len(size):,}",
                     fixed(float(np.median(size)), 1),

@@ -9,8 +9,9 @@ import pandas as pd
 
 from simstudy.report.tables.text import Line, wrapped
 
-PARTS = ("idea", "can", "cannot", "levels", "options", "same_as", "reference")
-HEADINGS = {"same_as": "same as"}
+PARTS = ("idea", "can", "cannot", "levels", "options", "same_as", "reference", "theory")
+HEADINGS = {"same_as": "same as", "theory": "formulas"}
+LISTS = ("options", "theory")
 
 
 def story_table_lines(methods: pd.DataFrame, width: int) -> list[Line]:
@@ -34,14 +35,14 @@ def story_table_lines(methods: pd.DataFrame, width: int) -> list[Line]:
 
 
 def story_lines(method: Mapping[str, Any], width: int) -> list[Line]:
-    """Idea, abilities, options and reference of one method, and its details where they are given."""
+    """Idea, abilities, options, reference and formulas of one method, and its details where they are given."""
     year = _year(method["year"])
     head = f"{method['estimator']}: {method['title']}{f' ({year})' if year else ''}"
     lines = [Line(text, "bold") for text in wrapped(head, width, "  ")]
     for part in PARTS:
         if method[part]:
             heading = f"  {HEADINGS.get(part, part) + ':':11}"
-            texts = str(method[part]).split("; ") if part == "options" else [str(method[part])]
+            texts = str(method[part]).split("; ") if part in LISTS else [str(method[part])]
             lines += _part(heading, texts, width)
     if method.get("details"):
         lines += [Line(""), *(Line(f"  {text}".rstrip()) for text in str(method["details"]).splitlines())]

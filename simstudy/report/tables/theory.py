@@ -28,6 +28,8 @@ MARKS: Mapping[str, str] = {
 FIRST_ORDER = ("asymptotic", "large_samples")
 """Calculations of normal estimates around the limit: every number has one of them."""
 UNKNOWN = "n/a"
+PAGES = "docs/theory/"
+"""Where this project explains formulas."""
 NEGATIVE_FROM = 0.0005
 """Probability of a negative variance from which it is printed."""
 
@@ -103,6 +105,14 @@ def print_lines(console: Console, lines: Sequence[Line]) -> None:
 def width_of(console: Console) -> int:
     """Characters a line: the terminal's, or those of a file."""
     return console.width if console.is_terminal else FILE_WIDTH
+
+
+def formula_lines(places: Mapping[str, str], width: int) -> list[Line]:
+    """Where the formulas of each method are explained; ``places`` as in `list_estimators`, by method."""
+    told = [f"{method} {place.replace('; ', ', ').replace(PAGES, '')}" for method, place in places.items() if place]
+    if not told:
+        return []
+    return [Line(line, "dim") for line in wrapped(f"Formulas, in {PAGES}: {'; '.join(told)}.", width)]
 
 
 def theory_lines(

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 import pandas as pd
 
 from simstudy.errors import SimstudyError, did_you_mean
-from simstudy.performance import FIT_MEASURES, MEASURES, PAIR_MEASURES, PAIRED
+from simstudy.performance import MEASURES, PAIRED, own_name
 from simstudy.performance.choose import LEVEL_PREFIXES, choose_parameters, in_order
 from simstudy.report.tables.text import NOTHING, Number, setting
 
@@ -88,9 +88,10 @@ class View:
         self, cell: int, parameter: str, estimator: str, se_kind: str, measure: str, basis: str = "casewise"
     ) -> Number:
         """Return a number; nothing with n = 0 if the table has no such row."""
-        if measure in FIT_MEASURES:
+        about = MEASURES[measure].about
+        if about == "fit":
             parameter, se_kind = "", ""
-        if measure in PAIR_MEASURES:
+        if about == "pair":
             basis = PAIRED
         return self.numbers.get((basis, cell, parameter, estimator, se_kind, measure), NOTHING)
 
@@ -124,7 +125,7 @@ def choose_measures(wanted: Sequence[str] | None) -> list[str]:
     """
     chosen: dict[str, None] = {}
     problems = []
-    for name in wanted or ():
+    for name in map(own_name, wanted or ()):
         found = [name] if name in MEASURES else [known for known in MEASURES if fnmatchcase(known, name)]
         chosen.update(dict.fromkeys(found))
         if not found:

@@ -7,6 +7,7 @@ measurement. Lancet 327:307.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,15 +16,23 @@ import pandas as pd
 from simstudy.errors import SimstudyError
 from simstudy.methods.look import Look
 from simstudy.report.figures.axis import Z_BAND
-from simstudy.report.figures.chart import Chart, drawing, file_stem
-from simstudy.report.figures.describe import describe
+from simstudy.report.figures.describe import number
 from simstudy.report.figures.facets import make_facets, numeric_ticks
 from simstudy.report.figures.keys import line_key, patch_key
 from simstudy.report.figures.kinds.scatter import MAX_POINTS, draw_outside, inside
 from simstudy.report.figures.layout import Page, Words
+from simstudy.report.figures.registry import (
+    REPLICATES,
+    Drawing,
+    FigureKind,
+    Request,
+    chart_function,
+    plot_function,
+    register_figure,
+)
 from simstudy.report.figures.replicates import Replicates, central_limits, one_cell
 from simstudy.report.figures.select import check_name
-from simstudy.report.figures.style import INK, method_looks, styled
+from simstudy.report.figures.style import INK, method_looks
 from simstudy.report.figures.words import sentences
 
 if TYPE_CHECKING:
@@ -38,45 +47,16 @@ ROUNDING = 1e-9
 OF = {"estimate": "Estimate", "se": "Standard error"}
 
 
-@styled
-def bland_altman_chart(
-    replicates: pd.DataFrame,
-    parameter: str | None = None,
-    *,
-    compare: tuple[str, str] | None = None,
-    of: str = "estimate",
-    cell: int | None = None,
-    estimators: Sequence[str] | None = None,
-    se_kind: str | None = None,
-    level: float = 0.95,
-) -> Chart:
+def draw_bland_altman(replicates: pd.DataFrame, asked: Request) -> Drawing:
     """Draw differences between methods on the same replicates against their mean.
 
-    Parameters
-    ----------
-    replicates : DataFrame
-        Replicate rows (`simstudy.replicates`, or any table with rep, estimator, estimate).
-    parameter, cell, estimators, se_kind, level
-        As for `zip_chart`.
-    compare : (str, str), optional
-        The two methods, first minus second; by default every method minus `msem`, or minus the first method with
-        estimates if there is none of that name.
-    of : str
-        ``estimate`` or ``se``.
-
-    Returns
-    -------
-    Chart
-        Above 2,000 replicates a panel the first ones are drawn, and a note says so; the lines are of all.
-
-    Raises
-    ------
-    SimstudyError
-        If a name is unknown, or the methods share no replicate.
+    Without `compare` it is every method minus `msem`, or minus the first method with estimates if there is none of that
+    name. Above 2,000 replicates a panel the first ones are drawn, and a note says so; the lines are of all.
     """
+    compare, of = asked.own.get("compare"), asked.own["of"]
     check_name("of", of, list(OF))
-    wanted = estimators if compare is None else [*compare]
-    found = one_cell(replicates, parameter, cell=cell, estimators=wanted, se_kind=se_kind, level=level)
+    chosen = asked.chosen if compare is None else replace(asked.chosen, estimators=[*compare])
+    found = one_cell(replicates, asked.parameter, chosen, asked.level)
     pairs = _pairs(found, compare)
     tables = {pair: _differences(found, pair, of) for pair in pairs}
     empty = [f"{a} and {b}" for (a, b), rows in tables.items() if rows.empty]
@@ -87,14 +67,29 @@ def bland_altman_chart(
     drawn = {pair: rows.head(MAX_POINTS) for pair, rows in tables.items()}
     page = _draw(found, drawn, {pair: len(rows) for pair, rows in tables.items()}, title, OF[of], empty)
     data = pd.concat(list(drawn.values()), ignore_index=True)
-    alt = describe("bland-altman", data, title=title)
-    stem = file_stem(
-        "bland-altman", "" if of == "estimate" else of, found.parameter, f"cell-{found.cell}", *(compare or ())
+    stem = ("bland-altman", "" if of == "estimate" else of, found.parameter, f"cell-{found.cell}", *(compare or ()))
+    return Drawing(page.figure, data, title, stem)
+
+
+def _words(drawn: Drawing) -> str:
+    """Mean difference and limits of agreement of each pair."""
+    data = drawn.data
+    first = data.drop_duplicates(["method", "reference"])
+    parts = [
+        f"{row['method']} − {row['reference']} {number(float(row['mean_difference']))} "
+        f"({number(float(row['lower_limit']))} to {number(float(row['upper_limit']))}, n = {row['n']:,})"
+        for row in first.to_dict("records")
+    ]
+    return f"{drawn.title}. Mean difference and limits of agreement: {'; '.join(parts)}."
+
+
+register_figure(
+    FigureKind(
+        "bland-altman", "agreement of methods on the same replicates", "replicates", draw_bland_altman, _words,
+        (*REPLICATES, "compare", "of"), {"of": "estimate"},
     )
-    return Chart("bland-altman", stem, title, alt, data, page.figure)
-
-
-plot_bland_altman = drawing(bland_altman_chart)
+)  # fmt: skip
+bland_altman_chart, plot_bland_altman = chart_function("bland-altman"), plot_function("bland-altman")
 
 
 def _pairs(found: Replicates, compare: tuple[str, str] | None) -> list[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,14 +11,21 @@ from simstudy.errors import SimstudyError
 from simstudy.methods.look import Look
 from simstudy.performance.effects import RESIDUAL, WITHIN
 from simstudy.report.figures.bands import BANDS, ETA, check_band
-from simstudy.report.figures.chart import Chart, drawing, file_stem
-from simstudy.report.figures.describe import describe
+from simstudy.report.figures.describe import MAX_METHODS, spoken
 from simstudy.report.figures.keys import line_key, patch_key
 from simstudy.report.figures.layout import Page, Panels, Words, make_page
-from simstudy.report.figures.select import check_name, names_in
-from simstudy.report.figures.style import GRID_GREY, INK, SMALLEST, method_looks, styled
+from simstudy.report.figures.registry import (
+    Drawing,
+    FigureKind,
+    Request,
+    chart_function,
+    plot_function,
+    register_figure,
+)
+from simstudy.report.figures.select import Selection, check_name, names_in
+from simstudy.report.figures.style import GRID_GREY, INK, SMALLEST, method_looks
 from simstudy.report.figures.ticks import LevelTicks, label_ticks, ticks_width
-from simstudy.report.figures.words import measure_title, parameter_name, sentences, strip_label
+from simstudy.report.figures.words import inside, measure_title, parameter_name, sentences, strip_label
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -33,60 +39,47 @@ SHOWN_NOISE = 0.01
 """Smallest share of Monte Carlo error that gets a mark."""
 
 
-@styled
-def factors_chart(
-    effects: pd.DataFrame,
-    parameter: str,
-    *,
-    measure: str = "bias",
-    se_kind: str | None = None,
-    estimators: Sequence[str] | None = None,
-    band: str | None = None,
-    level: float = 0.95,
-) -> Chart:
+def draw_factors(effects: pd.DataFrame, asked: Request) -> Drawing:
     """Draw eta squared of every design factor and interaction, in panels by method.
 
-    Parameters
-    ----------
-    effects : DataFrame
-        From `simstudy.factor_effects`: estimator, parameter, measure, term, eta_squared; se_kind, level,
-        noise_share and note are used where they are there.
-    parameter : str
-        Empty for convergence and admissibility.
-    measure : str
-    se_kind : str, optional
-        Kind of SE for the methods that have it; by default each method's first.
-    estimators : sequence of str, optional
-        Methods to draw; all by default.
-    band : str, optional
-        ``cohen1988`` draws lines at his small, medium and large effects.
-    level : float
-        Nominal level of the intervals.
-
-    Returns
-    -------
-    Chart
-
-    Raises
-    ------
-    SimstudyError
-        If a name is unknown or nothing is left.
+    Of the table's columns se_kind, level, noise_share and note are used where they are there. ``cohen1988`` draws lines
+    at his small, medium and large effects.
     """
-    check_band(band, ["eta_squared"])
-    data = _select(effects, parameter, measure, se_kind, estimators)
+    check_band(asked.band, ["eta_squared"])
+    parameter, measure = asked.parameter or "", asked.measures[0]
+    data = _select(effects, parameter, measure, asked.chosen)
     of = parameter_name(parameter, str(data["level"].iloc[0]) if "level" in data.columns else "")
-    title = f"Which factors matter for {_inside(measure_title(measure, level))}{f': {of}' if parameter else ''}"
-    page = _draw(data, title, band)
-    alt = describe("factors", data, title=title)
-    return Chart("factors", file_stem("factors", measure, parameter), title, alt, data, page.figure)
+    title = f"Which factors matter for {inside(measure_title(measure, asked.level))}{f': {of}' if parameter else ''}"
+    return Drawing(_draw(data, title, asked.band).figure, data, title, ("factors", measure, parameter))
 
 
-plot_factors = drawing(factors_chart)
+def _words(drawn: Drawing) -> str:
+    """The two largest terms of each method."""
+    data = drawn.data
+    parts = []
+    groups = list(data.groupby("estimator", sort=False))
+    for name, mine in groups[:MAX_METHODS]:
+        known = mine[mine["eta_squared"].notna()].sort_values("eta_squared", ascending=False, kind="stable").head(2)
+        terms = (
+            f"{' × '.join(spoken(part) for part in str(term).split(':'))} {value:.2f}"
+            for term, value in zip(known["term"], known["eta_squared"], strict=True)
+        )
+        parts.append(f"{name}: {', '.join(terms) or 'no number'}")
+    more = f"; and {len(groups) - MAX_METHODS} further methods" if len(groups) > MAX_METHODS else ""
+    return f"{drawn.title}. Eta squared, the two largest terms of each method: {'; '.join(parts)}{more}."
 
 
-def _select(
-    effects: pd.DataFrame, parameter: str, measure: str, se_kind: str | None, estimators: Sequence[str] | None
-) -> pd.DataFrame:
+register_figure(
+    FigureKind(
+        "factors", "eta squared of the factors", "effects", draw_factors, _words,
+        ("parameters", "measures", "estimators", "basis", "se_kind", "band"), {"measure": "bias"},
+    )
+)  # fmt: skip
+factors_chart, plot_factors = chart_function("factors"), plot_function("factors")
+
+
+def _select(effects: pd.DataFrame, parameter: str, measure: str, chosen: Selection) -> pd.DataFrame:
+    estimators, se_kind = chosen.estimators, chosen.se_kind
     needed = ("estimator", "parameter", "measure", "term", "eta_squared")
     missing = [name for name in needed if name not in effects.columns]
     if missing:
@@ -179,11 +172,6 @@ def _reasons(data: pd.DataFrame) -> list[tuple[str, str]]:
     without = data[data["eta_squared"].isna() & data["note"].astype(str).str.len().gt(0)]
     first = without.drop_duplicates("estimator")
     return [(str(name), str(note)) for name, note in zip(first["estimator"], first["note"], strict=True)]
-
-
-def _inside(text: str) -> str:
-    """A measure inside a sentence."""
-    return text if text[:2].isupper() else text[0].lower() + text[1:]
 
 
 def _bars(axes: Axes, mine: pd.DataFrame, style: Look, top: float) -> None:

@@ -14,8 +14,7 @@ from simstudy.errors import SimstudyError
 from simstudy.methods.look import BLUE, VERMILLION
 from simstudy.report.figures.axis import Scale, measure_scale
 from simstudy.report.figures.bands import check_band
-from simstudy.report.figures.chart import Chart, drawing, file_stem
-from simstudy.report.figures.describe import describe
+from simstudy.report.figures.describe import by_cell
 from simstudy.report.figures.keys import patch_key
 from simstudy.report.figures.layout import Page, Panels, Words, make_page
 from simstudy.report.figures.panels import (
@@ -28,7 +27,16 @@ from simstudy.report.figures.panels import (
     rows_at,
     x_factor,
 )
-from simstudy.report.figures.select import Selection, check_name, factor_columns, names_in, select
+from simstudy.report.figures.registry import (
+    TABLE,
+    Drawing,
+    FigureKind,
+    Request,
+    chart_function,
+    plot_function,
+    register_figure,
+)
+from simstudy.report.figures.select import check_name, factor_columns, names_in
 from simstudy.report.figures.style import (
     INK,
     KEY,
@@ -38,18 +46,15 @@ from simstudy.report.figures.style import (
     STRIP,
     TICK,
     line_height,
-    styled,
     text_width,
 )
 from simstudy.report.figures.ticks import LevelTicks, fit_ticks, label_ticks, ticks_width
 from simstudy.report.figures.words import (
     about_words,
     basis_note,
-    chosen_words,
+    figure_title,
     kind_note,
-    measure_subject,
     missing_note,
-    parameter_name,
     sentences,
 )
 
@@ -78,57 +83,28 @@ class Layout:
         return [(a or b, {**one, **two}) for _, a, one in self.rows for _, b, two in self.columns]
 
 
-@styled
-def heatmap_chart(
-    performance: pd.DataFrame,
-    parameter: str,
-    *,
-    measure: str = "bias",
-    x: str | None = None,
-    y: str | None = None,
-    basis: str = "casewise",
-    se_kind: str | None = None,
-    estimators: Sequence[str] | None = None,
-    cells: Sequence[int] | None = None,
-    where: Mapping[str, object] | None = None,
-    band: str | None = None,
-    level: float = 0.95,
-) -> Chart:
+def draw_heatmap(performance: pd.DataFrame, asked: Request) -> Drawing:
     """Draw a measure as colour and number over two factors, in panels by method and the other factors.
 
-    Parameters
-    ----------
-    performance : DataFrame
-        Long performance table with its factor columns.
-    parameter, measure : str
-        What to draw.
-    x, y : str, optional
-        Factors of the axes; by default the number of clusters and the cluster size where they vary.
-    basis, se_kind, estimators, cells, where, level
-        As for `lines_chart`.
-    band : str, optional
-        A key of `BANDS`: cells inside the band of that source get a frame.
-
-    Returns
-    -------
-    Chart
-
-    Raises
-    ------
-    SimstudyError
-        If a name is unknown, nothing is left, or the band has no meaning here.
+    Cells inside the band of a source get a frame.
     """
-    check_band(band, [measure])
-    data = select(performance, [measure], parameter, Selection(basis, se_kind, estimators, cells, where or {}))
-    factors = factor_columns(performance)
-    layout = _lay_out(data, factors, x, y)
-    scale = measure_scale(data, measure, level, band)
-    name = measure_subject(data, measure, level)
-    title = f"{name}: {parameter_name(parameter, str(data['level'].iloc[0]))}" if parameter else name
+    check_band(asked.band, asked.measures)
+    data, factors, measure = asked.rows(performance), factor_columns(performance), asked.measures[0]
+    layout = _lay_out(data, factors, asked.x, asked.y)
+    scale = measure_scale(data, measure, asked.level, asked.band)
+    title = figure_title(data, asked.measures, asked.parameter, asked.level)
     page = _draw(data, layout, scale, title, about_words(data, condition(data, factors)))
-    alt = describe("heatmap", data, title=title, x=layout.x.factor, as_percent=scale.as_percent)
-    stem = file_stem("heatmap", measure, parameter, *chosen_words(x, basis, se_kind, estimators, cells, where))
-    return Chart("heatmap", stem, title, alt, data, page.figure)
+    stem = ("heatmap", measure, asked.parameter, *asked.stem())
+    return Drawing(page.figure, data, title, stem, layout.x.factor, scale.as_percent)
+
+
+register_figure(
+    FigureKind(
+        "heatmap", "a measure over two factors", "performance", draw_heatmap, by_cell,
+        ("measures", "x", "y", *TABLE), {"measure": "bias"},
+    )
+)  # fmt: skip
+heatmap_chart, plot_heatmap = chart_function("heatmap"), plot_function("heatmap")
 
 
 def _lay_out(data: pd.DataFrame, factors: Sequence[str], x: str | None, y: str | None) -> Layout:
@@ -334,6 +310,3 @@ def _colour_bar(page: Page, scale: Scale, colours: _Colours) -> None:
     room = page.figure.get_figwidth() * 2 * min(middle + width * share / 2, 1 - middle - width * share / 2)
     label = scale.label if SAFETY * text_width(scale.label, KEY) + 0.1 < room else scale.short
     page.figure.text(middle + width * share / 2, top - below, label, fontsize=KEY, ha="center", va="center")
-
-
-plot_heatmap = drawing(heatmap_chart)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,24 +14,36 @@ from simstudy.errors import SimstudyError
 from simstudy.methods.look import Look
 from simstudy.report.figures.axis import Scale, measure_scale
 from simstudy.report.figures.bands import check_band
-from simstudy.report.figures.chart import Chart, drawing, file_stem
-from simstudy.report.figures.describe import describe
+from simstudy.report.figures.describe import by_cell
 from simstudy.report.figures.keys import line_look, method_keys, scale_keys
 from simstudy.report.figures.layout import Panels, Words, make_page
 from simstudy.report.figures.marks import Clipped, draw_background, say_empty
 from simstudy.report.figures.panels import Axis, Grid, condition, drawn_rows, make_grid, rows_at
-from simstudy.report.figures.select import Selection, factor_columns, names_in, select
-from simstudy.report.figures.style import GRID_GREY, PAGE, REFERENCE_GREY, band_alpha, method_looks, styled
+from simstudy.report.figures.registry import (
+    TABLE,
+    Drawing,
+    FigureKind,
+    Request,
+    chart_function,
+    plot_function,
+    register_figure,
+)
+from simstudy.report.figures.select import factor_columns, names_in
+from simstudy.report.figures.style import (
+    GRID_GREY,
+    PAGE,
+    REFERENCE_GREY,
+    band_alpha,
+    method_looks,
+)
 from simstudy.report.figures.theory import curves, theory_rows
 from simstudy.report.figures.ticks import LevelTicks, fit_ticks, label_ticks, ticks_width
 from simstudy.report.figures.words import (
     about_words,
     basis_note,
-    chosen_words,
+    figure_title,
     kind_note,
-    measure_subject,
     missing_note,
-    parameter_name,
     sentences,
 )
 
@@ -58,159 +70,59 @@ class Series:
     truth: FloatArray
 
 
-@styled
-def lines_chart(
-    performance: pd.DataFrame,
-    parameter: str,
-    *,
-    measure: str = "bias",
-    x: str | None = None,
-    basis: str = "casewise",
-    se_kind: str | None = None,
-    estimators: Sequence[str] | None = None,
-    cells: Sequence[int] | None = None,
-    where: Mapping[str, object] | None = None,
-    band: str | None = None,
-    level: float = 0.95,
-    theory: pd.DataFrame | None = None,
-) -> Chart:
+def draw_lines(performance: pd.DataFrame, asked: Request) -> Drawing:
     """Draw a measure of every method against a design factor, in panels by the other factors.
 
-    Parameters
-    ----------
-    performance : DataFrame
-        Long performance table with its factor columns.
-    parameter : str
-        Parameter to draw; empty for convergence and admissibility.
-    measure : str
-        Any measure of the table.
-    x : str, optional
-        Factor of the x axis; by default the number of clusters, or the first numeric factor that varies.
-    basis : str
-        ``casewise`` or ``common``.
-    se_kind : str, optional
-        Kind of SE, for the methods that have it; by default each method's first.
-    estimators, cells : sequence, optional
-        Methods and cells to draw; all by default.
-    where : mapping, optional
-        Factor -> level to keep.
-    band : str, optional
-        A key of `BANDS`: the convention of a source, drawn as a grey band.
-    level : float
-        Nominal level of the intervals.
-    theory : DataFrame, optional
-        Numbers of theory (`simstudy.theory_curve`): where the x axis is the number of clusters, they are drawn as lines
-        and the simulated numbers as points.
-
-    Returns
-    -------
-    Chart
-        Values far beyond those of the other methods are marked at the edge with their size.
-
-    Raises
-    ------
-    SimstudyError
-        If a name is unknown, nothing is left, or the band has no meaning here.
+    MCSEs are bands; values far beyond those of the other methods are marked at the edge with their size.
     """
-    check_band(band, [measure])
-    wanted = Selection(basis, se_kind, estimators, cells, where or {})
-    data = select(performance, [measure], parameter, wanted)
-    factors = factor_columns(performance)
-    grid = make_grid(data, factors, x)
+    check_band(asked.band, asked.measures)
+    data, factors, measure = asked.rows(performance), factor_columns(performance), asked.measures[0]
+    grid = make_grid(data, factors, asked.x)
     data = drawn_rows(drawn_rows(data, grid.rows), grid.columns)
-    scale = measure_scale(data, measure, level, band)
-    name = measure_subject(data, measure, level)
-    title = f"{name}: {parameter_name(parameter, str(data['level'].iloc[0]))}" if parameter else name
+    scale = measure_scale(data, measure, asked.level, asked.band)
+    title = figure_title(data, asked.measures, asked.parameter, asked.level)
+    theory = asked.own.get("theory")
     expected = theory_rows(theory, data, grid.x) if theory is not None else data.iloc[:0]
     figure = _draw(data, grid, scale, title, about_words(data, condition(data, factors)), expected)
-    alt = describe("lines", data, title=title, x=grid.x.factor, as_percent=scale.as_percent)
-    stem = file_stem(measure, parameter, *chosen_words(x, basis, se_kind, estimators, cells, where))
-    return Chart("lines", stem, title, alt, data, figure)
+    stem = (measure, asked.parameter, *asked.stem())
+    return Drawing(figure, data, title, stem, grid.x.factor, scale.as_percent)
 
 
-plot_lines = drawing(lines_chart)
+def draw_power(performance: pd.DataFrame, asked: Request) -> Drawing:
+    """Draw power (type I error rates where the truth is 0) against the number of clusters or another factor."""
+    drawn = draw_lines(performance, asked)
+    return replace(drawn, stem=("power", *drawn.stem[1:]))
 
 
-def plot_bias(
-    performance: pd.DataFrame,
-    parameter: str,
-    *,
-    measure: str = "bias",
-    x: str | None = None,
-    basis: str = "casewise",
-    where: Mapping[str, object] | None = None,
-    band: str | None = None,
-) -> Figure:
+register_figure(
+    FigureKind(
+        "lines", "measures against a factor, with MCSE bands", "performance", draw_lines, by_cell,
+        ("measures", "x", *TABLE), {"measure": "bias"}, in_python=("theory",),
+    )
+)  # fmt: skip
+register_figure(
+    FigureKind(
+        "power", "power against a factor, with MCSE bands", "performance", draw_power, by_cell,
+        ("x", *TABLE), {"measures": ("rejection",)},
+    )
+)  # fmt: skip
+lines_chart, power_chart = chart_function("lines"), chart_function("power")
+plot_lines, plot_power = plot_function("lines"), plot_function("power")
+
+
+def plot_bias(performance: pd.DataFrame, parameter: str, *, measure: str = "bias", **options: Any) -> Figure:
     """Draw the bias of every method against a design factor (`plot_lines`).
 
     `measure` is ``bias``, ``median_bias`` or ``relative_bias``.
     """
     if measure not in BIAS_MEASURES:
         raise SimstudyError(f"measure: found '{measure}'; allowed: {', '.join(BIAS_MEASURES)}; plot_lines draws others")
-    return plot_lines(performance, parameter, measure=measure, x=x, basis=basis, where=where, band=band)
+    return plot_lines(performance, parameter, measure=measure, **options)
 
 
-def plot_coverage(
-    performance: pd.DataFrame,
-    parameter: str,
-    *,
-    level: float = 0.95,
-    x: str | None = None,
-    basis: str = "casewise",
-    se_kind: str | None = None,
-    where: Mapping[str, object] | None = None,
-    band: str | None = None,
-) -> Figure:
+def plot_coverage(performance: pd.DataFrame, parameter: str, **options: Any) -> Figure:
     """Draw the coverage of every method's intervals against a design factor (`plot_lines`)."""
-    return plot_lines(
-        performance,
-        parameter,
-        measure="coverage",
-        x=x,
-        basis=basis,
-        se_kind=se_kind,
-        where=where,
-        band=band,
-        level=level,
-    )
-
-
-def power_chart(
-    performance: pd.DataFrame,
-    parameter: str,
-    *,
-    x: str | None = None,
-    basis: str = "casewise",
-    se_kind: str | None = None,
-    estimators: Sequence[str] | None = None,
-    cells: Sequence[int] | None = None,
-    where: Mapping[str, object] | None = None,
-    band: str | None = None,
-    level: float = 0.95,
-) -> Chart:
-    """Draw power (type I error rates where the truth is 0) against the number of clusters or `x` (`lines_chart`).
-
-    Returns
-    -------
-    Chart
-    """
-    chart = lines_chart(
-        performance,
-        parameter,
-        measure="rejection",
-        x=x,
-        basis=basis,
-        se_kind=se_kind,
-        estimators=estimators,
-        cells=cells,
-        where=where,
-        band=band,
-        level=level,
-    )
-    return Chart("power", chart.stem.replace("rejection", "power", 1), chart.title, chart.alt, chart.data, chart.figure)
-
-
-plot_power = drawing(power_chart)
+    return plot_lines(performance, parameter, measure="coverage", **options)
 
 
 def _draw(data: pd.DataFrame, grid: Grid, scale: Scale, title: str, about: str, theory: pd.DataFrame) -> Figure:

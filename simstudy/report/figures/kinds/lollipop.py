@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +11,7 @@ import pandas as pd
 
 from simstudy.report.figures.axis import Scale, measure_scale
 from simstudy.report.figures.bands import check_band
-from simstudy.report.figures.chart import Chart, drawing, file_stem
-from simstudy.report.figures.describe import describe
+from simstudy.report.figures.describe import by_cell
 from simstudy.report.figures.keys import line_key, line_look, scale_keys
 from simstudy.report.figures.layout import Page, Panels, Words, make_page
 from simstudy.report.figures.marks import draw_background, say_beyond, say_empty
@@ -29,17 +28,24 @@ from simstudy.report.figures.panels import (
     rows_at,
     x_factor,
 )
-from simstudy.report.figures.select import Selection, check_name, factor_columns, names_in, select
-from simstudy.report.figures.style import GRID_GREY, INK, SAFETY, SMALLEST, TICK, method_looks, styled, text_width
+from simstudy.report.figures.registry import (
+    TABLE,
+    Drawing,
+    FigureKind,
+    Request,
+    chart_function,
+    plot_function,
+    register_figure,
+)
+from simstudy.report.figures.select import check_name, factor_columns, names_in
+from simstudy.report.figures.style import GRID_GREY, INK, SAFETY, SMALLEST, TICK, method_looks, text_width
 from simstudy.report.figures.ticks import TICK_GAP, LevelTicks, clean, fit_ticks
 from simstudy.report.figures.words import (
     about_words,
     basis_note,
-    chosen_words,
-    joined_titles,
+    figure_title,
     kind_note,
     missing_note,
-    parameter_name,
     sentences,
     strip_label,
 )
@@ -95,70 +101,34 @@ class Layout:
         return n_methods * (ROOM if n == 1 else n * CLOSE + BETWEEN)
 
 
-@styled
-def lollipop_chart(
-    performance: pd.DataFrame,
-    parameter: str,
-    *,
-    measures: Sequence[str] | None = None,
-    x: str | None = None,
-    basis: str = "casewise",
-    se_kind: str | None = None,
-    estimators: Sequence[str] | None = None,
-    cells: Sequence[int] | None = None,
-    where: Mapping[str, object] | None = None,
-    band: str | None = None,
-    level: float = 0.95,
-) -> Chart:
+def draw_lollipop(performance: pd.DataFrame, asked: Request) -> Drawing:
     """Draw measures of every method as points on stems from the reference, with the ends of their MCSE intervals.
 
-    Parameters
-    ----------
-    performance : DataFrame
-        Long performance table with its factor columns.
-    parameter : str
-        Parameter to draw.
-    measures : sequence of str, optional
-        Several measures are columns of panels; by default bias, or `SEVERAL` where one cell is drawn.
-    x : str, optional
-        Factor whose levels stand below each other within a method; by default the number of clusters, or the first
-        numeric factor that varies.
-    basis, se_kind, estimators, cells, where, band, level
-        As for `lines_chart`.
-
-    Returns
-    -------
-    Chart
-
-    Raises
-    ------
-    SimstudyError
-        If a name is unknown, nothing is left, or the band has no meaning here.
+    Several measures are columns of panels; by default it is bias, or `SEVERAL` where one cell is drawn. The levels of
+    `x` stand below each other within a method.
     """
-    wanted = Selection(basis, se_kind, estimators, cells, where or {})
-    if measures is None:
-        one = select(performance, ["bias"], parameter, wanted)["cell"].nunique() == 1
-        measures = SEVERAL if one else ("bias",)
-    check_band(band, measures)
-    data = select(performance, measures, parameter, wanted)
-    factors = factor_columns(performance)
-    methods = names_in(data, "estimator")
-    scales = {name: measure_scale(data, name, level, band, 4) for name in measures}
-    layout = _lay_out(data, factors, x, scales, len(methods))
+    if not asked.measures:
+        one = replace(asked, measures=("bias",)).rows(performance)["cell"].nunique() == 1
+        asked = replace(asked, measures=SEVERAL if one else ("bias",))
+    measures = asked.measures
+    check_band(asked.band, measures)
+    data, factors = asked.rows(performance), factor_columns(performance)
+    scales = {name: measure_scale(data, name, asked.level, asked.band, 4) for name in measures}
+    layout = _lay_out(data, factors, asked.x, scales, len(names_in(data, "estimator")))
     data = drawn_rows(drawn_rows(data, layout.rows), [(title, levels) for title, _, levels in layout.columns])
-    title = f"{joined_titles(data, measures, level)}: {parameter_name(parameter, str(data['level'].iloc[0]))}"
+    title = figure_title(data, measures, asked.parameter, asked.level)
     page = _draw(data, layout, scales, title, about_words(data, condition(data, factors)))
-    alt = describe("lollipop", data, title=title, x=layout.inner.factor)
-    stem = file_stem(
-        "lollipop",
-        *(measures if len(measures) < 4 else ()),
-        parameter,
-        *chosen_words(x, basis, se_kind, estimators, cells, where),
+    stem = ("lollipop", *(measures if len(measures) < 4 else ()), asked.parameter, *asked.stem())
+    return Drawing(page.figure, data, title, stem, layout.inner.factor)
+
+
+register_figure(
+    FigureKind(
+        "lollipop", "measures as points on stems, with MCSEs", "performance", draw_lollipop, by_cell,
+        ("measures", "x", *TABLE), several=True,
     )
-    return Chart("lollipop", stem, title, alt, data, page.figure)
-
-
-plot_lollipop = drawing(lollipop_chart)
+)  # fmt: skip
+lollipop_chart, plot_lollipop = chart_function("lollipop"), plot_function("lollipop")
 
 
 def _lay_out(

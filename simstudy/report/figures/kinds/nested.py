@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,25 +18,39 @@ import pandas as pd
 from simstudy.methods.look import Look
 from simstudy.report.figures.axis import Scale, measure_scale
 from simstudy.report.figures.bands import check_band
-from simstudy.report.figures.chart import Chart, drawing, file_stem
-from simstudy.report.figures.describe import describe
+from simstudy.report.figures.describe import by_cell
 from simstudy.report.figures.keys import line_look, method_keys, scale_keys
 from simstudy.report.figures.layout import Page, Panels, Words, make_page
 from simstudy.report.figures.marks import Clipped, draw_background
 from simstudy.report.figures.panels import condition, in_level_order, make_strips, x_factor
-from simstudy.report.figures.select import Selection, check_name, factor_columns, names_in, select
-from simstudy.report.figures.style import GRID_GREY, INK, NOTE, band_alpha, method_looks, styled, text_width
+from simstudy.report.figures.registry import (
+    CELLS,
+    TABLE,
+    Drawing,
+    FigureKind,
+    Request,
+    chart_function,
+    plot_function,
+    register_figure,
+)
+from simstudy.report.figures.select import check_name, factor_columns, names_in
+from simstudy.report.figures.style import (
+    GRID_GREY,
+    INK,
+    NOTE,
+    band_alpha,
+    method_looks,
+    text_width,
+)
 from simstudy.report.figures.ticks import clean, ticks_width
 from simstudy.report.figures.words import (
     about_words,
     basis_note,
-    chosen_words,
     factor_label,
-    joined_titles,
+    figure_title,
     kind_note,
     level_text,
     missing_note,
-    parameter_name,
     sentences,
 )
 
@@ -70,93 +84,39 @@ class Loop:
     levels: Mapping[str, tuple[object, ...]]
 
 
-@styled
-def nested_loop_chart(
-    performance: pd.DataFrame,
-    parameter: str,
-    *,
-    measures: Sequence[str] = ("bias",),
-    x: str | None = None,
-    basis: str = "casewise",
-    se_kind: str | None = None,
-    estimators: Sequence[str] | None = None,
-    cells: Sequence[int] | None = None,
-    where: Mapping[str, object] | None = None,
-    band: str | None = None,
-    level: float = 0.95,
-) -> Chart:
-    """Draw measures of every method in every cell along one strip, with the factors' levels below.
-
-    Parameters
-    ----------
-    performance : DataFrame
-        Long performance table with its factor columns.
-    parameter : str
-        Parameter to draw; empty for convergence and admissibility.
-    measures : sequence of str
-        One panel each.
-    x : str, optional
-        Factor that varies fastest; by default the number of clusters, or the first numeric factor that varies.
-    basis, se_kind, estimators, cells, where, band, level
-        As for `lines_chart`.
-
-    Returns
-    -------
-    Chart
-
-    Raises
-    ------
-    SimstudyError
-        If a name is unknown, nothing is left, or the band has no meaning here.
-    """
-    check_band(band, measures)
-    wanted = Selection(basis, se_kind, estimators, cells, where or {})
-    data = select(performance, measures, parameter, wanted)
-    factors = factor_columns(performance)
-    loop = make_loop(data, factors, x)
+def draw_nested_loop(performance: pd.DataFrame, asked: Request) -> Drawing:
+    """Draw measures of every method in every cell along one strip, with the factors' levels below, `x` the fastest."""
+    check_band(asked.band, asked.measures)
+    data, factors = asked.rows(performance), factor_columns(performance)
+    loop = make_loop(data, factors, asked.x)
     order = {cell: place for place, cell in enumerate(loop.cells)}
     data = data.iloc[np.argsort(data["cell"].map(order).to_numpy(), kind="stable")]
-    names = joined_titles(data, measures, level)
-    title = f"{names}: {parameter_name(parameter, str(data['level'].iloc[0]))}" if parameter else names
-    scales = {name: measure_scale(data, name, level, band) for name in measures}
+    title = figure_title(data, asked.measures, asked.parameter, asked.level)
+    scales = {name: measure_scale(data, name, asked.level, asked.band) for name in asked.measures}
     page = _draw(data, loop, scales, title, about_words(data, condition(data, factors)))
-    alt = describe("nested-loop", data, title=title, x=loop.factors[-1] if loop.factors else "")
-    stem = file_stem("nested-loop", *measures, parameter, *chosen_words(x, basis, se_kind, estimators, cells, where))
-    return Chart("nested-loop", stem, title, alt, data, page.figure)
+    stem = ("nested-loop", *asked.measures, asked.parameter, *asked.stem())
+    return Drawing(page.figure, data, title, stem, loop.factors[-1] if loop.factors else "")
 
 
-plot_nested_loop = drawing(nested_loop_chart)
+def draw_convergence(performance: pd.DataFrame, asked: Request) -> Drawing:
+    """Draw how often every method converged, and how often its solution was admissible, in every cell."""
+    return replace(draw_nested_loop(performance, asked), stem=("convergence", *asked.stem()))
 
 
-def convergence_chart(
-    performance: pd.DataFrame,
-    *,
-    x: str | None = None,
-    estimators: Sequence[str] | None = None,
-    cells: Sequence[int] | None = None,
-    where: Mapping[str, object] | None = None,
-) -> Chart:
-    """Draw how often every method converged, and how often its solution was admissible, in every cell.
-
-    Parameters
-    ----------
-    performance : DataFrame
-        Long performance table with its factor columns.
-    x, estimators, cells, where
-        As for `nested_loop_chart`.
-
-    Returns
-    -------
-    Chart
-    """
-    chart = nested_loop_chart(
-        performance, "", measures=CONVERGENCE, x=x, estimators=estimators, cells=cells, where=where
+register_figure(
+    FigureKind(
+        "nested-loop", "all cells in one strip, factors below", "performance", draw_nested_loop, by_cell,
+        ("measures", "x", *TABLE), {"measures": ("bias",)}, several=True,
     )
-    stem = file_stem("convergence", *chosen_words(x, estimators=estimators, cells=cells, where=where))
-    return Chart("convergence", stem, chart.title, chart.alt, chart.data, chart.figure)
-
-
-plot_convergence = drawing(convergence_chart)
+)  # fmt: skip
+register_figure(
+    FigureKind(
+        "convergence", "convergence and admissibility", "performance", draw_convergence, by_cell,
+        ("x", *CELLS), {"measures": CONVERGENCE}, in_report=True,
+    )
+)  # fmt: skip
+nested_loop_chart, convergence_chart = chart_function("nested-loop"), chart_function("convergence")
+plot_nested_loop, plot_convergence = plot_function("nested-loop"), plot_function("convergence")
 
 
 def make_loop(data: pd.DataFrame, factors: Sequence[str], x: str | None = None) -> Loop:

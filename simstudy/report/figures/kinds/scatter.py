@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,14 +9,22 @@ import pandas as pd
 
 from simstudy.errors import SimstudyError
 from simstudy.methods.look import Look
-from simstudy.report.figures.chart import Chart, drawing, file_stem
-from simstudy.report.figures.describe import describe
+from simstudy.report.figures.describe import number
 from simstudy.report.figures.facets import make_facets
 from simstudy.report.figures.keys import line_key
 from simstudy.report.figures.layout import Page, Words
+from simstudy.report.figures.registry import (
+    REPLICATES,
+    Drawing,
+    FigureKind,
+    Request,
+    chart_function,
+    plot_function,
+    register_figure,
+)
 from simstudy.report.figures.replicates import FloatArray, Replicates, central_limits, one_cell
-from simstudy.report.figures.style import INK, REFERENCE_GREY, method_looks, styled
-from simstudy.report.figures.words import chosen_words, sentences
+from simstudy.report.figures.style import INK, REFERENCE_GREY, method_looks
+from simstudy.report.figures.words import sentences, truth_words
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -28,36 +35,12 @@ MAX_POINTS = 2000
 HEIGHTS = (2.1, 1.6)
 
 
-@styled
-def scatter_chart(
-    replicates: pd.DataFrame,
-    parameter: str | None = None,
-    *,
-    cell: int | None = None,
-    estimators: Sequence[str] | None = None,
-    se_kind: str | None = None,
-    level: float = 0.95,
-) -> Chart:
+def draw_scatter(replicates: pd.DataFrame, asked: Request) -> Drawing:
     """Draw the estimate of every replicate against its standard error.
 
-    Parameters
-    ----------
-    replicates : DataFrame
-        Replicate rows (`simstudy.replicates`, or any table with estimator, estimate, se, truth).
-    parameter, cell, estimators, se_kind, level
-        As for `zip_chart`.
-
-    Returns
-    -------
-    Chart
-        Above `MAX_POINTS` replicates a panel the first ones are drawn, and a note says so.
-
-    Raises
-    ------
-    SimstudyError
-        If a name is unknown or no method has standard errors.
+    Above `MAX_POINTS` replicates a panel the first ones are drawn, and a note says so.
     """
-    found = one_cell(replicates, parameter, cell=cell, estimators=estimators, se_kind=se_kind, level=level)
+    found = one_cell(replicates, asked.parameter, asked.chosen, asked.level)
     everything = {name: rows[np.isfinite(rows["se"])] for name, rows in found.methods.items()}
     everything = {name: rows for name, rows in everything.items() if len(rows)}
     if not everything:
@@ -66,20 +49,26 @@ def scatter_chart(
     title = f"Estimate and standard error: {found.name}"
     page = _draw(found, drawn, {name: len(rows) for name, rows in everything.items()}, title)
     data = pd.concat(list(drawn.values()), ignore_index=True)
-    alt = describe("scatter", data, title=title)
-    return Chart(
-        "scatter",
-        file_stem(
-            "scatter", found.parameter, f"cell-{found.cell}", *chosen_words(se_kind=se_kind, estimators=estimators)
-        ),
-        title,
-        alt,
-        data,
-        page.figure,
+    return Drawing(page.figure, data, title, ("scatter", *found.stem(asked.chosen)))
+
+
+def _words(drawn: Drawing) -> str:
+    """Empirical and model SE of each method."""
+    data = drawn.data
+    first = data.drop_duplicates("estimator")
+    rows = zip(
+        first["estimator"],
+        *(first[name].to_numpy(dtype=np.float64).tolist() for name in ("empirical_se", "model_se")),
+        strict=True,
     )
+    parts = [f"{name} {number(empirical)} and {number(model)}" for name, empirical, model in rows]
+    return f"{drawn.title}, {truth_words(data['truth'])}. Empirical and model SE: {'; '.join(parts)}."
 
 
-plot_scatter = drawing(scatter_chart)
+register_figure(
+    FigureKind("scatter", "estimate against standard error", "replicates", draw_scatter, _words, REPLICATES)
+)
+scatter_chart, plot_scatter = chart_function("scatter"), plot_function("scatter")
 
 
 def _with_summary(rows: pd.DataFrame, truth: float) -> pd.DataFrame:

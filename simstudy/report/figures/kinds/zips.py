@@ -6,7 +6,6 @@ intervals hold the truth and the upper 5 % miss it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,14 +15,21 @@ from simstudy.errors import SimstudyError
 from simstudy.methods.look import BLUE, VERMILLION
 from simstudy.performance.rates import coverage
 from simstudy.report.figures.axis import Z_BAND
-from simstudy.report.figures.chart import Chart, drawing, file_stem
-from simstudy.report.figures.describe import describe
 from simstudy.report.figures.facets import make_facets
 from simstudy.report.figures.keys import line_key, patch_key
 from simstudy.report.figures.layout import Page, Words
+from simstudy.report.figures.registry import (
+    REPLICATES,
+    Drawing,
+    FigureKind,
+    Request,
+    chart_function,
+    plot_function,
+    register_figure,
+)
 from simstudy.report.figures.replicates import Replicates, central_limits, one_cell
-from simstudy.report.figures.style import INK, REFERENCE_GREY, styled
-from simstudy.report.figures.words import chosen_words, percent_level, sentences
+from simstudy.report.figures.style import INK, REFERENCE_GREY
+from simstudy.report.figures.words import percent_level, sentences, truth_words
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -34,44 +40,12 @@ MAX_LINES = 1000
 HEIGHTS = (3.0, 2.1)
 
 
-@styled
-def zip_chart(
-    replicates: pd.DataFrame,
-    parameter: str | None = None,
-    *,
-    cell: int | None = None,
-    estimators: Sequence[str] | None = None,
-    se_kind: str | None = None,
-    level: float = 0.95,
-) -> Chart:
+def draw_zip(replicates: pd.DataFrame, asked: Request) -> Drawing:
     """Draw every interval of a parameter in one cell, ranked by |z|, with coverage and its Monte Carlo error.
 
-    Parameters
-    ----------
-    replicates : DataFrame
-        Replicate rows (`simstudy.replicates`, or any table with estimator, estimate, se, truth).
-    parameter : str, optional
-        By default the only one.
-    cell : int, optional
-        By default the only one.
-    estimators : sequence of str, optional
-        Methods to draw; all by default.
-    se_kind : str, optional
-        Kind of SE for the methods that have it; by default each method's first.
-    level : float
-        Nominal level of the intervals.
-
-    Returns
-    -------
-    Chart
-        Above `MAX_LINES` intervals a panel every k-th is drawn, and a note says so.
-
-    Raises
-    ------
-    SimstudyError
-        If a name is unknown, or the parameter has no true value.
+    Above `MAX_LINES` intervals a panel every k-th is drawn, and a note says so.
     """
-    found = one_cell(replicates, parameter, cell=cell, estimators=estimators, se_kind=se_kind, level=level)
+    found = one_cell(replicates, asked.parameter, asked.chosen, asked.level)
     if not np.isfinite(found.truth):
         raise SimstudyError(f"parameter '{found.parameter}' has no true value, so that no interval can hold or miss it")
     ranked = {name: _ranked(rows, found.truth) for name, rows in found.methods.items()}
@@ -80,21 +54,23 @@ def zip_chart(
         raise SimstudyError(f"parameter '{found.parameter}', cell {found.cell}: no method has intervals")
     step = {name: -(-len(rows) // MAX_LINES) for name, rows in ranked.items()}
     drawn = {name: rows.iloc[(len(rows) - 1) % step[name] :: step[name]] for name, rows in ranked.items()}
-    title = f"Zip plot of {percent_level(level)} intervals: {found.name}"
-    page = _draw(found, ranked, drawn, step, title, level)
+    title = f"Zip plot of {percent_level(asked.level)} intervals: {found.name}"
+    page = _draw(found, ranked, drawn, step, title, asked.level)
     data = pd.concat(list(drawn.values()), ignore_index=True)
-    alt = describe("zip", data, title=title)
-    return Chart(
-        "zip",
-        file_stem("zip", found.parameter, f"cell-{found.cell}", *chosen_words(se_kind=se_kind, estimators=estimators)),
-        title,
-        alt,
-        data,
-        page.figure,
-    )
+    return Drawing(page.figure, data, title, ("zip", *found.stem(asked.chosen)))
 
 
-plot_zip = drawing(zip_chart)
+def _words(drawn: Drawing) -> str:
+    """Coverage of each method."""
+    data = drawn.data
+    first = data.drop_duplicates("estimator")
+    rows = zip(first["estimator"], first["coverage"], first["coverage_mcse"], first["n"], strict=True)
+    parts = [f"{name} {100 * share:.1f}% (MCSE {100 * mcse:.1f}) of {n:,}" for name, share, mcse, n in rows]
+    return f"{drawn.title}, {truth_words(data['truth'])}, ranked by |z|. Coverage: {'; '.join(parts)}."
+
+
+register_figure(FigureKind("zip", "intervals ranked, coverage", "replicates", draw_zip, _words, REPLICATES))
+zip_chart, plot_zip = chart_function("zip"), plot_function("zip")
 
 
 def _ranked(rows: pd.DataFrame, truth: float) -> pd.DataFrame:

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from simstudy.performance import LABELS
+from simstudy.performance import MEASURES
 from simstudy.report.tables.blocks import Block
-from simstudy.report.tables.columns import PERCENT
 from simstudy.report.tables.text import TextTable, fixed, percent, plain
 from simstudy.report.tables.view import View
 
@@ -33,7 +32,7 @@ def compact_blocks(view: View, measures: Sequence[str]) -> list[Block]:
 
 def _named(measures: Sequence[str]) -> str:
     """Name measures in a title."""
-    return " and ".join(name if name in _SHORT else LABELS[name] for name in measures)
+    return " and ".join(name if name in _SHORT else MEASURES[name].label for name in measures)
 
 
 def _compact_table(view: View, parameter: str, methods: Sequence[str], measures: Sequence[str]) -> TextTable:
@@ -46,14 +45,14 @@ def _compact_table(view: View, parameter: str, methods: Sequence[str], measures:
             kind = view.first_kind(cell, parameter, method)
             for offset, measure in enumerate(measures):
                 number = view.number(cell, parameter, method, kind, measure)
-                texts.append(percent(number) if measure in PERCENT else plain(number, 3))
+                texts.append(percent(number) if MEASURES[measure].percent else plain(number, 3))
                 column = len(measures) * position + offset
                 largest[column] = float(np.fmax(largest[column], number.mcse))
         truth = fixed(view.truth.get((cell, parameter), math.nan), 3)
         rows.append((str(cell), *view.settings[cell], truth, *texts))
     blank = [""] * (len(view.factors) + 1)
     rows.append(("MCSE <=", *blank, *(_rounded_up(value) for value in largest)))
-    names = [_SHORT.get(name, LABELS[name]) for name in measures]
+    names = [_SHORT.get(name, MEASURES[name].label) for name in measures]
     header = ("cell", *view.factors, "truth", *(names * len(methods)))
     groups = (("", len(view.factors) + 2), *((method, len(measures)) for method in methods))
     return TextTable(
@@ -74,7 +73,7 @@ def overview_blocks(view: View, measures: Sequence[str]) -> list[Block]:
     """One row a method: smallest, middle and largest values over cells, with the cells of the extremes."""
     range_header = ("lowest", "(cell)", "median", "highest", "(cell)")
     header = ("Method", *(range_header * len(measures)), "cells n/a")
-    groups = (("", 1), *((LABELS[name], 5) for name in measures), ("", 1))
+    groups = (("", 1), *((MEASURES[name].label, 5) for name in measures), ("", 1))
     return [
         TextTable(
             header,

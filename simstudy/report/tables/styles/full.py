@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from simstudy.performance import LABELS, PAIR_MEASURES
+from simstudy.performance import MEASURES
 from simstudy.report.tables.blocks import Block, Heading
-from simstudy.report.tables.columns import cell_text, decimals, heading, of_estimate_alone
+from simstudy.report.tables.columns import cell_text, heading
 from simstudy.report.tables.text import TextTable, plain
 from simstudy.report.tables.view import View
 
@@ -65,7 +65,8 @@ def _parameter_table(view: View, cell: int, parameter: str, columns: Sequence[st
             same = position > 0
             texts = [
                 ""
-                if (same and of_estimate_alone(name)) or (estimator == view.reference and name in PAIR_MEASURES)
+                if (same and MEASURES[name].of_estimate_alone)
+                or (estimator == view.reference and MEASURES[name].paired)
                 else cell_text(name, numbers[name], mcse=mcse)
                 for name, mcse in shown.items()
             ]
@@ -121,7 +122,7 @@ def _side_columns(view: View, cell: int, parameter: str, one_kind: bool, measure
     rows = []
     for estimator, kind in _methods(view, cell, parameter):
         texts = [
-            plain(view.number(cell, parameter, estimator, kind, name, basis), decimals(name))
+            plain(view.number(cell, parameter, estimator, kind, name, basis), MEASURES[name].decimals)
             for name, bases in sides.items()
             for basis in bases
         ]
@@ -129,7 +130,7 @@ def _side_columns(view: View, cell: int, parameter: str, one_kind: bool, measure
         rows.append((estimator, *(() if one_kind else (kind,)), *texts, *counts))
     first = 1 if one_kind else 2
     names = [_SIDE_NAMES[basis] for bases in (*sides.values(), _SIDES[:2]) for basis in bases]
-    groups = [(LABELS[name], len(bases)) for name, bases in sides.items()]
+    groups = [(MEASURES[name].label, len(bases)) for name, bases in sides.items()]
     return TextTable(
         ("Method", *(() if one_kind else ("SE",)), *names),
         tuple(rows),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simstudy.performance import LABELS, MEASURES, PAIR_MEASURES
+from simstudy.performance import MEASURES
 from simstudy.report.tables.blocks import Block, Definitions, Heading, Paragraph
 from simstudy.report.tables.failures import common_lines, failure_blocks, tail_lines
 from simstudy.report.tables.styles.compact import OVERVIEW_PARAMETERS, compact_blocks, overview_blocks
@@ -36,10 +36,10 @@ def formula_blocks(view: View, shown: tuple[str, ...]) -> list[Block]:
         "n/a: no replicate has the number (never counted as 0). -: undefined. n: converged replicates with an "
         "estimate; a second number counts those with an interval."
     )
-    if view.reference and any(name in PAIR_MEASURES for name in named):
+    if view.reference and any(MEASURES[name].paired for name in named):
         explained += f" ref: {view.reference}, the reference method (--reference NAME chooses another)."
     others = ", ".join(name for name in MEASURES if name not in named)
-    found: list[Block] = [Definitions(title, tuple((LABELS[name], MEASURES[name]) for name in named))]
+    found: list[Block] = [Definitions(title, tuple((MEASURES[name].label, MEASURES[name].formula) for name in named))]
     found.append(Paragraph(explained, quiet=True))
     if others:
         found.append(Paragraph(f"Further measures (--measures NAME, and the CSV file): {others}.", quiet=True))
@@ -69,11 +69,11 @@ def _body(view: View) -> tuple[list[Block], list[str], tuple[str, ...]]:
     if view.cells_chosen or (len(view.cells) <= MAX_FULL_CELLS and full_rows <= MAX_LINES):
         blocks, dropped = full_blocks(view)
         if dropped:
-            names = ", ".join(LABELS[name] for name in dropped)
+            names = ", ".join(MEASURES[name].label for name in dropped)
             notes.append(f"Columns left out to fit {view.width} characters: {names}; --measures chooses columns.")
         return blocks, notes, tuple(name for name in view.measures or FULL if name not in dropped)
     measures = view.measures or SUMMARY
-    said = " and ".join(LABELS[name].lower() if name in SUMMARY else LABELS[name] for name in measures)
+    said = " and ".join(MEASURES[name].label.lower() if name in SUMMARY else MEASURES[name].label for name in measures)
     if len(view.parameters) * (len(view.cells) + 5) <= MAX_LINES:
         notes.append(f"Only {said} are shown; --cell K gives every measure of a cell.")
         return compact_blocks(view, measures), notes, measures

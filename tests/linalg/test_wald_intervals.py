@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import foldnorm
 
-from simstudy.estimation.wald_intervals import coverage, median_distance, misses
+from simstudy.linalg.wald_intervals import coverage, median_distance, misses
 
 
 def test_median_distance_is_that_of_a_folded_normal() -> None:

@@ -28,7 +28,7 @@ LAYOUT_CLUSTERS = 1000
 
 
 @dataclass(frozen=True)
-class Request:
+class Question:
     """A plan that has been read.
 
     Attributes
@@ -122,7 +122,7 @@ def find_parameter(scenario: Scenario, name: str) -> str:
     raise SimstudyError(f"parameter: the model has no '{name}'{did_you_mean(name, known)}; it has {', '.join(known)}")
 
 
-def limits_of(request: Request, draws: Draws, n_clusters: int, cluster_size: int | None) -> tuple[Limits, str]:
+def limits_of(question: Question, draws: Draws, n_clusters: int, cluster_size: int | None) -> tuple[Limits, str]:
     """Analytic curve in J, and what it leaves out (empty where it leaves out nothing).
 
     Populations that are not normal, or have missing values, are described by the normal, complete ones with the same
@@ -133,7 +133,7 @@ def limits_of(request: Request, draws: Draws, n_clusters: int, cluster_size: int
     SimstudyError
         If many populations with random slopes are asked for: each would need large samples of its own.
     """
-    scenario = request.scenario
+    scenario = question.scenario
     populations, note = [], ""
     for values in draws.values:
         population = scenario.cell(n_clusters, cluster_size, values).population
@@ -143,8 +143,8 @@ def limits_of(request: Request, draws: Draws, n_clusters: int, cluster_size: int
             note = "missing values" if population.has_missing else "the distribution"
         populations.append(_plain(population))
     found = approximate_all(scenario.entry.estimator, scenario.model, populations)
-    kept = _with_numbers(found, request.target)
-    limits = Limits(kept, scenario.model.estimands, request.target, request.criterion, len(found) - len(kept))
+    kept = _with_numbers(found, question.target)
+    limits = Limits(kept, scenario.model.estimands, question.target, question.criterion, len(found) - len(kept))
     return limits, note
 
 
