@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from simstudy.data.layout import ClusterLayout
-from simstudy.data.sample import Sample
-from simstudy.data.statistics import TwoLevelStatistics
+from simstudy.errors import EstimatorError
+from simstudy.estimation.fit_measures import STORED
 from simstudy.estimation.inference import with_defined
 from simstudy.estimation.result import FitResult, Status
 from simstudy.methods import registry
 from simstudy.methods.protocol import Estimator, PreparedEstimator
+from simstudy.methods.verify import COLUMNS
+from simstudy.methods.wall import MethodError, TimeUp, fit_walled, fitter, walled
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
 from simstudy.population.population import Population
+from simstudy.population.streams import FitStreams
+from simstudy.runner.limit import deadline
 
 MODELS = {
     "contextual": """
@@ -89,19 +96,25 @@ LAYOUTS = {
     "unbalanced": ClusterLayout.of([3, 4, 5, 6, 7, 8, 9, 10] * 5),
 }
 _REPLICATES = 7
+_SEED = 20090306
 
 
-def check_estimator(estimator: str | type[Any] | Estimator, **options: Any) -> list[str]:
+def check_estimator(
+    estimator: str | type[Any] | Estimator, *, seconds: float | None = 60.0, **options: Any
+) -> list[str]:
     """Check that a method keeps the contract; returns what was checked.
 
-    The method declares itself; declines with a reason or fits; returns arrays of the documented shapes, NaN where it
-    failed or does not speak; leaves its input alone; gives the same bits for any batch and any repetition; and survives
-    data that cannot be fitted.
+    The method declares itself; declines with a reason or fits, in time; returns arrays of the documented types and
+    shapes, NaN where it failed or does not speak; leaves its input and global random numbers alone; gives the same
+    bits for any batch and any repetition, also where it draws from its streams; and survives data that cannot be
+    fitted.
 
     Parameters
     ----------
     estimator : str, class or instance
         Name in the registry, ``package.module:Attr``, a class, or a method ready made.
+    seconds : float, optional
+        Most that the fit of a small data set may take; None: any time.
     **options
         Options for a name or class.
 
@@ -125,13 +138,13 @@ def check_estimator(estimator: str | type[Any] | Estimator, **options: Any) -> l
         for layout_name, layout in LAYOUTS.items():
             where = f"{method.name}, {model_name}, {layout_name}"
             chosen = registry.for_model(method, model)
-            reason = chosen.supports(model, layout)
+            reason = _walled(f"{where}: supports()", chosen.supports, model, layout)
             if reason is not None:
                 assert isinstance(reason, str), f"{where}: supports() must return None or a reason"
                 assert reason.strip(), f"{where}: supports() gives an empty reason"
                 checked.append(f"{where}: declined ({reason})")
                 continue
-            _check_fits(chosen, model, layout, where)
+            _Contract(chosen, model, layout, where, seconds).check()
             fitted += 1
             checked.append(f"{where}: fitted")
     assert fitted, f"{method.name}: declined every model of the contract"
@@ -155,81 +168,120 @@ def _check_declaration(method: Estimator) -> None:
         text = getattr(method, part)
         assert isinstance(text, str), f"{method.name}: '{part}' must be text"
         assert text.strip(), f"{method.name}: '{part}' is empty"
-    data_kind(method.needs)
+    try:
+        registry.check_declared(method)
+    except EstimatorError as error:
+        raise AssertionError(str(error)) from None
     assert set(method.levels) <= {"within", "between"}, f"{method.name}: 'levels' names unknown levels"
     assert method.levels, f"{method.name}: 'levels' is empty"
     assert method.se_kinds, f"{method.name}: 'se_kinds' is empty"
     assert dataclasses.is_dataclass(method), f"{method.name}: a method is a frozen dataclass"
+    names = [diagnostic.name for diagnostic in method.diagnostics]
+    assert len({*names}) == len(names), f"{method.name}: 'diagnostics' names one twice"
+    for name in names:
+        assert name.isidentifier(), f"{method.name}: a diagnostic is named {name!r}; allowed: letters, digits and '_'"
+        assert name not in COLUMNS, f"{method.name}: no diagnostic may be named '{name}'"
     assert hash(method) is not None, f"{method.name}: a method is a frozen dataclass with hashable options"
 
 
-def _check_fits(method: Estimator, model: TwoLevelModel, layout: ClusterLayout, where: str) -> None:
-    prepared = method.prepare(model, layout)
-    assert isinstance(prepared, PreparedEstimator), f"{where}: prepare() must return something with fit()"
-    data = _data(method, _population(model, layout), range(_REPLICATES))
-    before = _arrays(data)
-    result = prepared.fit(data)
-    for name, array in _arrays(data).items():
-        assert np.array_equal(array, before[name], equal_nan=True), f"{where}: fit() changed its input '{name}'"
-    _check_shapes(method, model, result, _REPLICATES, where)
-    assert result.converged.any(), f"{where}: no fit converged on well-behaved data"
-    with_defined(result, model.estimands)
-    again = method.prepare(model, layout).fit(data)
-    _same(result, again, where, "a second fit gives other bits")
-    _check_batches(prepared, data, result, where)
-    _check_bad_data(method, model, prepared, data, where)
+def _walled(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call code of a method; that it stops with an error is a breach of the contract."""
+    try:
+        return walled(function, *arguments)
+    except MethodError as error:
+        raise AssertionError(f"{what} stopped with an error: {error.text}\n{error.trace}") from None
 
 
-def _check_shapes(method: Estimator, model: TwoLevelModel, result: FitResult, n: int, where: str) -> None:
-    q = len(model.names)
-    assert tuple(result.labels) == model.names, f"{where}: labels must be model.names; found {result.labels}"
-    assert result.estimate.shape == (n, q), f"{where}: estimate has shape {result.estimate.shape}, not {(n, q)}"
-    kinds = tuple(result.covariance)
-    assert kinds == tuple(method.se_kinds), f"{where}: SE kinds {kinds} are not those declared, {method.se_kinds}"
-    for kind, cov in result.covariance.items():
-        assert cov.shape == (n, q, q), f"{where}: covariance '{kind}' has shape {cov.shape}, not {(n, q, q)}"
-        se = result.se[kind]
-        assert not (se < 0).any(), f"{where}: negative SE"
-        silent = np.isnan(result.estimate).all(axis=0)
-        assert np.isnan(se[:, silent]).all(), f"{where}: an SE without an estimate"
-    for name in ("status", "admissible", "n_iter", "loglik"):
-        shape = getattr(result, name).shape
-        assert shape == (n,), f"{where}: {name} has shape {shape}, not {(n,)}"
-    known = {int(s) for s in Status}
-    assert set(np.unique(result.status).tolist()) <= known, f"{where}: unknown status"
-    bad = ~result.converged
-    assert np.isnan(result.estimate[bad]).all(), f"{where}: a failed fit must report NaN, not numbers"
+@dataclass(frozen=True)
+class _Contract:
+    """The contract of a method for one model and layout."""
+
+    method: Estimator
+    model: TwoLevelModel
+    layout: ClusterLayout
+    where: str
+    seconds: float | None
+
+    def check(self) -> None:
+        """Check everything."""
+        population = _population(self.model, self.layout)
+        data = data_kind(self.method.needs).draw(population, _SEED, range(_REPLICATES))
+        streams = FitStreams.of(_SEED, self.method.name, population.key, range(_REPLICATES))
+        before, state = _arrays(data), _global_random()
+        prepared = self._prepared()
+        result = self._fit(prepared, data, streams, self.where)
+        for name, array in _arrays(data).items():
+            same = np.array_equal(array, before[name], equal_nan=True)
+            assert same, f"{self.where}: fit() changed its input '{name}'"
+        assert _global_random() == state, (
+            f"{self.where}: fit() uses global random numbers; draw from streams, and say needs_random = True"
+        )
+        assert result.converged.any(), f"{self.where}: no fit converged on well-behaved data"
+        with_defined(result, self.model.estimands)
+        again = self._fit(self._prepared(), data, streams, self.where)
+        _same(result, again, self.where, "a second fit gives other bits")
+        self._check_batches(prepared, data, streams, result)
+        self._check_bad_data(prepared, data, streams)
+
+    def _prepared(self) -> PreparedEstimator:
+        prepared = _walled(f"{self.where}: prepare()", self.method.prepare, self.model, self.layout)
+        assert isinstance(prepared, PreparedEstimator), f"{self.where}: prepare() must return something with fit()"
+        return prepared
+
+    def _fit(self, prepared: PreparedEstimator, data: Any, streams: FitStreams, where: str) -> FitResult:
+        n, fit = len(streams), fitter(self.method, prepared)
+        try:
+            with deadline(None if self.seconds is None else n * self.seconds, (self.method.name, 0, n)):
+                result, wrong = fit_walled(self.method, self.model, fit, data, streams)
+        except MethodError as error:
+            raise AssertionError(f"{where}: fit() stopped with an error: {error.text}\n{error.trace}") from None
+        except TimeUp:
+            raise AssertionError(f"{where}: fit() takes more than {self.seconds:g} s a data set") from None
+        assert not wrong, f"{where}: {next(iter(wrong.values()))}"
+        self._check_result(result, where)
+        return result
+
+    def _check_result(self, result: FitResult, where: str) -> None:
+        """What is not wrong for a study, but for a method that keeps its promises."""
+        bad, silent = ~result.converged, np.asarray(np.isnan(result.estimate).all(axis=0))
+        assert np.isnan(result.estimate[bad]).all(), f"{where}: a failed fit must report NaN, not numbers"
+        for kind, se in result.se.items():
+            assert np.isnan(se[:, silent]).all(), f"{where}: an SE '{kind}' without an estimate"
+            assert np.isnan(se[bad]).all(), f"{where}: a failed fit must report NaN, not an SE '{kind}'"
+        q = len(silent)
+        for kind, limits in result.intervals.items():
+            for limit in limits:
+                assert np.isnan(limit[:, :q][:, silent]).all(), f"{where}: limits '{kind}' without an estimate"
+                assert np.isnan(limit[bad]).all(), f"{where}: a failed fit must report NaN, not limits '{kind}'"
+        known = {*STORED, *(diagnostic.name for diagnostic in self.method.diagnostics)}
+        unknown = [name for name in result.measures if name not in known]
+        assert not unknown, f"{where}: the measure '{unknown[:1]}' is not among its diagnostics"
+
+    def _check_batches(self, prepared: PreparedEstimator, data: Any, streams: FitStreams, whole: FitResult) -> None:
+        """Same bits one by one, and in uneven batches."""
+        for parts in ([[i] for i in range(_REPLICATES)], [[0, 1], [2, 3, 4, 5, 6]]):
+            for part in parts:
+                index = np.array(part, dtype=np.int64)
+                found = self._fit(prepared, data.select(index), streams.select(index), self.where)
+                _same(whole.select(index), found, self.where, "results depend on the batch")
+
+    def _check_bad_data(self, prepared: PreparedEstimator, data: Any, streams: FitStreams) -> None:
+        """Data that cannot be fitted give a status, and leave their neighbours alone."""
+        first, both = np.array([0], dtype=np.int64), np.array([1, 0], dtype=np.int64)
+        good = self._fit(prepared, data.select(first), streams.select(first), self.where)
+        for what, value in (("missing values", np.nan), ("all values zero", 0.0), ("infinite values", np.inf)):
+            spoiled, where = _spoil(data.select(both), value), f"{self.where}, {what}"
+            result = self._fit(prepared, spoiled, streams.select(both), where)
+            assert result.status[0] != int(Status.OK), f"{where}: the data set was reported as converged"
+            _same(result.select(np.array([1])), good, where, "the data set changed its neighbour")
 
 
-def _check_batches(
-    prepared: PreparedEstimator, data: TwoLevelStatistics | Sample, whole: FitResult, where: str
-) -> None:
-    """Same bits one by one, and in uneven batches."""
-    for parts in ([[i] for i in range(_REPLICATES)], [[0, 1], [2, 3, 4, 5, 6]]):
-        for part in parts:
-            index = np.array(part, dtype=np.int64)
-            found = prepared.fit(data.select(index))
-            _same(whole.select(index), found, where, "results depend on the batch")
+def _global_random() -> tuple[str, str]:
+    """State of the global random numbers of numpy and of Python."""
+    return repr(np.random.get_state(legacy=False)), repr(random.getstate())  # noqa: NPY002
 
 
-def _check_bad_data(
-    method: Estimator,
-    model: TwoLevelModel,
-    prepared: PreparedEstimator,
-    data: TwoLevelStatistics | Sample,
-    where: str,
-) -> None:
-    """Data that cannot be fitted give a status, and leave their neighbours alone."""
-    good = prepared.fit(data.select(np.array([0], dtype=np.int64)))
-    for what, value in (("missing values", np.nan), ("all values zero", 0.0), ("infinite values", np.inf)):
-        spoiled = _spoil(data.select(np.array([1, 0], dtype=np.int64)), value)
-        result = prepared.fit(spoiled)
-        _check_shapes(method, model, result, 2, f"{where}, {what}")
-        assert result.status[0] != int(Status.OK), f"{where}: a data set with {what} was reported as converged"
-        _same(result.select(np.array([1])), good, where, f"a data set with {what} changed its neighbour")
-
-
-def _spoil(data: TwoLevelStatistics | Sample, value: float) -> TwoLevelStatistics | Sample:
+def _spoil(data: Any, value: float) -> Any:
     """Put ``value`` in all numbers of the first replicate."""
     changed = {}
     for name, array in _arrays(data).items():
@@ -238,22 +290,29 @@ def _spoil(data: TwoLevelStatistics | Sample, value: float) -> TwoLevelStatistic
     return dataclasses.replace(data, **changed)
 
 
-def _arrays(data: TwoLevelStatistics | Sample) -> dict[str, Any]:
+def _arrays(data: Any) -> dict[str, Any]:
     found = {f.name: getattr(data, f.name) for f in dataclasses.fields(data)}
     return {name: value.copy() for name, value in found.items() if isinstance(value, np.ndarray)}
 
 
 def _same(a: FitResult, b: FitResult, where: str, what: str) -> None:
+    """Whether two results have the same bits."""
+    names = ((a.se, b.se), (a.intervals, b.intervals), (a.measures, b.measures))
+    for have, found in ([sorted(part) for part in pair] for pair in names):
+        assert have == found, f"{where}: {what} (names {', '.join(have)} and {', '.join(found)})"
     pairs = [(name, getattr(a, name), getattr(b, name)) for name in ("estimate", "status", "admissible", "n_iter")]
     pairs += [("loglik", a.loglik, b.loglik)]
     pairs += [(f"covariance '{kind}'", cov, b.covariance[kind]) for kind, cov in a.covariance.items()]
+    pairs += [(f"se '{kind}'", se, b.se[kind]) for kind, se in a.se.items()]
+    pairs += [
+        (f"{side} limits '{kind}'", a.intervals[kind][k], b.intervals[kind][k])
+        for kind in a.intervals
+        for k, side in enumerate(("lower", "upper"))
+    ]
+    pairs += [(f"measure '{name}'", values, b.measures[name]) for name, values in a.measures.items()]
     for name, left, right in pairs:
-        equal = np.array_equal(left, right, equal_nan=name not in ("status", "admissible", "n_iter"))
+        equal = np.array_equal(left, right, equal_nan=left.dtype.kind == "f")
         assert equal, f"{where}: {what} ({name})"
-
-
-def _data(method: Estimator, population: Population, replicates: range) -> Any:
-    return data_kind(method.needs).draw(population, 20090306, replicates)
 
 
 def _population(model: TwoLevelModel, layout: ClusterLayout) -> Population:

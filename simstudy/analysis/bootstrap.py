@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,15 +12,17 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.errors import EstimatorError
 from simstudy.estimation.inference import with_defined
-from simstudy.estimation.result import FitResult
+from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.likelihood.slopes.chain import Treatment
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods import registry
 from simstudy.methods.msem_slopes import PreparedSlopes
+from simstudy.methods.wall import MethodError, fit_by_halves, fitter, walled
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
 from simstudy.population.draw import draw_sample, generator
 from simstudy.population.population import Population
+from simstudy.population.streams import FitStreams
 
 if TYPE_CHECKING:
     from simstudy.analysis.fit import Context
@@ -84,8 +86,11 @@ def _parametric(context: Context, model: TwoLevelModel, seed: int, replicates: r
         drawn = draw_sample(population, seed, replicates)
         rows = np.where(np.isnan(sample.rows), np.nan, drawn.rows)
         clusters = np.where(np.isnan(sample.clusters), np.nan, drawn.clusters)
-        return prepared.fit(Sample(drawn.layout, drawn.level1, drawn.level2, rows, clusters))
-    return prepared.fit(data_kind(method.needs).draw(population, seed, replicates))
+        data: Any = Sample(drawn.layout, drawn.level1, drawn.level2, rows, clusters)
+    else:
+        data = data_kind(method.needs).draw(population, seed, replicates)
+    streams = FitStreams.of(seed, method.name, "bootstrap", replicates)
+    return fit_by_halves(method, model, fitter(method, prepared), data, streams)
 
 
 def _clusters(context: Context, model: TwoLevelModel, seed: int, replicates: range) -> FitResult:
@@ -100,5 +105,9 @@ def _clusters(context: Context, model: TwoLevelModel, seed: int, replicates: ran
     again = Sample(
         ClusterLayout.of(sizes[chosen]), sample.level1, sample.level2, sample.rows[:, index], sample.clusters[:, chosen]
     )
-    prepared = method.prepare(model, again.layout)
-    return prepared.fit(data_kind(method.needs).of_sample(again))
+    streams = FitStreams.of(seed, method.name, "cluster bootstrap", replicates)
+    try:
+        fit = fitter(method, walled(method.prepare, model, again.layout))
+    except MethodError:
+        return failed(model.names, method.se_kinds, 1, Status.EXCEPTION)
+    return fit_by_halves(method, model, fit, data_kind(method.needs).of_sample(again), streams)

@@ -5,15 +5,78 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from simstudy.errors import EstimatorError
+from simstudy.errors import EstimatorError, did_you_mean
 from simstudy.methods import registry
 from simstudy.methods.protocol import Estimator
-from simstudy.requests.fit import FitRequest
+from simstudy.requests.fit import INTERVALS, FitRequest
 
 PLAIN = {
     "missing": "listwise", "fixed_x": False, "bounds": None, "slopes": None, "nodes": None, "h1": None,
 }  # fmt: skip
 """Choices that only some methods have, and what they are where nothing was chosen."""
+
+
+SE_WORDS = {
+    "mlr": "robust", "robust.huber.white": "robust", "robust.cluster": "robust", "standard": "expected",
+}  # fmt: skip
+"""What lavaan and Mplus call standard errors."""
+
+
+def lavaan_words(estimator: str, se: str | None) -> tuple[str, str | None]:
+    """Method and kind of SE, of which either may be given as lavaan and Mplus call it.
+
+    Raises
+    ------
+    EstimatorError
+        For estimators of theirs that are none of ours, and where estimator and SE contradict each other.
+    """
+    kind = SE_WORDS.get(se.lower(), se) if se is not None else None
+    if estimator in (*registry.names(), "all") or ":" in estimator:
+        return estimator, kind
+    word = estimator.lower()
+    if word in ("ml", "mlr"):
+        if word == "mlr" and kind not in (None, "robust"):
+            raise EstimatorError(
+                f"estimator: MLR means robust standard errors, and se is '{se}'; leave one of them out"
+            )
+        return "msem", "robust" if word == "mlr" else kind
+    if word in ("mlf", "wls", "wlsm", "wlsmv", "uls", "ulsmv", "gls", "dwls"):
+        raise EstimatorError(
+            f"estimator: '{estimator}' of lavaan and Mplus is not supported; allowed: ML and MLR (which mean msem), "
+            f"{', '.join(registry.names())}"
+        )
+    return estimator, kind
+
+
+def in_our_words(request: FitRequest) -> FitRequest:
+    """The request with method and kind of SE as they are called here (see `lavaan_words`)."""
+    estimator, se = lavaan_words(request.estimator, request.se)
+    return replace(request, estimator=estimator, se=se)
+
+
+def intervals_of(name: str | None) -> tuple[str, ...]:
+    """Kinds of intervals of a method, or without a name of any: those that all have, and its own."""
+    own: list[str] = []
+    for method in registry.names() if name is None else [name]:
+        try:
+            own += registry.find(method).interval_kinds
+        except EstimatorError:  # reported where the method is asked for
+            continue
+    return tuple(dict.fromkeys([*INTERVALS, *own]))
+
+
+def interval_problems(ci: str, allowed: tuple[str, ...], name: str = "ci") -> list[str]:
+    """What is wrong with a kind of intervals, if it is none of those allowed."""
+    if ci in allowed:
+        return []
+    return [f"{name}: found '{ci}'; allowed: {', '.join(allowed)}{did_you_mean(ci, allowed)}"]
+
+
+def check_interval(ci: str, allowed: tuple[str, ...]) -> None:
+    """Raise an `EstimatorError` for a kind of intervals that is none of those allowed."""
+    problems = interval_problems(ci, allowed)
+    if problems:
+        raise EstimatorError(problems)
 
 
 def check_no_slopes(slopes: str | None, nodes: int | None) -> None:
@@ -54,6 +117,8 @@ def make_method(request: FitRequest) -> Estimator:
         if key not in fields:
             raise EstimatorError(f"method '{name}' has no choice of '{key}'; it goes with {_methods_with(key)}")
         chosen[key] = value
+    if "interval_level" in fields:
+        chosen.setdefault("interval_level", request.ci_level)
     if "measures" in fields:
         chosen.setdefault("measures", True)
     if request.missing == "fiml" and se is None:
@@ -82,6 +147,9 @@ def own_choices(name: str, request: FitRequest) -> tuple[FitRequest, list[str]]:
         elif not _accepts(name, key, value):  # mlm has a choice of slopes too, but not all of msem's
             plain[key] = default
             dropped.append(f"{key} = {value}")
+    if request.ci not in intervals_of(name):
+        plain["ci"] = "wald"
+        dropped.append(f"ci = {request.ci}")
     if request.se is not None and not _has_se(name, request.se):
         plain["se"] = None
         dropped.append(f"se = {request.se}")

@@ -11,8 +11,19 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from simstudy.analysis.choices import check_no_slopes, check_no_weights, make_method, own_choices
+from simstudy.analysis.choices import (
+    check_interval,
+    check_no_slopes,
+    check_no_weights,
+    in_our_words,
+    intervals_of,
+    lavaan_words,
+    make_method,
+    own_choices,
+)
+from simstudy.analysis.model_notes import bound_notes, reading_notes, with_products
 from simstudy.analysis.read import check_data, read_data
+from simstudy.analysis.read_checks import without_codes
 from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
 from simstudy.analysis.slopes import boundary_notes, flat_predictors, slope_facts
 from simstudy.analysis.units import Units
@@ -32,11 +43,14 @@ from simstudy.estimation.inference import montecarlo, with_defined
 from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.linalg.stacked import FloatArray, IntArray
 from simstudy.methods import registry
-from simstudy.methods.checks import refuse_constraints
+from simstudy.methods.checks import refuse_bounds, refuse_constraints
 from simstudy.methods.protocol import Estimator
+from simstudy.methods.wall import MethodError, fit_walled, fitter, walled
+from simstudy.model.defaults import AUTO
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
-from simstudy.requests.fit import FitRequest
+from simstudy.population.streams import FitStreams
+from simstudy.requests.fit import INTERVALS, FitRequest
 from simstudy.requests.option import check, takes
 
 ASKED = ("se", "ci", "ci_level", "missing", "fixed_x", "bounds", "std_lv", "draws", "seed")
@@ -92,16 +106,22 @@ def fit(request: FitRequest) -> Fit:
         With one clear message a problem.
     """
     began = time.perf_counter()
+    request = in_our_words(request)
     check(request, EstimatorError)
     check_no_weights(request.weights)
     model, estimator = request.model, request.estimator
     if isinstance(model, str):
-        model = TwoLevelModel.from_syntax(model, std_lv=request.std_lv)
+        model = TwoLevelModel.from_syntax(model, std_lv=request.std_lv, auto=request.auto)
+    elif request.auto != AUTO[0]:
+        raise EstimatorError("auto: this choice goes with a model given as text; give it to TwoLevelModel.from_syntax")
     if not model.slopes:
         check_no_slopes(request.slopes, request.nodes)
     method = registry.for_model(make_method(request), model)
+    check_interval(request.ci, (*INTERVALS, *method.interval_kinds))
     data = request.data if isinstance(request.data, pd.DataFrame) else read_data(request.data)
-    checked, notes = check_data(data, model, request.cluster, request.missing, request.na)
+    data, coded = without_codes(data, model.variables, request.na)
+    checked, notes = check_data(with_products(data, model), model, request.cluster, request.missing)
+    notes = (*reading_notes(model, data), *coded, *notes)
     n_dropped = len(data) - len(checked)
     sample, ids, order = _sample(checked, model, request.cluster)
     asked = {name: getattr(request, name) for name in ASKED}
@@ -112,37 +132,20 @@ def fit(request: FitRequest) -> Fit:
         values = vars(method.asked_for) | vars(method)
         asked |= {key: values[key] for key in ("slopes", "nodes") if key in values}
     facts: tuple[SlopeFact, ...] = ()
-    compared: Comparison | None = None
-    units, working = None, None
-    reason = _unsupported(method, model, sample)
-    if reason is not None:
-        result = failed(model.names, (method.se_kinds[0],), 1, Status.NOT_SUPPORTED)
-        free = unrestricted_of(model, sample)
-        notes = (*notes, f"{estimator} cannot fit this model: {reason}")
+    done = _fit_in_units(method, model, sample, request)
+    result, free, compared = done.result, done.free, done.compared
+    if done.why:
+        notes = (*notes, f"{estimator} {done.why}")
     else:
         facts = slope_facts(model, method)
-        tried: list[tuple[TwoLevelModel, Unrestricted, Comparison]] = []
-
-        def fit_sample(model: TwoLevelModel, sample: Sample) -> FitResult:
-            result = method.prepare(model, sample.layout).fit(data_kind(method.needs).of_sample(sample))
-            free = unrestricted_of(model, sample, hopeless=is_hopeless(method, result))
-            tried.append((model, free, compare(method, model, sample, result, free, request.h1)))
-            return tried[-1][-1].result
-
-        meanings = {fact.name: fact.meaning for fact in facts}
-        result, units, working = fit_in_units(fit_sample, model, sample, meanings, alike=method.averages_items)
-        used = model if units is None else units.model
-        free, compared = next((free, compared) for one, free, compared in tried if one is used)
         notes = (*notes, *method.caveats(model))
-        if result.measures.get("boundary", np.zeros(1))[0] == 1.0:
+        if model.slopes and result.measures.get("boundary", np.zeros(1))[0] == 1.0:
             notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
     result = with_defined(result, model.estimands)
-    context = Context(sample, ids, checked.index[order], order, method, result, units, working)
-    if request.bounds == "variances":
-        at_zero = [
-            row.path for row in model.table.rows if _is_held_variance(row.op, row.lhs, row.rhs, row.free, result)
-        ]
-        notes = (*notes, *(f"{path} is at its bound, 0" for path in at_zero))
+    context = Context(sample, ids, checked.index[order], order, method, result, done.units, done.working)
+    if result.converged[0] and (request.bounds == "variances" or model.table.bounded):
+        params = result.estimate[0, : len(model.names)]
+        notes = (*notes, *bound_notes(model, params, variances=request.bounds == "variances"))
     limits = _limits(context, model, request)
     report = _report(model, context, limits, asked, intraclass_correlations(model, free))
     if not report.converged:
@@ -167,7 +170,9 @@ def fit_all(request: FitRequest) -> dict[str, Fit]:
     ``estimator`` is of no account. Choices that only some methods have (``missing = "fiml"``, a kind of SE) are left at
     their default for the others, which a note says.
     """
+    request = replace(request, se=lavaan_words("msem", request.se)[1])
     names = registry.names()
+    check_interval(request.ci, intervals_of(None))
     found: dict[str, Fit] = {}
     for done, name in enumerate(names):
         if request.progress is not None:
@@ -186,10 +191,6 @@ def fit_all(request: FitRequest) -> dict[str, Fit]:
     return found
 
 
-def _is_held_variance(op: str, lhs: str, rhs: str, free: int, result: FitResult) -> bool:
-    return op == "~~" and lhs == rhs and free >= 0 and bool(result.estimate[0, free] == 0.0)
-
-
 def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sample, tuple[Any, ...], IntArray]:
     """One data set, its cluster identifiers, and the row of the data at each place, smallest clusters first."""
     sample = from_frame(data, cluster, model.level1, model.level2, missing=True)
@@ -197,9 +198,62 @@ def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sam
     return sample, tuple(data[cluster].iloc[order[sample.layout.row_starts]]), order
 
 
+@dataclass(frozen=True)
+class _Done:
+    """A fit in the user's units, what it was made of in working units, and why there is none."""
+
+    result: FitResult
+    free: Unrestricted
+    compared: Comparison | None
+    why: str
+    units: Units | None
+    working: FitResult
+
+
+def _fit_in_units(method: Estimator, model: TwoLevelModel, sample: Sample, request: FitRequest) -> _Done:
+    """Fit a method and compare it with the unrestricted model, in units that the data can be fitted in."""
+    tried: list[tuple[TwoLevelModel, Unrestricted, Comparison | None, str]] = []
+
+    def fit_sample(model: TwoLevelModel, sample: Sample) -> FitResult:
+        result, why = _fitted(method, model, sample, request)
+        free = unrestricted_of(model, sample, hopeless=not why and is_hopeless(method, result))
+        compared = None if why else compare(method, model, sample, result, free, request.h1)
+        tried.append((model, free, compared, why))
+        return result if compared is None else compared.result
+
+    meanings = {slope.name: method.slope_meaning(model, slope) for slope in model.slopes}
+    result, units, working = fit_in_units(fit_sample, model, sample, meanings, alike=method.averages_items)
+    used = model if units is None else units.model
+    _, free, compared, why = next(one for one in tried if one[0] is used)
+    return _Done(result, free, compared, why, units, working)
+
+
+def _fitted(method: Estimator, model: TwoLevelModel, sample: Sample, request: FitRequest) -> tuple[FitResult, str]:
+    """The fit, and why there is none; what a method refuses in words meant for the user is raised."""
+    streams = FitStreams.of(request.seed, method.name, "fit", [0])
+    try:
+        reason = walled(_unsupported, method, model, sample)
+        if reason is not None:
+            nothing = failed(model.names, (method.se_kinds[0],), 1, Status.NOT_SUPPORTED)
+            return nothing, f"cannot fit this model: {reason}"
+        fit = fitter(method, walled(method.prepare, model, sample.layout))
+        data = data_kind(method.needs).of_sample(sample)
+        result, wrong = fit_walled(method, model, fit, data, streams, request.ci_level)
+        return result, "".join(wrong.values())
+    except MethodError as error:
+        if error.own is not None:
+            raise error.own from None
+        nothing = failed(model.names, (method.se_kinds[0],), 1, Status.EXCEPTION)
+        return nothing, f"stopped with an error: {error.text}"
+
+
 def _unsupported(method: Estimator, model: TwoLevelModel, sample: Sample) -> str | None:
     if not method.imposes_constraints:
         reason = refuse_constraints(model)
+        if reason is not None:
+            return reason
+    if not method.imposes_bounds:
+        reason = refuse_bounds(model)
         if reason is not None:
             return reason
     return method.supports(model, sample.layout)
@@ -217,8 +271,15 @@ def _limits(
     kind = next(iter(result.se))
     z = float(stats.norm.ppf(0.5 + level / 2.0))
     lower, upper = result.estimate[0] - z * result.se[kind][0], result.estimate[0] + z * result.se[kind][0]
+    own: tuple[str, ...] = ()
+    if kind in result.intervals:
+        lower, upper, own = _with_own(context.method.name, result.intervals[kind], lower, upper)
     if ci == "wald" or not result.converged[0]:
-        return lower, upper, ()
+        return lower, upper, own if result.converged[0] else ()
+    if ci in context.method.interval_kinds:
+        nothing = np.full_like(result.estimate, np.nan)
+        low, high = (limit[0] for limit in result.intervals.get(ci, (nothing, nothing)))
+        return low, high, (f"intervals are {ci} intervals of {context.method.name}",)
     if ci == "montecarlo":
         found = montecarlo(result, model.estimands, seed, "fit", range(1), draws, level)
         if "montecarlo" in found.intervals:
@@ -239,6 +300,17 @@ def _limits(
     return low, high, tuple(notes)
 
 
+def _with_own(
+    name: str, own: tuple[FloatArray, FloatArray], lower: FloatArray, upper: FloatArray
+) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
+    """A method's own limits, Wald limits for ``:=`` parameters of which it gave none, and a note."""
+    low, high = (limit[0] for limit in own)
+    gone = np.isnan(low) | np.isnan(high)
+    others = "; those of := parameters are Wald intervals" if (gone & ~np.isnan(lower)).any() else ""
+    note = f"intervals are those of {name} itself{others}"
+    return np.where(gone, lower, low), np.where(gone, upper, high), (note,)
+
+
 # ---------------------------------------------------------------------- report
 
 
@@ -254,7 +326,7 @@ def _report(
     estimate, se = result.estimate[0], result.se[kind][0]
     lower, upper, notes = limits
     q = len(model.names)
-    free = np.where(np.isnan(se[:q]) | (se[:q] > 0), True, False)
+    free = ~(np.diagonal(result.covariance[kind][0, :q, :q]) == 0)  # held: by a bound, or as a moment of fixed x
     rows = []
     for row in model.table.rows:
         i = row.free

@@ -81,7 +81,7 @@ def level_fit(fit: Fit, *, target: bool = False) -> pd.DataFrame:
 
 def _partially_saturated(fit: Fit, model: TwoLevelModel, level: str, saturated: Solved) -> Solved | None:
     """The model fitted with the other level unrestricted; None where labels or constraints tie the levels."""
-    if "both" in model.table.levels or model.table.constraints:
+    if "both" in model.table.levels or model.table.constraints or model.table.bounded:
         return None
     free = unrestricted_model(model)
     rows = [*model.table.at(level), *(row for name in LEVEL_NAMES if name != level for row in free.table.at(name))]

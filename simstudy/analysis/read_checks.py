@@ -22,6 +22,7 @@ from simstudy.analysis.read_notes import (
 )
 from simstudy.errors import DataError, did_you_mean
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
+from simstudy.model.products import factors_of
 from simstudy.model.twolevel import TwoLevelModel
 
 LARGE, SMALL = 1e50, 1e-50
@@ -74,8 +75,8 @@ def check_data(
         known = False
     if not len(data):
         raise DataError([*problems, "data: there are no rows"])
-    raw, coded = _without_codes(data, names, na)
-    found = {name: _numbers(raw[name], name, problems) for name in names}
+    data, coded = without_codes(data, names, na)
+    found = {name: _numbers(data[name], name, problems) for name in names}
     values = {name: column for name, column in found.items() if column is not None}
     empty = [name for name, column in values.items() if np.isnan(column).all()]
     problems += [f"data: every value of '{name}' is missing" for name in empty]
@@ -217,20 +218,25 @@ def _spread_notes(table: _Table) -> list[str]:
     return notes
 
 
-def _without_codes(
+def without_codes(
     data: pd.DataFrame, names: Sequence[str], na: str | float | Sequence[str | float] | None
-) -> tuple[dict[str, pd.Series[Any]], list[str]]:
-    """The model's columns with codes for missing values made missing, and what there was of them."""
+) -> tuple[pd.DataFrame, list[str]]:
+    """Data with codes for missing values made missing in some columns, and what there was of them.
+
+    Of a product ``x1:x2`` those of its variables are.
+    """
     numbers, texts = missing_codes(na)
     if not numbers and not texts:
-        return {name: data[name] for name in names}, []
+        return data, []
+    wanted = dict.fromkeys(part for name in names for part in (name, *(factors_of(name) or ())))
     columns, counts = {}, {}
-    for name in names:
-        columns[name], found = blanked(data[name], numbers, texts)
-        counts[name] = int(found.sum())
+    for name in wanted:
+        if list(data.columns).count(name) == 1:
+            columns[name], found = blanked(data[name], numbers, texts)
+            counts[name] = int(found.sum())
     given = ", ".join([*(f"{number:g}" for number in sorted(numbers)), *sorted(texts)])
     by_column = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
-    return columns, [f"{given} made missing: {by_column or 'no value of the model is that'}"]
+    return data.assign(**columns), [f"{given} made missing: {by_column or 'no value of the model is that'}"]
 
 
 def _constants(values: dict[str, FloatArray]) -> list[str]:

@@ -142,4 +142,8 @@ def blanked(
     found = np.isin(values, list(numbers))
     if texts and not pd.api.types.is_numeric_dtype(plain):
         found |= plain.astype("object").map(lambda x: isinstance(x, str) and x.strip() in texts).to_numpy(dtype=bool)
-    return (plain.astype("object").mask(found), found) if found.any() else (column, found)
+    if not found.any():
+        return column, found
+    left = plain.astype("object").mask(found)
+    whole = pd.to_numeric(left, errors="coerce")
+    return (whole if whole.isna().sum() == left.isna().sum() else left), found

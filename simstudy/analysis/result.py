@@ -160,9 +160,9 @@ class Fit:
         for key in ("npar", "df", "baseline_df"):
             if found.get(key) is not None:
                 found[key] = int(found[key])
+        if found.get("boundary") is not None:
+            found["boundary"] = bool(found["boundary"])
         if self.slopes:
-            if "boundary" in self.measures:
-                found["boundary"] = bool(self.measures["boundary"])
             found["slopes"] = [
                 {**asdict(fact), **{key: clean(value) for key, value in self._moments_of(fact.name).items()}}
                 for fact in self.slopes

@@ -159,10 +159,17 @@ def _parents(model: TwoLevelModel, level: str, name: str) -> Iterable[str]:
             yield row.lhs
 
 
+def tied_names(model: TwoLevelModel) -> frozenset[str]:
+    """Labels in constraints and inequalities."""
+    table = model.table
+    equations = {name for one in table.constraints for name in one.names}
+    return frozenset(equations | {name for one in table.inequalities for name in one.names})
+
+
 def own_intercepts(model: TwoLevelModel) -> dict[str, frozenset[str]]:
     """By level, variables whose intercept is free and nobody else's: without another row, a start or a constraint."""
     used = [row.free for row in model.table.rows if row.free >= 0]
-    tied = {name for constraint in model.table.constraints for name in constraint.names}
+    tied = tied_names(model)
     return {
         level: frozenset(
             row.lhs
@@ -171,6 +178,8 @@ def own_intercepts(model: TwoLevelModel) -> dict[str, frozenset[str]]:
             and row.free >= 0
             and used.count(row.free) == 1
             and np.isnan(row.start)
+            and row.lower == -np.inf
+            and row.upper == np.inf
             and model.names[row.free] not in tied
         )
         for level in ("within", "between")

@@ -25,11 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from simstudy.analysis.unit_rules import own_intercepts, scales_of, shifts_of
+from simstudy.analysis.unit_rules import own_intercepts, scales_of, shifts_of, tied_names
 from simstudy.data.sample import Sample
 from simstudy.estimation.result import FitResult
 from simstudy.linalg.stacked import BoolArray, FloatArray
-from simstudy.model.constraints import Constraint
 from simstudy.model.expressions import Expression, Node
 from simstudy.model.parameters import LEVEL_NAMES, Parameter
 from simstudy.model.representation import LevelMatrices, fill, level_matrices
@@ -129,16 +128,30 @@ class Units:
     def model(self) -> TwoLevelModel:
         """The model in working units; ``:=`` parameters are computed from the user's numbers, and are not in it."""
         rows = tuple(
-            replace(row, value=row.value * self._factor(row), start=row.start * self._factor(row))
+            replace(
+                row,
+                value=row.value * self._factor(row),
+                start=row.start * self._factor(row),
+                lower=row.lower * self._factor(row),
+                upper=row.upper * self._factor(row),
+            )
             for row in self.original.table.rows
         )
-        constraints = tuple(self._constraint(c) for c in self.original.table.constraints)
+        table = self.original.table
+        constraints = tuple(
+            replace(one, left=self._rewritten(one.left), right=self._rewritten(one.right)) for one in table.constraints
+        )
+        inequalities = tuple(
+            replace(one, larger=self._rewritten(one.larger), smaller=self._rewritten(one.smaller))
+            for one in table.inequalities
+        )
         return replace(
-            self.original, table=replace(self.original.table, rows=rows, constraints=constraints, defined=())
+            self.original,
+            table=replace(table, rows=rows, constraints=constraints, inequalities=inequalities, defined=()),
         )
 
-    def _constraint(self, constraint: Constraint) -> Constraint:
-        """The same equation, written in parameters of the working model."""
+    def _rewritten(self, side: Expression) -> Expression:
+        """A side of an equation or inequality, written in parameters of the working model."""
         back = {name: 1.0 / f for name, f in zip(self.original.names, self.factors, strict=True)}
 
         def walk(node: Node) -> Node:
@@ -146,8 +159,7 @@ class Units:
                 return Node("*", children=(Node("number", value=back[node.name]), node))
             return replace(node, children=tuple(walk(child) for child in node.children))
 
-        left, right = (Expression(side.text, walk(side.root)) for side in (constraint.left, constraint.right))
-        return replace(constraint, left=left, right=right)
+        return Expression(side.text, walk(side.root))
 
     def sample(self, sample: Sample) -> Sample:
         """The data in working units."""
@@ -287,7 +299,8 @@ class Units:
         rows, table = self.original.table.rows, self.original.table
         count = np.bincount([row.free for row in rows if row.free >= 0], minlength=len(table.names))
         started = {row.free for row in rows if not np.isnan(row.start)}
-        tied = {name for constraint in table.constraints for name in constraint.names}
+        started |= {row.free for row in rows if row.lower > -np.inf or row.upper < np.inf}
+        tied = tied_names(self.original)
         return np.array([count[i] == 1 and i not in started and n not in tied for i, n in enumerate(table.names)])
 
     @cached_property
@@ -326,7 +339,8 @@ class Units:
         estimate = np.full_like(result.estimate, np.nan)
         covariance = {kind: np.full_like(cov, np.nan) for kind, cov in result.covariance.items()}
         se = {kind: error / self.factors for kind, error in result.se.items()}
-        low_high = {kind: tuple(limit.copy() for limit in limits) for kind, limits in result.intervals.items()}
+        q = len(self.factors)  # those of := parameters are not the user's numbers
+        low_high = {kind: tuple(limit[:, :q].copy() for limit in limits) for kind, limits in result.intervals.items()}
         for r, params in enumerate(result.estimate):
             silent = np.isnan(params)
             full = self._filled(params)

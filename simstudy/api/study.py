@@ -29,6 +29,7 @@ from simstudy.requests.run import RunRequest
 from simstudy.runner.backends.local import execute, n_workers
 from simstudy.runner.block import Study
 from simstudy.runner.files import write_bytes, write_table
+from simstudy.runner.limit import check_timeout
 from simstudy.runner.manifest import MANIFEST, Manifest
 from simstudy.runner.merge import merge_folders
 from simstudy.runner.parts import FITS, DamagedPartError, set_aside
@@ -91,8 +92,11 @@ class Results:
         return [name for name in self.manifest.methods if name in converged.index and converged[name] == 0]
 
 
-def _design(design: Design | str | Path, reps: int | None = None) -> Design:
+def _design(design: Design | str | Path, reps: int | None = None, timeout: float | None = None) -> Design:
     found = design if isinstance(design, Design) else open_design(design)
+    if timeout is not None:
+        check_timeout(timeout)
+        found = dataclasses.replace(found, timeout=timeout)
     return found if reps is None else dataclasses.replace(found, replications=reps)
 
 
@@ -133,7 +137,7 @@ def run_study(request: RunRequest) -> Results:
     until, methods = request.until, request.until_methods
     if until is None and (request.max_reps is not None or request.until_parameters or methods):
         raise SimstudyError("max-reps, until-parameter, until-method: these belong to --until 'coverage=.005'")
-    design, reps = _design(request.design, request.reps), request.reps
+    design, reps = _design(request.design, request.reps, request.timeout), request.reps
     precision = None
     if until is not None:
         precision = read_until(design, until, reps, request.max_reps, request.until_parameters, methods)
@@ -173,7 +177,7 @@ def _with_until(found: Results, table: pd.DataFrame) -> Results:
 def _run_missing(
     design: Design, manifest: Manifest, root: Path, shard: Shard, workers: int, report: Reporter, first: bool
 ) -> None:
-    parts = tidy(root, design.digest, report.say)
+    parts = tidy(root, design.digest, report.say, design.timeout, retry=True)
     numbers = manifest.cell_replications
     if manifest.until:  # the cells are shared, not the blocks: those of other shards are left alone
         numbers, shard = {cell.index: numbers.get(cell.index, 0) for cell in design.cells}, WHOLE
@@ -182,7 +186,7 @@ def _run_missing(
     fits, wanted = (sum(count) for count in zip(*((int(x.sum()), len(x)) for x in there.values()), strict=True))
     if fits and first:
         report.say(f"{root}: {fits:,} of {wanted:,} fits are there already")
-    study = Study(root, design.digest, design.seed, design.model, design.intervals)
+    study = Study(root, design.digest, design.seed, design.model, design.intervals, design.timeout)
     execute(study, tasks, workers, report)
 
 

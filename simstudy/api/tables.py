@@ -81,4 +81,6 @@ def format_performance(
 
 def further_tables(found: Results | Imported, cells: Sequence[int] | None = None) -> list[Block]:
     """Fit measures over replicates, where methods have any."""
-    return fit_measure_blocks(found.fit_measures, cells) if isinstance(found, Results) else []
+    return (
+        fit_measure_blocks(found.fit_measures, cells, found.manifest.diagnostics) if isinstance(found, Results) else []
+    )

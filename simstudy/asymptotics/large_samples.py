@@ -21,15 +21,16 @@ from simstudy.asymptotics.layouts import grown, shares
 from simstudy.asymptotics.result import Asymptotics, SampleErrors, nothing, without_rounding
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
-from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.inference import with_defined
-from simstudy.estimation.result import FitResult, Status, failed
+from simstudy.estimation.result import FitResult, Status
 from simstudy.linalg.stacked import BoolArray, FloatArray
 from simstudy.methods.listwise import fit_listwise
 from simstudy.methods.protocol import Estimator
+from simstudy.methods.wall import MethodError, fit_by_halves, fitter, walled
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
 from simstudy.population.population import Population
+from simstudy.population.streams import FitStreams
 
 SAMPLES = 200
 """Samples unless said otherwise: standard errors are then known to 5 %."""
@@ -97,8 +98,8 @@ def by_large_samples(
     large = enlarged(population)
     try:
         fit = _fits(estimator, model, large, samples, tick)
-    except Exception as error:  # whatever a plug-in raises is its failure, not the table's
-        why = f"the method stopped with an error: {type(error).__name__}: {error}"
+    except MethodError as error:
+        why = f"the method stopped with an error: {error.text}"
         return nothing(estimator, model, population, Status.EXCEPTION, why)
     n_failed = samples - int(fit.converged.sum())
     said = _failures(fit)
@@ -113,22 +114,21 @@ def by_large_samples(
 
 def _fits(estimator: Estimator, model: TwoLevelModel, large: Population, samples: int, tick: Tick | None) -> FitResult:
     """Fits of all samples, over ``model.reported``."""
-    prepared = estimator.prepare(model, large.layout)
+    own = fitter(estimator, walled(estimator.prepare, model, large.layout))
     by_row = large.has_missing and not estimator.takes_missing
     draw = data_kind("sample" if large.has_missing else estimator.needs).draw
 
-    def fit(data: TwoLevelStatistics | Sample) -> FitResult:
-        if by_row:
-            assert isinstance(data, Sample)
-            return fit_listwise(estimator, model, data)
-        return prepared.fit(data)
+    def of_complete_rows(data: Sample, streams: FitStreams) -> FitResult:
+        return fit_listwise(estimator, model, data, streams)
+
+    how = of_complete_rows if by_row else own
 
     size, parts = _batch(model, large.layout), []
     with np.errstate(all="ignore"):
         for first in range(0, samples, size):
             numbers = range(first, min(first + size, samples))
-            nobody = failed(model.names, estimator.se_kinds, 1, Status.EXCEPTION)
-            part = _guarded(fit, draw(large, SEED, numbers), nobody, len(numbers))
+            streams = FitStreams.of(SEED, estimator.name, "large samples", numbers)
+            part = fit_by_halves(estimator, model, how, draw(large, SEED, numbers), streams)
             parts.append(with_defined(part.blank_failures(), model.estimands))
             if tick is not None:
                 tick(len(numbers), len(numbers) - int(part.converged.sum()))
@@ -140,22 +140,6 @@ def _batch(model: TwoLevelModel, layout: ClusterLayout) -> int:
     p, q = len(model.variables), len(model.names)
     numbers = 8 * q * q + 2 * p * layout.n_obs + (4 * p * p + 2 * q) * layout.n_clusters
     return max(1, int(WORKING_SET // (8 * numbers)))
-
-
-def _guarded(
-    fit: Callable[[TwoLevelStatistics | Sample], FitResult],
-    data: TwoLevelStatistics | Sample,
-    nobody: FitResult,
-    n: int,
-) -> FitResult:
-    """Fit; where the method stops with an error, the samples that it is an error of have failed."""
-    try:
-        return fit(data)
-    except Exception:  # counted in the notes
-        if n == 1:
-            return nobody
-    halves = [(slice(0, n // 2), n // 2), (slice(n // 2, n), n - n // 2)]
-    return FitResult.concat([_guarded(fit, data.select(half), nobody, count) for half, count in halves])
 
 
 # ------------------------------------------------------------------------------------------------------------- numbers

@@ -9,7 +9,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -22,11 +23,13 @@ from simstudy.asymptotics.layouts import MANY, EveryClusterError, ManyClusters, 
 from simstudy.asymptotics.moments import Moments
 from simstudy.asymptotics.result import SeLaw
 from simstudy.data.layout import ClusterLayout
-from simstudy.estimation.result import Status
+from simstudy.estimation.result import FitResult, Status
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
 from simstudy.methods.protocol import Estimator
 from simstudy.methods.substitute import Substitute
+from simstudy.methods.wall import MethodError, describe, fit_walled, fitter, walled
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.streams import FitStreams
 
 SEVERAL = 20_000
 """Clusters written out for a method that asks for each one's size."""
@@ -72,11 +75,38 @@ class Core:
     notes: tuple[str, ...] = ()
 
 
+class _Ready:
+    """A method made ready for a layout, behind the wall.
+
+    One that draws random numbers draws the same ones at all moments: differences between them are then derivatives.
+    """
+
+    def __init__(self, method: Estimator, model: TwoLevelModel, layout: ClusterLayout) -> None:
+        self.method, self.model = method, model
+        with _told_apart():
+            self.own = fitter(method, walled(method.prepare, model, layout))
+
+    def fit(self, data: Any) -> FitResult:
+        """Fit R data sets."""
+        streams = FitStreams.of(0, self.method.name, "theory", [0] * data.n_replicates)
+        with _told_apart():
+            return fit_walled(self.method, self.model, self.own, data, streams)[0]
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    """Let through what a layout of very many clusters tells a method that asks for each one."""
+    try:
+        yield
+    except MethodError as error:
+        raise (error.own if isinstance(error.own, EveryClusterError) else error) from None
+
+
 def find_core(estimator: Estimator, model: TwoLevelModel, moments: Moments) -> Core:
     """Limits of a method in C populations; an error in it becomes a status and a note."""
     try:
         return _core(estimator, model, moments)
-    except Exception as error:  # whatever a plug-in raises is its failure, not the table's
+    except Exception as error:  # a method's, or of numbers that no method should return
         n, k = len(moments), len(model.reported)
         return Core(
             status=np.full(n, int(Status.EXCEPTION), dtype=np.int64),
@@ -87,7 +117,7 @@ def find_core(estimator: Estimator, model: TwoLevelModel, moments: Moments) -> C
             laws={},
             smooth=np.zeros((n, k), dtype=bool),
             moved=np.zeros(n, dtype=bool),
-            notes=(f"the method stopped with an error: {type(error).__name__}: {error}",),
+            notes=(f"the method stopped with an error: {describe(error)}",),
         )
 
 
@@ -158,7 +188,7 @@ def _core_of_sums(estimator: Estimator, model: TwoLevelModel, moments: Moments) 
 def _sums(estimator: Estimator, model: TwoLevelModel, layout: ClusterLayout) -> Method:
     p = len(model.variables)
     size = len(layout.distinct) * (p * p + p) + p * p + len(model.names) ** 2
-    return Method(estimator.prepare(model, layout), model, layout, lambda points: points.statistics(layout), size)
+    return Method(_Ready(estimator, model, layout), model, layout, lambda points: points.statistics(layout), size)
 
 
 def _extrapolated(
@@ -229,7 +259,7 @@ def _towards(j: list[int], first: FloatArray, second: FloatArray) -> FloatArray:
 
 
 def _clusters(estimator: Estimator, model: TwoLevelModel, exact: ExactClusters) -> Method:
-    prepared = estimator.prepare(model, exact.layout)
+    prepared = _Ready(estimator, model, exact.layout)
     if estimator.needs == "sample":
         return Method(prepared, model, exact.layout, exact.sample, 2 * exact.p * exact.layout.n_obs)
     return Method(prepared, model, exact.layout, exact.statistics, 3 * exact.p**2 * exact.layout.n_clusters)

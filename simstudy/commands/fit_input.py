@@ -20,13 +20,21 @@ ALL = "all"
 
 def read_inputs(request: FitRequest, options: list[str], plot: Path | None) -> FitRequest:
     """The request with model, data and options of the method read; all that is wrong with them is reported together."""
+    from simstudy.analysis.choices import in_our_words, interval_problems, intervals_of
     from simstudy.analysis.read import read_data
 
-    problems = problems_of(request, flags=True) + _check_estimator(request.estimator, options) + _check_plot(plot)
+    try:
+        request = in_our_words(request)
+    except EstimatorError as error:
+        raise EstimatorError([f"--{problem}" for problem in error.problems]) from error
+    of_all = request.estimator == ALL
+    problems = problems_of(request, flags=True)
+    problems += interval_problems(request.ci, intervals_of(None if of_all else request.estimator), "--ci")
+    problems += _check_estimator(request.estimator, options) + _check_plot(plot)
     found: list[Any] = []
     steps: tuple[Callable[[], Any], ...] = (
         lambda: _parse_options(options),
-        lambda: _read_model(str(request.model), std_lv=request.std_lv),
+        lambda: _read_model(str(request.model), std_lv=request.std_lv, auto=_known_rule(request.auto)),
         lambda: read_data(str(request.data)),
     )
     for step in steps:
@@ -36,7 +44,7 @@ def read_inputs(request: FitRequest, options: list[str], plot: Path | None) -> F
             problems += error.problems
     if problems:
         raise SimstudyError(problems)
-    return replace(request, options=found[0], model=found[1], data=found[2])
+    return replace(request, options=found[0], model=found[1], data=found[2], auto="simstudy")  # it has been read by it
 
 
 def _check_estimator(name: str, options: list[str]) -> list[str]:
@@ -89,8 +97,16 @@ def _value(text: str) -> Any:
     return text
 
 
-def _read_model(model: str, *, std_lv: bool) -> TwoLevelModel:
+def _known_rule(auto: str) -> str:
+    """A rule of the automatic covariances to read the model by; one that there is not is told elsewhere."""
+    from simstudy.model.defaults import AUTO
+
+    return auto if auto in AUTO else AUTO[0]
+
+
+def _read_model(model: str, *, std_lv: bool, auto: str) -> TwoLevelModel:
     """The model in a file, or the text itself."""
+    from simstudy.model.foreign import is_foreign
     from simstudy.model.twolevel import TwoLevelModel
 
     path = Path(model)
@@ -98,18 +114,18 @@ def _read_model(model: str, *, std_lv: bool) -> TwoLevelModel:
         is_file, is_folder = path.is_file(), path.is_dir()
     except OSError:  # too long to be a name
         is_file = is_folder = False
-    if not is_file and "level:" not in model.replace(" ", "").lower():
+    if not is_file and "level:" not in model.replace(" ", "").lower() and not is_foreign(model):
         folder = path.parent
         near = [other.name for other in folder.iterdir()] if folder.is_dir() else []
         what = "this is a folder" if is_folder else f"there is no such file{did_you_mean(path.name, near)}"
         raise ModelError(f"{model}: {what}; give a model file, or the text itself with its 'level:' blocks")
     if not is_file:
-        return TwoLevelModel.from_syntax(model, std_lv=std_lv)
+        return TwoLevelModel.from_syntax(model, std_lv=std_lv, auto=auto)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ModelError(f"{path}: this is not a text file") from None
     try:
-        return TwoLevelModel.from_syntax(text, std_lv=std_lv)
+        return TwoLevelModel.from_syntax(text, std_lv=std_lv, auto=auto)
     except ModelError as error:
         raise ModelError([f"{path}: {problem}" for problem in error.problems]) from error

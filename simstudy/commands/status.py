@@ -34,7 +34,7 @@ def status(folder: Folder) -> None:
         first = rows.iloc[0]
         cells = f"{len(rows)} cells" if len(rows) > 1 else f"cell {first['cell']}"
         print(f"  {name}, {state}, {int(rows['count'].sum()):,} fits in {cells}: {message}")
-        if state == "EXCEPTION":
+        if state in ("EXCEPTION", "NONFINITE"):
             where = f"--cell {first['cell']} --rep {first['replicate']} --estimator {name}"
             print(f"    the first: simstudy replay {folder} {where}")
     for message in found.damaged:

@@ -50,28 +50,28 @@ class ClusterLayout:
     @cached_property
     def distinct(self) -> IntArray:
         """Distinct sizes (S,), ascending."""
-        return np.unique(np.asarray(self.sizes, dtype=np.int64))
+        return _fixed(np.unique(np.asarray(self.sizes, dtype=np.int64)))
 
     @cached_property
     def counts(self) -> IntArray:
         """Clusters of each distinct size (S,)."""
-        return np.unique(np.asarray(self.sizes, dtype=np.int64), return_counts=True)[1].astype(np.int64)
+        return _fixed(np.unique(np.asarray(self.sizes, dtype=np.int64), return_counts=True)[1])
 
     @cached_property
     def starts(self) -> IntArray:
         """First cluster of each distinct size (S,)."""
-        return (np.cumsum(self.counts) - self.counts).astype(np.int64)
+        return _fixed(np.cumsum(self.counts) - self.counts)
 
     @cached_property
     def group(self) -> IntArray:
         """Index of every cluster's size in `distinct` (J,)."""
-        return np.repeat(np.arange(len(self.distinct)), self.counts).astype(np.int64)
+        return _fixed(np.repeat(np.arange(len(self.distinct)), self.counts))
 
     @cached_property
     def row_starts(self) -> IntArray:
         """First row of every cluster (J,)."""
         sizes = np.asarray(self.sizes, dtype=np.int64)
-        return (np.cumsum(sizes) - sizes).astype(np.int64)
+        return _fixed(np.cumsum(sizes) - sizes)
 
     @property
     def balanced(self) -> bool:
@@ -88,3 +88,10 @@ class ClusterLayout:
         """The c of unbalanced analysis of variance, (N^2 - sum n_j^2) / (N (J - 1)) (theory C3)."""
         n = np.asarray(self.sizes, dtype=float)
         return float((n.sum() ** 2 - (n**2).sum()) / (n.sum() * (len(n) - 1)))
+
+
+def _fixed(values: IntArray) -> IntArray:
+    """Whole numbers that cannot be changed: everybody who has the layout has them."""
+    found = values.astype(np.int64)
+    found.setflags(write=False)
+    return found

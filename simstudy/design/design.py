@@ -29,7 +29,18 @@ def canonical_statement(statement: Statement) -> list[object]:
     s = statement
     texts = ["".join(e.text.split()) if e is not None else "" for e in (s.expression, s.right)]
     sides = [s.lhs, s.rhs] if s.expression is None else texts
-    return [s.level, s.op, *sides, s.lhs if s.op == ":=" else s.label, s.fixed, s.start, s.freed, s.random_slope]
+    plain: list[object] = [
+        s.level,
+        s.op,
+        *sides,
+        s.lhs if s.op == ":=" else s.label,
+        s.fixed,
+        s.start,
+        s.freed,
+        s.random_slope,
+    ]
+    more = [s.lower, s.upper, s.equal]
+    return [*plain, *more] if any(value not in (None, "") for value in more) else plain
 
 
 @dataclass(frozen=True)
@@ -138,6 +149,8 @@ class Design:
         In the order of the file; the first varies slowest.
     std_lv : bool
         Whether variances of latent variables are fixed to 1 (instead of a loading).
+    timeout : float or None
+        Time limit a fit, in seconds.
     """
 
     name: str
@@ -151,6 +164,7 @@ class Design:
     intervals: Intervals
     factor_names: tuple[str, ...]
     std_lv: bool = False
+    timeout: float | None = None
 
     @cached_property
     def digest(self) -> str:

@@ -26,6 +26,7 @@ from simstudy.design.situation import read_situation
 from simstudy.design.values import Entries, Names, check_names, names_used, read_entry, reference
 from simstudy.errors import DesignError, EstimatorError, ModelError, did_you_mean
 from simstudy.methods import registry
+from simstudy.model.products import factors_of
 from simstudy.model.slope_structure import Meaning
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.given import name_problem, resolve, share_problem
@@ -125,6 +126,7 @@ def parse_design(text: str, source: str = "design") -> Design:
         intervals=found.intervals,
         factor_names=tuple(factor.name for factor in factors),
         std_lv=file.model.std_lv,
+        timeout=file.run.timeout,
     )
 
 
@@ -167,10 +169,14 @@ def _toml_message(error: tomllib.TOMLDecodeError, text: str, source: str) -> str
 
 def _model(syntax: str, *, std_lv: bool, path: tuple[str, ...], problems: Problems) -> TwoLevelModel | None:
     try:
-        return TwoLevelModel.from_syntax(syntax, std_lv=std_lv)
+        model = TwoLevelModel.from_syntax(syntax, std_lv=std_lv)
     except ModelError as error:
         problems.add_model(path, error.problems)
         return None
+    for name in model.variables:
+        if factors_of(name):
+            problems.add(path, f"'{name}' is a product of columns; data are drawn for models without products only")
+    return model
 
 
 def _check_variables(model: TwoLevelModel, generating: TwoLevelModel, problems: Problems) -> None:

@@ -181,7 +181,7 @@ def read_scenario(
     kinds = entry.estimator.se_kinds
     levels = {factor.name: factor.levels[0] for factor in found.factors}
     free = {"n_clusters", *uncertain, *(("cluster_size",) if open_size else ())}
-    relevant = {name: table for name, table in raw.items() if name not in ("study", "estimators")}
+    relevant = {name: table for name, table in raw.items() if name not in ("study", "estimators", "run")}
     return Scenario(
         name=found.file.study.name,
         seed=found.file.study.seed,

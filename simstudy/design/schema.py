@@ -78,6 +78,12 @@ class IntervalsSection(Section):
     draws: int = Field(default=1000, ge=100, description="a whole number of at least 100")
 
 
+class RunSection(Section):
+    """``[run]``: how the study is run; nothing here changes a number."""
+
+    timeout: float | None = Field(default=None, gt=0.0, allow_inf_nan=False, description="seconds a fit, more than 0")
+
+
 class DesignFile(Section):
     """A whole file."""
 
@@ -88,6 +94,7 @@ class DesignFile(Section):
     exclude: list[dict[str, Any]] = Field(default=[], description="tables of factor values, each under [[exclude]]")
     estimators: EstimatorsSection
     intervals: IntervalsSection = Field(default=IntervalsSection(), description="a table")
+    run: RunSection = Field(default=RunSection(), description="a table")
 
 
 RESERVED = tuple(PopulationSection.model_fields)
@@ -102,6 +109,7 @@ _PLACEHOLDERS: dict[str, Any] = {
     "exclude": [],
     "estimators": {"use": ["?"]},
     "intervals": {},
+    "run": {},
 }
 
 

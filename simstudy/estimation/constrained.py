@@ -1,4 +1,4 @@
-"""Solving one model on R data sets: plainly, with parameters held or tied, or with variances bounded at zero."""
+"""Solving one model on R data sets: plainly, with parameters held or tied, within bounds, under inequalities."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from simstudy.estimation.boundary import Boundary, Round, active_set
 from simstudy.estimation.engine import Engine
 from simstudy.estimation.fit_measures import Solved
 from simstudy.estimation.reduction import Reduction, reduced_engine
 from simstudy.estimation.result import Status
+from simstudy.estimation.scoring import Box
 from simstudy.linalg.stacked import FloatArray, IntArray, columns
 from simstudy.model.constraints import ConstraintSet
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 
-MAX_BOUND_ROUNDS = 10
 Expander = Callable[[FloatArray], FloatArray]
 
 
@@ -31,18 +32,21 @@ class Holding:
     exogenous : tuple of (level, lhs, rhs, index)
         What each of them is; rhs is empty for a mean.
     constraints : ConstraintSet
-    variances : int array
-        Parameters that are variances and may be bounded.
+    boundary : Boundary
+        Bounds and inequalities of parameters that are not held.
     """
 
     held: IntArray
     exogenous: tuple[tuple[str, str, str, int], ...]
     constraints: ConstraintSet
-    variances: IntArray
+    boundary: Boundary
 
     @classmethod
-    def of(cls, model: TwoLevelModel, fixed: Mapping[str, frozenset[str]]) -> Holding:
-        """Read a model's constraints, and the moments of each level's fixed x (`exogenous_variables`)."""
+    def of(cls, model: TwoLevelModel, fixed: Mapping[str, frozenset[str]], *, variances: bool = False) -> Holding:
+        """Read a model's constraints and bounds, and the moments of each level's fixed x (`exogenous_variables`).
+
+        With ``variances`` no variance may be negative.
+        """
         found: list[tuple[str, str, str, int]] = []
         for level, x in fixed.items():
             found += [
@@ -51,18 +55,25 @@ class Holding:
                 if row.free >= 0 and row.op in ("~~", "~1") and row.lhs in x and row.rhs in x | {""}
             ]
         table = model.table
-        return cls(
-            np.array(sorted({index for *_, index in found}), dtype=np.int64),
-            tuple(found),
-            ConstraintSet(table.names, table.constants, table.constraints),
-            table.variance_indices,
-        )
+        held = np.array(sorted({index for *_, index in found}), dtype=np.int64)
+        constraints = ConstraintSet(table.names, table.constants, table.constraints)
+        lower, upper = table.lower, table.upper
+        if variances:
+            lower[table.variance_indices] = np.maximum(lower[table.variance_indices], 0.0)
+        lower[held], upper[held] = -np.inf, np.inf
+        return cls(held, tuple(found), constraints, Boundary(constraints, table.inequalities, lower, upper))
 
-    def reduction(self, also: IntArray | None = None) -> Reduction:
-        """The free parameters, those in ``also`` held too."""
-        out = np.concatenate([self.held, self.constraints.dependent, np.zeros(0, np.int64) if also is None else also])
-        free = np.setdiff1d(np.arange(len(self.constraints.names)), out).astype(np.int64)
-        return Reduction(free, self.constraints)
+    def reduction(self, constraints: ConstraintSet | None = None) -> Reduction:
+        """The free parameters, under the model's constraints or others."""
+        constraints = constraints or self.constraints
+        out = np.concatenate([self.held, constraints.dependent])
+        free = np.setdiff1d(np.arange(len(constraints.names)), out).astype(np.int64)
+        return Reduction(free, constraints)
+
+    def box(self, free: IntArray) -> Box | None:
+        """Bounds of some parameters, None where they have none."""
+        lower, upper = self.boundary.lower[free], self.boundary.upper[free]
+        return Box(lower, upper) if np.isfinite(lower).any() or np.isfinite(upper).any() else None
 
     @property
     def plain(self) -> bool:
@@ -96,72 +107,64 @@ def solve_model(
     holding: Holding,
     anchor: FloatArray | None,
     starts: tuple[FloatArray, ...],
-    *,
-    bounds: bool,
 ) -> tuple[Solved, Expander]:
-    """Fit R data sets; also returns how a covariance of the free parameters becomes one of all (R, q, q)."""
-    if holding.plain and not bounds:
-        best = engine.solve(*starts)
+    """Fit R data sets; also returns how a covariance of the free parameters becomes one of all (R, q, q).
+
+    The number of parameters does not depend on which bounds and inequalities hold with equality, as in lavaan.
+    """
+    if holding.boundary.general:
+        return _under_inequalities(structure, engine, holding, anchor, starts)
+    if holding.plain:
+        box = holding.box(np.arange(structure.q))
+        best = engine.solve(*starts, box=box)
         return Solved(structure, engine, best, structure.q), lambda cov: cov
     n = len(engine.starts[0])
     anchor = np.zeros((n, structure.q)) if anchor is None else anchor
-    solved, expand = _solve_reduced(structure, engine, holding.reduction(), anchor, starts)
-    if not bounds:
-        return solved, expand
-    if not (solved.params[:, holding.variances] < 0).any():
-        return solved, expand
-    return _bounded(structure, engine, holding, anchor, solved, expand)
+    return _solve_reduced(structure, engine, holding, holding.reduction(), anchor, starts)
 
 
 def _solve_reduced(
     structure: TwoLevelStructure,
     engine: Engine,
+    holding: Holding,
     reduction: Reduction,
     anchor: FloatArray,
     starts: tuple[FloatArray, ...],
 ) -> tuple[Solved, Expander]:
     reduced = reduced_engine(engine, reduction, anchor)
-    best = reduced.solve(*(columns(start, reduction.free) for start in starts))
+    best = reduced.solve(*(columns(start, reduction.free) for start in starts), box=holding.box(reduction.free))
     full = reduction.expand(best.params, anchor)
-    solved = Solved(structure, reduced, best, len(reduction.free), full)
+    solved = Solved(structure, reduced, best, len(holding.reduction().free), full)
     return solved, lambda cov: reduction.covariance(full, cov)
 
 
-def _bounded(
+def _under_inequalities(
     structure: TwoLevelStructure,
     engine: Engine,
     holding: Holding,
-    anchor: FloatArray,
-    solved: Solved,
-    expand: Expander,
+    anchor: FloatArray | None,
+    starts: tuple[FloatArray, ...],
 ) -> tuple[Solved, Expander]:
-    """Active-set rounds: hold negative variances at 0, refit, release those whose score points inwards.
+    """One data set (R = 1) under inequalities; a batch goes through one by one, in `PreparedMsem`."""
+    assert len(engine.starts[0]) == 1, "inequalities are imposed on one data set at a time"
+    given = np.zeros((1, structure.q)) if anchor is None else anchor
+    last: list[tuple[Solved, Expander]] = []
 
-    Only single data sets (R = 1) are bounded; a batch goes through one by one, in `PreparedMsem`.
-    """
-    assert len(solved.params) == 1, "bounds are imposed on one data set at a time"
-    active: set[int] = set()
-    settled = False
-    seen: set[frozenset[int]] = set()
-    for _ in range(MAX_BOUND_ROUNDS):
-        params = solved.params[0]
-        negative = {int(i) for i in holding.variances if params[i] < 0 and int(i) not in active}
-        score = engine.likelihood.evaluate(solved.params, engine.data).score[0]
-        inwards = {i for i in active if score[i] > 1e-6}
-        if not negative and not inwards:
-            settled = True
-            break
-        active = (active | negative) - (inwards if not negative else set())
-        if frozenset(active) in seen:
-            break
-        seen.add(frozenset(active))
-        index = np.array(sorted(active), dtype=np.int64)
-        held = anchor.copy()
-        held[:, index] = 0.0
-        start = solved.params.copy()
-        start[:, index] = 0.0
-        solved, expand = _solve_reduced(structure, engine, holding.reduction(index), held, (start,))
-    if not settled:  # the rounds went in a circle: no verdict
+    def refit(constraints: ConstraintSet, start: FloatArray | None) -> Round:
+        reduction = holding.reduction(constraints)
+        begin = starts if start is None else (start[None],)
+        solved, expand = _solve_reduced(structure, engine, holding, reduction, given, begin)
+        last[:] = [(solved, expand)]
+        there = engine.likelihood.evaluate(solved.params, engine.data)
+        still = np.zeros(structure.q, dtype=bool)
+        still[holding.held] = True
+        if solved.best.held is not None:
+            still[reduction.free[solved.best.held[0]]] = True
+        return Round(solved.params[0], there.score[0], there.information[0], still)
+
+    active, settled = active_set(holding.boundary, refit)
+    solved, expand = last[0]
+    if not settled:  # the rounds went in a circle, or met no fit: no verdict
         status = np.where(solved.best.status == int(Status.OK), int(Status.MAX_ITER), solved.best.status)
         solved = replace(solved, best=replace(solved.best, status=status))
-    return solved, expand
+    return replace(solved, tight=np.array([bool(active)])), expand

@@ -11,14 +11,14 @@ import numpy as np
 from simstudy.data.incomplete import IncompleteStatistics
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.inference import covariance
-from simstudy.estimation.scoring import Optimum, with_fallback
+from simstudy.estimation.scoring import Box, Optimum, with_fallback
 from simstudy.estimation.starts import feasible_between, starts_from_moments, two_level_starts
 from simstudy.likelihood.evaluation import Likelihood, Selectable
 from simstudy.likelihood.normal import two_group
 from simstudy.likelihood.normal.incomplete import IncompleteBatch, IncompleteLikelihood
 from simstudy.likelihood.normal.pseudo_balanced import PseudoBalanced
 from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
-from simstudy.linalg.stacked import FloatArray, dot, entries, transpose
+from simstudy.linalg.stacked import BoolArray, FloatArray, dot, entries, transpose
 from simstudy.model.implied import TwoLevelStructure
 
 
@@ -41,18 +41,21 @@ class Engine:
     meat: Callable[[FloatArray], FloatArray]
     starts: tuple[FloatArray, ...]
 
-    def solve(self, *more: FloatArray) -> Optimum:
-        """Maximise the likelihood; ``more`` starts are tried first."""
-        return with_fallback(self.likelihood, self.data, (*more, *self.starts))
+    def solve(self, *more: FloatArray, box: Box | None = None) -> Optimum:
+        """Maximise the likelihood within a box; ``more`` starts are tried first."""
+        return with_fallback(self.likelihood, self.data, (*more, *self.starts), box=box)
 
     def observed(self, params: FloatArray) -> FloatArray:
         """Observed information (R, q, q)."""
         result: FloatArray = self.likelihood.observed_information(params, self.data)
         return result
 
-    def robust(self, params: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Sandwich covariance (R, q, q), and the scaling factor tr(H^-1 meat) / q (R,) of theory C11."""
-        bread, meat = covariance(self.observed(params)), self.meat(params)
+    def robust(self, params: FloatArray, held: BoolArray | None = None) -> tuple[FloatArray, FloatArray]:
+        """Sandwich covariance (R, q, q), and the scaling factor tr(H^-1 meat) / q (R,) of theory C11.
+
+        Parameters that a bound holds (R, q) have covariances of 0 and add nothing to the trace.
+        """
+        bread, meat = covariance(self.observed(params), held), self.meat(params)
         product = np.matmul(bread, meat)
         q = params.shape[-1]
         diagonal = entries(product, np.arange(q), np.arange(q))

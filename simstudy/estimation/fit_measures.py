@@ -10,9 +10,10 @@ from simstudy.estimation.engine import Engine
 from simstudy.estimation.fit_indices import indices, upper_tail
 from simstudy.estimation.result import Status
 from simstudy.estimation.scoring import Optimum
-from simstudy.linalg.stacked import FloatArray, dot, entries, submatrix
+from simstudy.linalg.stacked import BoolArray, FloatArray, dot, entries, submatrix
 from simstudy.model.exogenous import exogenous_variables
 from simstudy.model.implied import TwoLevelStructure
+from simstudy.model.tokens import written
 from simstudy.model.twolevel import TwoLevelModel
 
 MEASURES = (
@@ -56,6 +57,18 @@ class Solved:
     best: Optimum
     npar: int
     full: FloatArray | None = None
+    tight: BoolArray | None = None
+
+    @property
+    def at_boundary(self) -> BoolArray:
+        """Where a bound or an inequality holds with equality (R,)."""
+        found = np.zeros(len(self.best.loglik), dtype=bool) if self.tight is None else self.tight
+        return found if self.best.held is None else found | self.best.held.any(axis=-1)
+
+    def robust(self) -> tuple[FloatArray, FloatArray]:
+        """Sandwich covariance of the free parameters, and the scaling factor a parameter of the model (R,)."""
+        cov, scaling = self.engine.robust(self.best.params, self.best.held)
+        return cov, scaling * (self.best.params.shape[-1] / self.npar)
 
     @property
     def params(self) -> FloatArray:
@@ -79,16 +92,14 @@ def baseline_model(model: TwoLevelModel) -> TwoLevelModel:
     exogenous = exogenous_variables(model)
 
     def covariance(level: str, a: str, b: str) -> str:
-        if a not in exogenous[level] or b not in exogenous[level]:
-            return f"  {a} ~~ 0*{b}"
         row = model.table.find(level, a, "~~", b)
-        if row is None:
-            return f"  {a} ~~ 0*{b}"
-        return f"  {a} ~~ {b}" if row.free >= 0 else f"  {a} ~~ {row.value!r}*{b}"
+        if a not in exogenous[level] or b not in exogenous[level] or row is None:
+            return f"  {written(a)} ~~ 0*{written(b)}"
+        return f"  {written(a)} ~~ {'' if row.free >= 0 else f'{row.value!r}*'}{written(b)}"
 
     def block(level: str, names: tuple[str, ...]) -> list[str]:
         pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
-        own = [f"  {name} ~~ {name}" for name in names]
+        own = [f"  {written(name)} ~~ {written(name)}" for name in names]
         return [f"level: {level}", *own, *(covariance(level, a, b) for a, b in pairs)]
 
     between = tuple(name for name in model.variables if name in model.observed("between"))
@@ -112,8 +123,8 @@ def fit_measures(
     n = len(model.best.loglik)
     l0, l1, lb = model.loglik, unrestricted.loglik, baseline.loglik
     df, df_baseline = unrestricted.npar - model.npar, unrestricted.npar - baseline.npar
-    # with df = 0 the two log-likelihoods differ by rounding only
-    chisq = np.where(df > 0, np.maximum(2.0 * (l1 - l0), 0.0), 0.0 * (l1 - l0))
+    # with df = 0 and no bound reached the two log-likelihoods differ by rounding only
+    chisq = np.where(model.at_boundary | (df > 0), np.maximum(2.0 * (l1 - l0), 0.0), 0.0 * (l1 - l0))
     chisq_baseline = 2.0 * (l1 - lb)
     found = {name: np.full(n, np.nan) for name in MEASURES}
     found.update(
@@ -141,7 +152,7 @@ def _add_scaled(
     """Scaling factors, and scaled and robust measures."""
     n, chisq, chisq_baseline = len(model.best.loglik), found["chisq"], found["baseline_chisq"]
     df, df_baseline = unrestricted.npar - model.npar, unrestricted.npar - baseline.npar
-    c0, c1, cb = (solved.engine.robust(solved.best.params)[1] for solved in (model, unrestricted, baseline))
+    c0, c1, cb = (solved.robust()[1] for solved in (model, unrestricted, baseline))
     nothing = np.full(n, np.nan)
     with np.errstate(all="ignore"):
         factor = (unrestricted.npar * c1 - model.npar * c0) / df if df > 0 else nothing

@@ -8,16 +8,17 @@ from functools import lru_cache
 import numpy as np
 
 from simstudy.estimation.result import FitResult
-from simstudy.linalg.stacked import BoolArray, FloatArray, cholesky, eigh, inverse_spd, submatrix, transpose
+from simstudy.estimation.scoring import inverse_beside
+from simstudy.linalg.stacked import BoolArray, FloatArray, cholesky, eigh, submatrix, transpose
 from simstudy.model.estimands import Estimands
 from simstudy.population.draw import generator
 
 MONTE_CARLO_STREAM = 2
 
 
-def covariance(information: FloatArray) -> FloatArray:
-    """Inverse information (R, q, q); NaN where it is not positive definite."""
-    result, ok = inverse_spd(information)
+def covariance(information: FloatArray, held: BoolArray | None = None) -> FloatArray:
+    """Inverse information (R, q, q); NaN where it is not positive definite, 0 for parameters that a bound holds."""
+    result, ok = inverse_beside(information, held)
     return np.where(ok[:, None, None], result, np.nan)
 
 
@@ -38,7 +39,9 @@ def sandwich(bread: FloatArray, cluster_scores: FloatArray) -> FloatArray:
 def with_defined(fit: FitResult, estimands: Estimands) -> FitResult:
     """Append ``:=`` parameters with delta-method covariances for every SE kind.
 
-    A defined parameter is NaN where it uses a parameter that the method does not speak about.
+    A defined parameter is NaN where it uses a parameter that the method does not speak about. SEs and limits that the
+    method gave stay as they are. A parameter at a bound has no SE and covariances of 0: it counts as known for what
+    others define, too; what such parameters alone define has no SE either.
     """
     if not estimands.definitions:
         return fit
@@ -47,7 +50,7 @@ def with_defined(fit: FitResult, estimands: Estimands) -> FitResult:
         jacobian = estimands.jacobian(fit.estimate)
     q = len(fit.labels)
     depends = _dependence(estimands)
-    extended = {}
+    extended, errors = {}, {}
     for kind, cov in fit.covariance.items():
         missing = np.isnan(np.diagonal(cov, axis1=-2, axis2=-1))
         bad = np.matmul(missing[:, None, :], depends.T.astype(float))[:, 0] > 0
@@ -55,7 +58,11 @@ def with_defined(fit: FitResult, estimands: Estimands) -> FitResult:
         full = np.matmul(np.matmul(whole, np.where(np.isnan(cov), 0.0, cov)), transpose(whole))
         blank = np.concatenate([missing, bad], axis=-1)
         extended[kind] = np.where(blank[:, :, None] | blank[:, None, :], np.nan, full)
-    silent = np.full(values.shape, np.nan)
+        with np.errstate(invalid="ignore"):
+            own = np.sqrt(np.diagonal(extended[kind], axis1=-2, axis2=-1)[:, q:])
+        held = np.isnan(fit.se[kind]) & ~missing
+        known = (own == 0.0) & (np.matmul(held[:, None, :], depends.T.astype(float))[:, 0] > 0)
+        errors[kind] = np.concatenate([fit.se[kind], np.where(known, np.nan, own)], axis=-1)
     return FitResult(
         labels=fit.labels + estimands.defined_names,
         estimate=np.concatenate([fit.estimate, values], axis=-1),
@@ -64,12 +71,18 @@ def with_defined(fit: FitResult, estimands: Estimands) -> FitResult:
         admissible=fit.admissible,
         n_iter=fit.n_iter,
         loglik=fit.loglik,
+        se=errors,
         intervals={
-            kind: (np.concatenate([low, silent], axis=-1), np.concatenate([high, silent], axis=-1))
+            kind: (_with_nothing(low, values.shape[1] + q), _with_nothing(high, values.shape[1] + q))
             for kind, (low, high) in fit.intervals.items()
         },
         measures=fit.measures,
     )
+
+
+def _with_nothing(limits: FloatArray, width: int) -> FloatArray:
+    """Limits of the first parameters (R, k), NaN for those behind: (R, width)."""
+    return np.concatenate([limits, np.full((len(limits), width - limits.shape[1]), np.nan)], axis=-1)
 
 
 def _dependence(estimands: Estimands) -> BoolArray:

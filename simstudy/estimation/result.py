@@ -22,6 +22,7 @@ class Status(IntEnum):
     NONFINITE = 4
     EXCEPTION = 5
     NOT_SUPPORTED = 6
+    TIMEOUT = 7
 
     @property
     def message(self) -> str:
@@ -40,6 +41,7 @@ _MESSAGES = {
     Status.NONFINITE: "the computation met a number that is not finite",
     Status.EXCEPTION: "the method stopped with an error",
     Status.NOT_SUPPORTED: "the method cannot fit this model",
+    Status.TIMEOUT: "the fit took longer than the time limit",
 }
 
 
@@ -65,9 +67,11 @@ class FitResult:
     se : dict of str to (R, q)
         Standard errors by kind; filled from ``covariance`` when not given.
     intervals : dict of str to (lower (R, q), upper (R, q))
-        Intervals that are not estimate +- z se.
+        Intervals that are not estimate +- z se: under the name of a kind of SE, in place of that kind's; otherwise a
+        kind of their own (see `Estimator`).
     measures : dict of str to (R,)
-        Fit measures (chi-square, CFI, ...), where the method has any and was asked for them.
+        Fit measures (chi-square, CFI, ...) and diagnostics (iterations, R-hat, ...) of any name, where the method has
+        any and was asked for them.
     """
 
     labels: tuple[str, ...]
@@ -123,15 +127,16 @@ class FitResult:
     def concat(results: Sequence[FitResult]) -> FitResult:
         """Join results of one method, one after another; intervals and fit measures that one lacks are NaN there."""
         names = dict.fromkeys(name for result in results for name in result.measures)
-        kinds = dict.fromkeys(kind for result in results for kind in result.intervals)
+        widths = {kind: low.shape[1] for result in results for kind, (low, _) in result.intervals.items()}
         parts = []
         for result in results:
-            nothing, limits = np.full(result.n_replicates, np.nan), np.full_like(result.estimate, np.nan)
+            nothing = np.full(result.n_replicates, np.nan)
+            limits = {kind: np.full((result.n_replicates, width), np.nan) for kind, width in widths.items()}
             parts.append(
                 replace(
                     result,
                     measures={name: result.measures.get(name, nothing) for name in names},
-                    intervals={kind: result.intervals.get(kind, (limits, limits)) for kind in kinds},
+                    intervals={kind: result.intervals.get(kind, (limits[kind], limits[kind])) for kind in widths},
                 )
             )
         arrays: list[list[Any]] = [[] for _ in parts]
@@ -162,8 +167,10 @@ class FitResult:
     def blank_failures(self) -> FitResult:
         """Put NaN in every number of a fit that failed."""
         bad = ~self.converged
-        if not bad.any():
-            return self
+        return self.blank(bad) if bad.any() else self
+
+    def blank(self, bad: BoolArray) -> FitResult:
+        """Put NaN in every number of some fits (R,), and call them inadmissible."""
 
         def blank(array: Any) -> Any:
             if not np.issubdtype(array.dtype, np.floating):

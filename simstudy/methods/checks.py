@@ -19,8 +19,15 @@ ROUNDING = 1e-24
 
 
 def refuse_constraints(model: TwoLevelModel) -> str | None:
-    """Reason of the methods that cannot impose ``==`` constraints other than equal labels."""
-    return "it does not impose '==' constraints among parameters; msem does" if model.table.constraints else None
+    """Reason of the methods that cannot impose ``==`` constraints other than equal labels, nor bounds."""
+    if model.table.constraints:
+        return "it does not impose '==' constraints among parameters; msem does"
+    return refuse_bounds(model)
+
+
+def refuse_bounds(model: TwoLevelModel) -> str | None:
+    """Reason of the methods that cannot keep parameters within bounds or under inequalities."""
+    return "it does not impose bounds and inequalities on parameters; msem does" if model.table.bounded else None
 
 
 def refuse_ties_of_levels(model: TwoLevelModel) -> str | None:

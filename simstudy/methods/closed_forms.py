@@ -53,7 +53,7 @@ Laws: TypeAlias = Iterator[tuple[Sequence[int], SlopeLaw | float]]
 
 def world_of(model: TwoLevelModel, population: Population) -> World | None:
     """The population as a method with observed variables sees it; None where there are no closed forms."""
-    if not population.normal or population.has_missing or model.table.constraints:
+    if not population.normal or population.has_missing or model.table.constraints or model.table.bounded:
         return None
     if model.latents("within") or model.latents("between"):
         return None

@@ -16,7 +16,7 @@ from simstudy.estimation.em_steps import Anderson, EmStep
 from simstudy.estimation.em_verdict import NEAR, Cone, interior
 from simstudy.estimation.engine import Engine, complete_engine
 from simstudy.estimation.result import FitResult, Status
-from simstudy.estimation.scoring import Optimum
+from simstudy.estimation.scoring import Box, Optimum
 from simstudy.likelihood.evaluation import Evaluation
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, cholesky, inverse_spd, matvec, submatrix
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
@@ -144,8 +144,8 @@ class EmEngine(Engine):
     statistics: TwoLevelStatistics
     options: Em
 
-    def solve(self, *more: FloatArray) -> Optimum:
-        """Climb from moments with a positive definite Sigma_between; EM needs no better start (``more``)."""
+    def solve(self, *more: FloatArray, box: Box | None = None) -> Optimum:
+        """Climb from moments with a positive definite Sigma_between; EM needs no better start (``more``) and no box."""
         return Climb(self).run()
 
 

@@ -17,7 +17,7 @@ from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.estimation.starts import starts_from_moments, two_level_starts
 from simstudy.likelihood.normal.wide import WideLikelihood
 from simstudy.linalg.stacked import FloatArray, transpose
-from simstudy.methods.checks import check_kinds, judge_data
+from simstudy.methods.checks import check_kinds, judge_data, refuse_bounds
 from simstudy.methods.look import BLACK, DOT, Look
 from simstudy.methods.protocol import LATER, Estimator
 from simstudy.methods.registry import register
@@ -102,7 +102,7 @@ class FimlWide(Estimator):
             )
         from simstudy.methods.msem import Msem  # which registers itself after this method: the teaching order
 
-        return Msem().supports(model, layout)
+        return refuse_bounds(model) or Msem().supports(model, layout)
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedFimlWide:
         """Build index maps and constants."""

@@ -21,6 +21,7 @@ from simstudy.methods.substitute import Substitute
 from simstudy.model.fixed_slopes import FixedSlopes, without_slopes
 from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.streams import FitStreams
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class WithFixedSlopes(Substitute):
         """Why the method cannot fit the fixed-slope model, or None."""
         if model.table.constraints:
             return "'==' constraints in a model with random slopes, whose slopes this method takes as fixed"
+        if model.table.bounded:
+            return "bounds and inequalities in a model with random slopes, whose slopes this method takes as fixed"
         fixed = without_slopes(model)
         return fixed if isinstance(fixed, str) else self.method.supports(fixed.model, layout)
 
@@ -58,9 +61,9 @@ class PreparedWithFixedSlopes:
     def __init__(self, prepared: PreparedEstimator, model: TwoLevelModel, index: IntArray) -> None:
         self.prepared, self.model, self.index = prepared, model, index
 
-    def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
-        """Fit R data sets."""
-        return expand(self.prepared.fit(data), self.model, self.index)
+    def fit(self, data: TwoLevelStatistics | Sample, *streams: FitStreams) -> FitResult:
+        """Fit R data sets, with streams where the method draws random numbers."""
+        return expand(self.prepared.fit(data, *streams), self.model, self.index)
 
 
 def expand(result: FitResult, model: TwoLevelModel, index: IntArray) -> FitResult:

@@ -8,12 +8,14 @@ from simstudy.data.sample import Sample
 from simstudy.errors import DataError
 from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.methods.protocol import Estimator
+from simstudy.methods.wall import fitter
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
 from simstudy.population.missing import listwise
+from simstudy.population.streams import FitStreams
 
 
-def fit_listwise(estimator: Estimator, model: TwoLevelModel, sample: Sample) -> FitResult:
+def fit_listwise(estimator: Estimator, model: TwoLevelModel, sample: Sample, streams: FitStreams) -> FitResult:
     """Fit every data set to its complete rows, one by one: what is left differs in size and layout.
 
     A data set of which too little is left for the method is `Status.NOT_SUPPORTED`.
@@ -24,7 +26,9 @@ def fit_listwise(estimator: Estimator, model: TwoLevelModel, sample: Sample) -> 
         result = failed(model.names, estimator.se_kinds, 1, Status.NOT_SUPPORTED)
         left = _complete_part(sample, replicate)
         if left is not None and estimator.supports(model, left.layout) is None:
-            result = estimator.prepare(model, left.layout).fit(data_kind(estimator.needs).of_sample(left))
+            fit = fitter(estimator, estimator.prepare(model, left.layout))
+            data = data_kind(estimator.needs).of_sample(left)
+            result = fit(data, streams.select(slice(replicate, replicate + 1)))
         results.append(result)
     return FitResult.concat(results)
 

@@ -56,7 +56,8 @@ class Msem(Estimator):
         Take the moments of exogenous observed variables as known, as lavaan's default does. SEs of between slopes are
         then too small where within and between slopes differ (theory F1).
     bounds : str
-        ``none``, or ``variances``: no variance may be negative.
+        ``none``, or ``variances``: no variance may be negative. Bounds and inequalities of the model text hold in any
+        case; a parameter at its bound has a covariance of 0 with all others.
     measures : bool
         Compute fit measures too (chi-square, CFI, ...); MLR-scaled ones where ``robust`` is among ``se``.
     slopes : str
@@ -84,6 +85,7 @@ class Msem(Estimator):
     idea: ClassVar[str] = "split every level-1 variable into latent within and between parts, with a model for each"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     imposes_constraints: ClassVar[bool] = True
+    imposes_bounds: ClassVar[bool] = True
     can: ClassVar[str] = "separates latent within and between effects; outcomes and predictors at either level"
     cannot: ClassVar[str] = "do without many clusters: between estimates are variable, and biased in small samples"
 
@@ -142,7 +144,7 @@ class Msem(Estimator):
 
     def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
         """P(negative between variance), balanced and saturated (theory F6)."""
-        return () if self.bounds == "variances" else negative_variances(model, population)
+        return () if self.bounds == "variances" or model.table.bounded else negative_variances(model, population)
 
     @property
     def takes_missing(self) -> bool:
@@ -167,7 +169,7 @@ class PreparedMsem:
         self.unrestricted = TwoLevelStructure(unrestricted_model(model))
         self.fixed = exogenous_variables(model) if options.fixed_x else {}
         self.baseline = TwoLevelStructure(baseline_model(model)) if options.measures else None
-        self.holding = Holding.of(model, self.fixed)
+        self.holding = Holding.of(model, self.fixed, variances=options.bounds == "variances")
         if closed_form is None:
             closed_form = layout.balanced and options.missing == "listwise"
         self.closed_form = closed_form
@@ -175,7 +177,7 @@ class PreparedMsem:
     @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
         """Fit R data sets."""
-        if self.options.bounds == "variances" and data.n_replicates > 1:  # active sets differ between data sets
+        if self.holding.boundary.general and data.n_replicates > 1:  # active sets differ between data sets
             index = np.arange(data.n_replicates)
             return FitResult.concat([self.fit(data.select(index[r : r + 1])) for r in index])
         if self.options.missing == "fiml":
@@ -206,23 +208,36 @@ class PreparedMsem:
                 first = saturated = Solved(self.unrestricted, unrestricted, unrestricted.solve(), self.unrestricted.q)
             starts, n_iter = (self._better_start(first, engine),), first.best.n_iter
         anchor = exogenous_moments(self.holding, self.structure, saturated) if self.options.fixed_x else None
-        solved, expand = solve_model(
-            self.structure, engine, self.holding, anchor, starts, bounds=self.options.bounds == "variances"
-        )
+        solved, expand = solve_model(self.structure, engine, self.holding, anchor, starts)
         best = solved.best
         if saturated is not None and not self.closed_form:
             best = replace(best, n_iter=best.n_iter + n_iter)
+        covariances = self._covariances(solved, best, expand)
         result = FitResult(
             labels=self.model.names,
             estimate=solved.params,
-            covariance=self._covariances(solved, best, expand),
+            covariance=covariances,
+            se=self._errors(covariances, solved.params),
             status=best.status,
             admissible=admissible(self.structure, solved.params),
             n_iter=best.n_iter,
             loglik=best.loglik,
-            measures=self._measures(solved, saturated, build, n_obs),
+            measures=self._measures(solved, saturated, build, n_obs) | self._boundary(solved),
         )
         return result.blank_failures()
+
+    def _errors(self, covariances: dict[str, FloatArray], params: FloatArray) -> dict[str, FloatArray]:
+        """SEs, of which a parameter at its bound has none; empty, to be made of the covariances, without bounds."""
+        boundary = self.holding.boundary
+        if not boundary.asked:
+            return {}
+        at_bound = (params == boundary.lower) | (params == boundary.upper)
+        variances = {kind: np.diagonal(cov, axis1=-2, axis2=-1) for kind, cov in covariances.items()}
+        return {kind: np.where(at_bound & (v == 0.0), np.nan, np.sqrt(v)) for kind, v in variances.items()}
+
+    def _boundary(self, solved: Solved) -> dict[str, FloatArray]:
+        """Whether a bound or an inequality holds with equality, where there are any."""
+        return {"boundary": solved.at_boundary.astype(np.float64)} if self.holding.boundary.asked else {}
 
     def _better_start(self, saturated: Solved, engine: Engine) -> FloatArray:
         """Start from the unrestricted maximum where there is one."""
@@ -236,9 +251,9 @@ class PreparedMsem:
             if kind == "expected":
                 cov = best.inverse
             elif kind == "observed":
-                cov = covariance(solved.engine.observed(best.params))
+                cov = covariance(solved.engine.observed(best.params), best.held)
             else:
-                cov, _ = solved.engine.robust(best.params)
+                cov, _ = solved.robust()
             found[kind] = expand(cov)
         return found
 
@@ -250,7 +265,7 @@ class PreparedMsem:
         engine = build(self.baseline)
         holding = Holding.of(self.baseline.model, self.fixed)
         anchor = exogenous_moments(holding, self.baseline, saturated) if self.fixed else None
-        baseline, _ = solve_model(self.baseline, engine, holding, anchor, (), bounds=False)
+        baseline, _ = solve_model(self.baseline, engine, holding, anchor, ())
         if self.fixed:
             saturated = hold(saturated, Holding.of(self.unrestricted.model, self.fixed))
         return fit_measures(solved, saturated, baseline, n_obs=n_obs, scaled="robust" in self.options.se)

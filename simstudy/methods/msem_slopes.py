@@ -94,6 +94,8 @@ class SlopeMsem(Estimator):
             return f"the option '{self.refused[0]}' is not there for models with random slopes"
         if model.table.constraints:
             return "'==' constraints are not supported in models with random slopes (equal labels are)"
+        if model.table.bounded:
+            return "bounds and inequalities are not supported in models with random slopes"
         if layout.n_obs - layout.n_clusters < len(model.level1) + len(model.slopes):
             return "fewer within-cluster degrees of freedom than level-1 variables and slopes"
         if layout.n_clusters <= len(model.observed("between")) + len(model.slopes):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from simstudy.data.layout import ClusterLayout
 from simstudy.estimation.exact_laws import ExactNumber
@@ -12,6 +13,7 @@ from simstudy.methods.look import Look
 from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population
+from simstudy.population.streams import FitStreams
 
 LATER: Mapping[str, bool] = {"later": True}
 """Metadata of an option (a dataclass field) that a method got after studies may have been run with it.
@@ -28,9 +30,39 @@ class PreparedEstimator(Protocol):
     def fit(self, data: Any) -> FitResult:
         """Fit R data sets; never raises for a numerical reason.
 
-        ``data`` is of the kind that the method needs.
+        ``data`` is of the kind that the method needs. Its arrays are read-only: other methods are given the same ones.
         """
         ...
+
+
+class PreparedRandom(Protocol):
+    """What `PreparedEstimator` is for a method that draws random numbers (``needs_random = True``)."""
+
+    def fit(self, data: Any, streams: FitStreams) -> FitResult:
+        """Fit R data sets; whatever is drawn for data set r comes from ``streams.generator(r)``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """A number that a method returns of every fit, in `FitResult.measures`.
+
+    Attributes
+    ----------
+    name : str
+        Key in `FitResult.measures`, and column of the stored fits.
+    label : str
+        What tables call it.
+    meaning : str
+        What it is, in a sentence.
+    better : str
+        ``high`` or ``low`` where that is better, otherwise empty.
+    """
+
+    name: str
+    label: str
+    meaning: str = ""
+    better: Literal["high", "low", ""] = ""
 
 
 @runtime_checkable
@@ -65,14 +97,35 @@ class Estimator(Protocol):
         Colour, marker and line in figures; by default they follow from the name.
     imposes_constraints : bool
         Whether it imposes ``==`` constraints; `simstudy.fit` declines them for others.
+    imposes_bounds : bool
+        Whether it keeps bounds and inequalities of the model text; `simstudy.fit` declines them for others.
     random_slopes : bool
         Whether it knows random slopes; others are given the fixed-slope model.
     averages_items : bool
         Whether it takes all loadings of a factor to be 1, so that a change of units must be the same for all items.
+    needs_random : bool
+        Whether it draws random numbers; what it prepares is then a `PreparedRandom`.
     takes_missing : bool
         Whether it uses incomplete rows; others get the complete ones.
+    interval_kinds : tuple of str
+        Kinds of intervals of its own, see below.
+    interval_level : float
+        Level of the intervals that it makes itself.
+    diagnostics : tuple of Diagnostic
+        What it tells of every fit in `FitResult.measures`, beside the usual fit measures. All measures are stored of
+        every replicate and tabulated.
     asked_for : Estimator
         The method as its user chose it: another one where this one stands in for it (see `for_model`).
+
+    Notes
+    -----
+    What a method returns in `FitResult.intervals` is stored, tabulated and shown by the name it has there. Under the
+    name of one of its kinds of SE it replaces that kind's Wald intervals; a name in ``interval_kinds`` (``profile``,
+    ``credible``) is a kind of its own beside them, with the estimate, limits and no SE. Limits are of the free
+    parameters (R, q), or of these and the ``:=`` parameters (R, q + d). Where they are (R, q), ``:=`` parameters have
+    Wald intervals under the name of a kind of SE, and none under another. Under the name of a kind of SE there must be
+    limits wherever there is an SE: a missing one would pass for a Wald interval. Under another name NaN says that there
+    is no interval. ``wald`` and ``montecarlo`` are names of the program's own intervals.
     """
 
     name: ClassVar[str]
@@ -88,8 +141,12 @@ class Estimator(Protocol):
     theory: ClassVar[tuple[str, ...]] = ()
     look: ClassVar[Look | None] = None
     imposes_constraints: ClassVar[bool] = False
+    imposes_bounds: ClassVar[bool] = False
     random_slopes: ClassVar[bool] = False
     averages_items: ClassVar[bool] = False
+    needs_random: ClassVar[bool] = False
+    interval_kinds: ClassVar[tuple[str, ...]] = ()
+    diagnostics: ClassVar[tuple[Diagnostic, ...]] = ()
 
     @property
     def needs(self) -> str:
@@ -113,6 +170,11 @@ class Estimator(Protocol):
     def takes_missing(self) -> bool:
         """Whether incomplete rows are used."""
         return False
+
+    @property
+    def interval_level(self) -> float:
+        """Level of its own intervals."""
+        return 0.95
 
     @property
     def asked_for(self) -> Estimator:

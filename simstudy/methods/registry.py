@@ -15,7 +15,10 @@ from simstudy.errors import EstimatorError, did_you_mean
 from simstudy.methods.fixed_slopes import WithFixedSlopes
 from simstudy.methods.look import Look
 from simstudy.methods.protocol import REQUIRED, Estimator, complete
+from simstudy.methods.verify import PROGRAM
+from simstudy.methods.wall import MethodError, describe, walled
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.data_kinds import data_kind
 
 _REGISTRY: dict[str, type[Any]] = {}
 T = TypeVar("T", bound=type[Any])
@@ -66,9 +69,9 @@ def find(name: str) -> type[Estimator]:
     if ":" in name:
         module_name, _, attribute = name.partition(":")
         try:
-            found = getattr(importlib.import_module(module_name), attribute)
-        except Exception as error:  # whatever a user's module raises on import
-            raise EstimatorError(f"method '{name}' cannot be imported: {type(error).__name__}: {error}") from error
+            found = getattr(walled(importlib.import_module, module_name), attribute)
+        except (MethodError, AttributeError) as error:  # whatever a user's module does on import
+            raise EstimatorError(f"method '{name}' cannot be imported: {describe(error)}") from None
         check_class(found, f"'{name}'")
         return found  # type: ignore[no-any-return]
     if name not in _REGISTRY:
@@ -100,7 +103,7 @@ def create(name: str, values: Mapping[str, Any] | None = None) -> Estimator:
     if problems:
         raise EstimatorError(problems)
     try:
-        result = TypeAdapter(with_config(ConfigDict(extra="forbid"))(cls)).validate_python(given)
+        result: Estimator = TypeAdapter(with_config(ConfigDict(extra="forbid"))(cls)).validate_python(given)
     except ValidationError as error:
         raise EstimatorError(
             [
@@ -108,7 +111,26 @@ def create(name: str, values: Mapping[str, Any] | None = None) -> Estimator:
                 for e in error.errors()
             ]
         ) from error
+    check_declared(result)
     return result
+
+
+def check_declared(method: Estimator) -> None:
+    """Raise an `EstimatorError` where a method's ``needs`` or ``se_kinds`` are not what they must be."""
+    try:
+        needs, kinds, own = walled(lambda: (method.needs, method.se_kinds, method.interval_kinds))
+    except MethodError as error:
+        raise EstimatorError(f"method '{method.name}' cannot say what it needs and returns: {error.text}") from None
+    data_kind(needs)
+    for what, found in (("se_kinds", kinds), ("interval_kinds", own)):
+        if not isinstance(found, tuple) or not all(isinstance(kind, str) and kind for kind in found):
+            raise EstimatorError(f"method '{method.name}': '{what}' is {found!r}; it must be a tuple of names")
+    taken = sorted({*own} & {*kinds, *PROGRAM})
+    if taken:
+        raise EstimatorError(
+            f"method '{method.name}': interval_kinds names '{taken[0]}', which is a kind of SE or of the program's own "
+            "intervals; give it another name"
+        )
 
 
 def for_model(estimator: Estimator, model: TwoLevelModel) -> Estimator:
@@ -137,9 +159,9 @@ def _load_entry_points() -> None:
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         if point.name not in _REGISTRY:
             try:
-                cls = point.load()
+                cls = walled(point.load)
                 check_class(cls, f"entry point '{point.name}'")
-            except Exception as error:  # somebody else's package must not break the methods that work
-                warnings.warn(f"method '{point.name}' cannot be loaded: {type(error).__name__}: {error}", stacklevel=2)
+            except EstimatorError as error:  # somebody else's package must not break the methods that work
+                warnings.warn(f"method '{point.name}' cannot be loaded: {describe(error)}", stacklevel=2)
                 continue
             _REGISTRY.setdefault(point.name, cls)

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any, ClassVar
 
 from simstudy.methods.look import Look
-from simstudy.methods.protocol import Estimator
+from simstudy.methods.protocol import Diagnostic, Estimator
 from simstudy.model.twolevel import TwoLevelModel
 
 
@@ -38,6 +38,10 @@ class Substitute(Estimator):
     theory: ClassVar[tuple[str, ...]] = said_by_method("theory")
     look: ClassVar[Look | None] = said_by_method("look")
     imposes_constraints: ClassVar[bool] = said_by_method("imposes_constraints")
+    imposes_bounds: ClassVar[bool] = said_by_method("imposes_bounds")
+    needs_random: ClassVar[bool] = said_by_method("needs_random")
+    interval_kinds: ClassVar[tuple[str, ...]] = said_by_method("interval_kinds")
+    diagnostics: ClassVar[tuple[Diagnostic, ...]] = said_by_method("diagnostics")
     random_slopes: ClassVar[bool] = True
 
     method: Estimator
@@ -56,6 +60,11 @@ class Substitute(Estimator):
     def takes_missing(self) -> bool:
         """Whether the method uses incomplete rows."""
         return self.method.takes_missing
+
+    @property
+    def interval_level(self) -> float:
+        """Level of the method's own intervals."""
+        return self.method.interval_level
 
     @property
     def asked_for(self) -> Estimator:

@@ -20,6 +20,24 @@ from simstudy.model.syntax import Statement
 
 
 @dataclass(frozen=True)
+class Equation:
+    """left == right, not yet solved for a parameter.
+
+    Attributes
+    ----------
+    text : str
+    left, right : Expression
+    where : str
+        For messages.
+    """
+
+    text: str
+    left: Expression
+    right: Expression
+    where: str
+
+
+@dataclass(frozen=True)
 class Constraint:
     """An equation left - right = 0, solved for ``dependent``.
 
@@ -127,38 +145,52 @@ class ConstraintSet:
         return result
 
 
+def equations_of(statements: Sequence[Statement]) -> tuple[Equation, ...]:
+    """``==`` statements as equations."""
+    found = []
+    for s in statements:
+        assert s.expression is not None
+        assert s.right is not None
+        text = f"{s.lhs} == {s.rhs}"
+        found.append(Equation(text, s.expression, s.right, f"model line {s.line}: '{text}'"))
+    return tuple(found)
+
+
 def build_constraints(
-    statements: Sequence[Statement], names: Sequence[str], constants: Mapping[str, float]
+    equations: Sequence[Equation],
+    names: Sequence[str],
+    constants: Mapping[str, float],
+    solved: Sequence[Constraint] = (),
 ) -> tuple[Constraint, ...]:
-    """Choose a dependent label for every constraint, and order them so that each uses only what is known.
+    """Choose a dependent label for every equation, and order them so that each uses only what is known.
+
+    ``solved`` are constraints that stand before them.
 
     Raises
     ------
     ModelError
-        If a constraint has no label that it is affine in, or the constraints depend on each other in a circle.
+        If an equation has no label that it is affine in, or the equations depend on each other in a circle.
     """
-    chosen: list[Constraint] = []
-    for s in statements:
-        assert s.expression is not None
-        assert s.right is not None
-        mentioned = tuple(dict.fromkeys(s.expression.names + s.right.names))
+    chosen: list[Constraint] = list(solved)
+    for equation in equations:
+        mentioned = tuple(dict.fromkeys(equation.left.names + equation.right.names))
         taken = {c.dependent for c in chosen}
         used_before = {name for c in chosen for name in c.names}
-        where = f"model line {s.line}: '{s.lhs} == {s.rhs}'"
         candidates = [n for n in mentioned if n in names and n not in taken]
         # a label alone on one side is what the user would read as dependent
-        candidates.sort(key=lambda n: (n in used_before, n not in (s.lhs, s.rhs)))
+        alone = {side.root.name for side in (equation.left, equation.right) if side.root.kind == "name"}
+        candidates.sort(key=lambda n: (n in used_before, n not in alone))
         for name in candidates:
-            constraint = Constraint(f"{s.lhs} == {s.rhs}", s.expression, s.right, name, list(names).index(name))
+            constraint = Constraint(equation.text, equation.left, equation.right, name, list(names).index(name))
             if _affine((*chosen, constraint), names, constants):
                 chosen.append(constraint)
                 break
         else:
             if not candidates:
-                raise ModelError(f"{where} constrains no parameter that is still free")
+                raise ModelError(f"{equation.where} constrains no parameter that is still free")
             raise ModelError(
-                f"{where} cannot be solved for one of its parameters: it must be linear in one of them, given the "
-                "constraints before it"
+                f"{equation.where} cannot be solved for one of its parameters: it must be linear in one of them, given "
+                "the constraints before it"
             )
     return tuple(chosen)
 

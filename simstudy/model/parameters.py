@@ -2,65 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from simstudy.errors import ModelError, did_you_mean
-from simstudy.linalg.stacked import IntArray
-from simstudy.model.constraints import Constraint, build_constraints
+from simstudy.linalg.stacked import FloatArray, IntArray
+from simstudy.model.constraints import Constraint, Equation, build_constraints, equations_of
+from simstudy.model.defaults import AUTO, auto_notes, observed_of, with_defaults
+from simstudy.model.equalities import Request, definition_nodes, expanded, impose_equalities, renamed, tie_rows
 from simstudy.model.expressions import CONSTANTS, Expression
+from simstudy.model.inequalities import Inequality, bound_problems, impose_inequalities
+from simstudy.model.levels import LEVEL_NAMES
+from simstudy.model.products import product_problems
+from simstudy.model.rows import Parameter, normal_key, path_name
 from simstudy.model.slopes import RandomSlope, slope_problems
 from simstudy.model.syntax import Statement
 
-LEVEL_NAMES = ("within", "between")
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One entry of a model matrix.
-
-    Attributes
-    ----------
-    lhs, op, rhs : str
-        As in lavaan; ``op`` is one of ``=~ ~ ~~ ~1``.
-    level : str
-        ``within`` or ``between``.
-    label : str
-        User label, or empty.
-    free : int
-        Index into the vector of free parameters, or -1 when fixed.
-    value : float
-        The value it is fixed at (NaN when free).
-    start : float
-        The user's starting value (NaN when not given).
-    user : bool
-        Whether the model text names it; False for defaults.
-    slope : str
-        The random slope that a path of the within block has in place of a parameter (it is fixed at 0), or empty.
-    """
-
-    lhs: str
-    op: str
-    rhs: str
-    level: str
-    label: str = ""
-    free: int = -1
-    value: float = np.nan
-    start: float = np.nan
-    user: bool = True
-    slope: str = ""
-
-    @property
-    def path(self) -> str:
-        """Its address, such as ``between: y ~~ y`` or ``between: y ~ 1``."""
-        return path_name(self.level, self.lhs, self.op, self.rhs)
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """(lhs, op, rhs) with the sides of a covariance in alphabetical order."""
-        return normal_key(self.lhs, self.op, self.rhs)
+__all__ = ["LEVEL_NAMES", "Parameter", "ParameterTable", "build_table", "normal_key", "number_rows", "path_name"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +40,10 @@ class ParameterTable:
         Values of labelled fixed parameters, which ``:=`` may use.
     constraints : tuple of Constraint
         ``==`` constraints that equal labels cannot express; each makes one named parameter a function of others.
+    inequalities : tuple of Inequality
+        Those that are no bounds of a parameter; bounds stand in the rows.
+    notes : tuple of str
+        What a reader of the model text may take otherwise.
     """
 
     rows: tuple[Parameter, ...]
@@ -88,6 +52,8 @@ class ParameterTable:
     defined: tuple[tuple[str, Expression], ...] = ()
     constants: dict[str, float] = field(default_factory=dict)
     constraints: tuple[Constraint, ...] = ()
+    inequalities: tuple[Inequality, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def n_free(self) -> int:
@@ -114,20 +80,31 @@ class ParameterTable:
         found = {row.free for row in self.rows if row.op == "~~" and row.lhs == row.rhs and row.free >= 0}
         return np.array(sorted(found), dtype=np.int64)
 
+    @property
+    def lower(self) -> FloatArray:
+        """Lower bounds of the free parameters (q), -inf where there are none."""
+        return self._bounds("lower", np.maximum, -np.inf)
 
-def normal_key(lhs: str, op: str, rhs: str) -> tuple[str, str, str]:
-    """Address without level; covariances are symmetric."""
-    if op == "~~" and rhs < lhs:
-        lhs, rhs = rhs, lhs
-    return lhs, op, rhs
+    @property
+    def upper(self) -> FloatArray:
+        """Upper bounds of the free parameters (q), inf where there are none."""
+        return self._bounds("upper", np.minimum, np.inf)
+
+    def _bounds(self, which: str, tighter: np.ufunc, none: float) -> FloatArray:
+        found = np.full(self.n_free, none)
+        for row in self.rows:
+            if row.free >= 0:
+                found[row.free] = tighter(found[row.free], row.lower if which == "lower" else row.upper)
+        return found
+
+    @property
+    def bounded(self) -> bool:
+        """Whether any free parameter has a bound or stands in an inequality."""
+        bounds = np.isfinite(self.lower).any() or np.isfinite(self.upper).any()
+        return bool(self.inequalities) or bool(bounds)
 
 
-def path_name(level: str, lhs: str, op: str, rhs: str) -> str:
-    """Name of an unlabelled parameter."""
-    return f"{level}: {lhs} ~ 1" if op == "~1" else f"{level}: {lhs} {op} {rhs}"
-
-
-def build_table(statements: Iterable[Statement], *, std_lv: bool = False) -> ParameterTable:
+def build_table(statements: Iterable[Statement], *, std_lv: bool = False, auto: str = "simstudy") -> ParameterTable:
     """Turn statements into the full table, adding the defaults of lavaan's ``sem()`` with ``fixed.x = FALSE``.
 
     Defaults a level: free residual variances (0 for the only indicator of a factor); free covariances of exogenous
@@ -135,37 +112,88 @@ def build_table(statements: Iterable[Statement], *, std_lv: bool = False) -> Par
     variances, with ``std_lv``); free intercepts of observed variables at the between level, and at the within level
     for variables that live there only. Random slopes are latent variables of the between level with a free mean.
 
+    Parameters
+    ----------
+    auto : str
+        ``simstudy``: exogenous observed variables keep their covariances whatever else is written about them;
+        ``lavaan``: those with a variance, covariance or mean in the text keep only what is written.
+
     Raises
     ------
     ModelError
         Contradictory or unusable statements, all at once.
     """
+    if auto not in AUTO:
+        raise ModelError(f"auto: found '{auto}'; allowed: {', '.join(AUTO)}{did_you_mean(auto, AUTO)}")
     statements = tuple(statements)
-    problems = slope_problems(statements)
+    problems = slope_problems(statements) + product_problems(statements)
     slopes = list(dict.fromkeys(s.random_slope for s in statements if s.random_slope))
-    between_observed = _observed(_level_rows(statements, "between", problems), slopes)
+    asked: list[Request] = []
+    written = {level: _level_rows(statements, level, problems, asked) for level in LEVEL_NAMES}
+    between_observed = observed_of(written["between"], slopes)
     rows: list[Parameter] = []
-    for level in LEVEL_NAMES:
-        user = _level_rows(statements, level, problems)
+    for level, user in written.items():
         if not user:
             problems.append(f"model: there is no 'level: {level}' block, or it is empty; both levels are needed")
             continue
-        rows.extend(_with_defaults(user, level, between_observed, slopes if level == "between" else [], std_lv))
+        own = slopes if level == "between" else []
+        rows.extend(with_defaults(user, level, between_observed, own, std_lv=std_lv, auto=auto))
     _check_names(rows, slopes, problems)
     problems += [
         f"model: the label '{name}' is the name of a constant; choose another"
         for name in sorted({row.label for row in rows} | {s.lhs for s in statements if s.op == ":="})
         if name in CONSTANTS
     ]
+    if not problems:
+        rows = tie_rows(rows, asked, problems)
+    if problems:
+        raise ModelError(list(dict.fromkeys(problems)))
+    table = _constrained(rows, statements)
+    notes = (*_text_notes(statements, rows), *auto_notes(written, slopes, auto=auto))
+    return replace(table, notes=notes) if notes else table
+
+
+def _constrained(rows: list[Parameter], statements: tuple[Statement, ...]) -> ParameterTable:
+    """The numbered table with what the statements say about labels."""
+    definitions = [s for s in statements if s.op == ":="]
+    among = [s for s in statements if s.op in ("==", "<", ">")]
+    if among and any(row.label for row in rows):
+        labels = {row.label for row in rows}
+        nodes = {name: node for name, node in definition_nodes(definitions).items() if name not in labels}
+        among = [expanded(s, nodes) for s in among]
+    rows, left, merged = impose_equalities(rows, [s for s in among if s.op == "=="])
+    rows, inequalities = impose_inequalities(rows, [renamed(s, merged) for s in among if s.op != "=="])
+    problems = bound_problems(rows)
     if problems:
         raise ModelError(problems)
-    rows, left, merged = _impose_equalities(rows, [s for s in statements if s.op == "=="])
-    table = number_rows(rows, [renamed(s, merged) for s in statements if s.op == ":="])
-    return replace(table, constraints=build_constraints(left, table.names, table.constants)) if left else table
+    table = number_rows(rows, [renamed(s, merged) for s in definitions])
+    constraints = build_constraints(equations_of(left), table.names, table.constants) if left else ()
+    for one in inequalities:  # each must be solvable, for where it holds with equality
+        equation = Equation(one.text, one.larger, one.smaller, f"model: '{one.text}'")
+        build_constraints([equation], table.names, table.constants, constraints)
+    return replace(table, constraints=constraints, inequalities=inequalities)
 
 
-def _level_rows(statements: Iterable[Statement], level: str, problems: list[str]) -> list[Parameter]:
-    """Rows that the user wrote at one level; repeated mentions of a parameter are merged."""
+def _text_notes(statements: Sequence[Statement], rows: Sequence[Parameter]) -> list[str]:
+    """What the words of a text may be taken for, and are not."""
+    notes = [note for s in statements for note in s.notes]
+    variables = {name for row in rows for name in (row.lhs, row.rhs)}
+    notes += [
+        f"line {s.line}: '{s.label}*{s.rhs}' is '{s.rhs}' with the label '{s.label}', not a product, although there is "
+        f"a variable '{s.label}'; a product is written {s.label}:{s.rhs}"
+        for s in statements
+        if s.op == "~" and s.label and s.label in variables and s.label != s.rhs
+    ]
+    return list(dict.fromkeys(notes))
+
+
+def _level_rows(
+    statements: Iterable[Statement], level: str, problems: list[str], asked: list[Request]
+) -> list[Parameter]:
+    """Rows that the user wrote at one level; repeated mentions of a parameter are merged.
+
+    ``asked`` gets the parameters that ``equal()`` equates with others.
+    """
     merged: dict[tuple[str, str, str], Parameter] = {}
     for s in statements:
         if s.level != level:
@@ -181,81 +209,46 @@ def _level_rows(statements: Iterable[Statement], level: str, problems: list[str]
             merged[key] = Parameter(s.lhs, s.op, s.rhs, level, value=0.0, slope=s.random_slope)
             continue
         old = merged.get(key, Parameter(s.lhs, s.op, s.rhs, level, free=-2 if s.fixed is None else -1))
-        label = s.label or old.label
-        if s.label and old.label and s.label != old.label:
-            problems.append(f"{where}: '{s.lhs} {s.op} {s.rhs}' has two labels, '{old.label}' and '{s.label}'")
+        problems += _contradictions(old, s, where)
         value = old.value if s.fixed is None else s.fixed
-        merged[key] = replace(
+        merged[key] = new = replace(
             old,
-            label=label,
+            label=s.label or old.label,
             value=value,
             free=0 if s.freed else (-1 if not np.isnan(value) else old.free),
             start=old.start if s.start is None else s.start,
+            lower=old.lower if s.lower is None else s.lower,
+            upper=old.upper if s.upper is None else s.upper,
         )
+        if s.equal:
+            merged[key] = replace(new, free=0) if new.free == -2 else new
+            asked.append(Request(new.path, s.equal, where))
     # free = -2: not said; 0: freed by NA*; -1: fixed by a number
     return list(merged.values())
 
 
-def _observed(rows: Iterable[Parameter], slopes: Iterable[str] = ()) -> list[str]:
-    """Observed variables of a level, in order of appearance."""
-    rows = list(rows)
-    latents = {row.lhs for row in rows if row.op == "=~"} | set(slopes)
-    found: dict[str, None] = {}
-    for row in rows:
-        for name in (row.lhs, row.rhs) if row.op != "=~" else (row.rhs,):
-            if name and name not in latents:
-                found.setdefault(name)
-    return list(found)
-
-
-def _with_defaults(
-    user: list[Parameter], level: str, between_observed: list[str], slopes: list[str], std_lv: bool
-) -> list[Parameter]:
-    rows = [_settle_loading(row, user, std_lv) for row in user]
-    have = {row.key for row in rows}
-    latents = [*dict.fromkeys(row.lhs for row in user if row.op == "=~"), *slopes]
-    observed = _observed(user, slopes)
-    indicators = {row.rhs for row in user if row.op == "=~"}
-    outcomes = {row.lhs for row in user if row.op == "~"}
-    predictors = {row.rhs for row in user if row.op == "~"}
-
-    def add(lhs: str, op: str, rhs: str, fixed: float | None = None) -> None:
-        if normal_key(lhs, op, rhs) not in have:
-            have.add(normal_key(lhs, op, rhs))
-            value = np.nan if fixed is None else fixed
-            rows.append(Parameter(lhs, op, rhs, level, free=-2 if fixed is None else -1, value=value, user=False))
-
-    def add_pairs(names: list[str]) -> None:
-        for i, first in enumerate(names):
-            for second in names[i + 1 :]:
-                add(first, "~~", second)
-
-    single = {row.rhs for row in user if row.op == "=~" and sum(r.op == "=~" and r.lhs == row.lhs for r in user) == 1}
-    for name in observed:
-        add(name, "~~", name, 0.0 if name in single else None)
-    for name in latents:
-        add(name, "~~", name, 1.0 if std_lv and name not in outcomes and name not in slopes else None)
-    add_pairs([name for name in observed if name in predictors and name not in outcomes and name not in indicators])
-    add_pairs([name for name in latents if name not in outcomes and name not in indicators])
-    add_pairs([n for n in [*latents, *observed] if n in outcomes and n not in predictors and n not in indicators])
-    for name in observed:
-        add(name, "~1", "", 0.0 if level == "within" and name in between_observed else None)
-    for name in latents:
-        add(name, "~1", "", None if name in slopes else 0.0)
-    return rows
-
-
-def _settle_loading(row: Parameter, user: list[Parameter], std_lv: bool) -> Parameter:
-    """The first indicator of a factor is its marker unless ``NA*`` frees it; a label alone does not."""
-    if row.op != "=~" or std_lv or row.free != -2:
-        return row
-    first = next(other for other in user if other.op == "=~" and other.lhs == row.lhs)
-    return replace(row, free=-1, value=1.0) if row is first else row
+def _contradictions(old: Parameter, s: Statement, where: str) -> list[str]:
+    """What a further mention of a parameter says otherwise than the ones before."""
+    name = f"'{s.lhs} {s.op} {s.rhs}'".replace("~1 '", "~ 1'")
+    found = []
+    if s.label and old.label and s.label != old.label:
+        found.append(
+            f"{where}: {name} has two labels, '{old.label}' and '{s.label}'; a parameter has one (lavaan's versions "
+            "differ in which they keep)"
+        )
+    pairs = [("is fixed at", old.value, s.fixed), ("starts at", old.start, s.start)]
+    pairs += [("has the lower bound", old.lower, s.lower), ("has the upper bound", old.upper, s.upper)]
+    for what, before, now in pairs:
+        if now is not None and np.isfinite(before) and before != now:
+            found.append(f"{where}: {name} {what} {before:g} and {now:g}; write one of them")
+    if (np.isfinite(old.value) and s.freed) or (old.free == 0 and s.fixed is not None):
+        found.append(f"{where}: {name} is both freed by NA and fixed; write one of them")
+    return found
 
 
 def _check_names(rows: list[Parameter], slopes: list[str], problems: list[str]) -> None:
     latents = {row.lhs for row in rows if row.op == "=~"}
-    observed = {name for level in LEVEL_NAMES for name in _observed([r for r in rows if r.level == level], slopes)}
+    observed = {name for level in LEVEL_NAMES for name in observed_of([r for r in rows if r.level == level], slopes)}
     problems.extend(
         f"model: '{name}' is a latent variable at one level and an observed one at the other; give it another name"
         for name in sorted(latents & observed)
@@ -268,52 +261,6 @@ def _check_names(rows: list[Parameter], slopes: list[str], problems: list[str]) 
         if row.level == "within" and row.op == "~1" and row.user and row.free != -1
         and row.lhs in both and row.lhs not in latents
     )  # fmt: skip
-
-
-def _impose_equalities(
-    rows: list[Parameter], constraints: list[Statement]
-) -> tuple[list[Parameter], list[Statement], dict[str, str]]:
-    """Impose ``label == label`` and ``label == number``; return what is left, and labels merged into others."""
-    left_over: list[Statement] = []
-    merged: dict[str, str] = {}
-    for statement in constraints:
-        s = renamed(statement, merged)
-        assert s.expression is not None
-        assert s.right is not None
-        labels = {row.label for row in rows if row.label}
-        for name in (*s.expression.names, *s.right.names):
-            if name not in labels:
-                raise ModelError(
-                    f"model line {s.line}: '{name}' in '{s.lhs} == {s.rhs}' is no label of this model"
-                    f"{did_you_mean(name, labels)}"
-                )
-        left, right = s.expression.root, s.right.root
-        if left.kind == "name" and right.kind == "name":
-            rows = [replace(row, label=left.name) if row.label == right.name else row for row in rows]
-            if left.name != right.name:
-                merged = {old: left.name if new == right.name else new for old, new in merged.items()}
-                merged[right.name] = left.name
-        elif left.kind == "name" and not s.right.names:
-            value = float(s.right.evaluate({}))
-            if any(row.label == left.name and row.free == -1 and row.value != value for row in rows):
-                raise ModelError(
-                    f"model line {s.line}: '{s.lhs} == {s.rhs}' contradicts another value of '{left.name}'"
-                )
-            rows = [replace(row, free=-1, value=value) if row.label == left.name else row for row in rows]
-        else:
-            left_over.append(s)
-    return rows, [renamed(s, merged) for s in left_over], merged
-
-
-def renamed(statement: Statement, names: Mapping[str, str]) -> Statement:
-    """A ``:=`` or ``==`` statement with labels replaced."""
-    if not names:
-        return statement
-    return replace(
-        statement,
-        expression=statement.expression.rename(names) if statement.expression else None,
-        right=statement.right.rename(names) if statement.right else None,
-    )
 
 
 def number_rows(rows: list[Parameter], definitions: Sequence[Statement] = ()) -> ParameterTable:
@@ -331,13 +278,14 @@ def number_rows(rows: list[Parameter], definitions: Sequence[Statement] = ()) ->
                 constants[row.label] = value
             numbered.append(replace(row, free=-1, value=value))
             continue
-        index = by_label.get(row.label) if row.label else None
+        shared = row.label or row.tie
+        index = by_label.get(shared) if shared else None
         if index is None:
             index = len(names)
             names.append(row.label or row.path)
             levels.append(set())
-            if row.label:
-                by_label[row.label] = index
+            if shared:
+                by_label[shared] = index
         levels[index].add(row.level)
         numbered.append(replace(row, free=index, value=np.nan))
     known = {*names, *constants}

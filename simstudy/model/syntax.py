@@ -1,32 +1,34 @@
 """lavaan-style model text with ``level:`` blocks -> statements, each with its line and column.
 
-The text is read as lavaan reads it: ``=~ ~ ~~ ~1 := ==``, several right-hand terms joined by ``+``, modifiers before
-``*`` (a number fixes, a name labels, ``NA`` frees, ``start()``, ``label()``, ``rv()``), comments after ``#`` or ``!``,
-statements ended by a line end or ``;``. What lavaan knows and we do not is refused by name.
+The text is read as lavaan reads it (docs/syntax.md has the table): ``=~ ~ ~~ ~1 := == < >``, several right-hand terms
+joined by ``+``, modifiers before ``*`` (`terms`), comments after ``#`` or ``!``, statements ended by a line end or
+``;``. What lavaan knows and we do not is refused by name. Nothing is evaluated but arithmetic (`expressions`).
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from simstudy.errors import ModelError, did_you_mean
+from simstudy.errors import ModelError
 from simstudy.model.expressions import Expression, parse_expression
-
-LEVELS = {"within": "within", "between": "between", "1": "within", "2": "between"}
+from simstudy.model.foreign import refuse_foreign
+from simstudy.model.levels import header_value, read_headers
+from simstudy.model.lines import STATEMENT_OPERATORS, Chunk, chunks_of, is_header
+from simstudy.model.products import product_name
+from simstudy.model.ranges import range_names
+from simstudy.model.terms import Modifiers, read_term, split_terms
+from simstudy.model.tokens import Token, is_name, tokens_of
 
 _REFUSED = {
-    "<~": "formative constructs (<~)",
-    "~*~": "scaling factors (~*~)",
-    "|~": "this operator (|~)",
-    "|": "thresholds (|) of ordinal variables",
-    "<": "inequality constraints (<)",
-    ">": "inequality constraints (>)",
+    "<~": "formative constructs (<~) are not supported",
+    "~*~": "scaling factors (~*~) are not supported",
+    "|~": "'|~' is not supported",
+    "|": "thresholds (|) of ordinal variables are not supported",
+    "!=": "'!=' is not supported; allowed between parameters: ==  <  >",
+    "=": "'=' is no operator; did you mean ~ (regression), =~ (indicators), := (definition) or == (constraint)?",
 }
-_OPERATOR = re.compile(r"~\*~|\|~|<~|:=|==|=~|~~|~|\||<|>")
-_HEADER = re.compile(r"(level|block|cluster)\s*:(?!=)\s*(.*)", re.IGNORECASE)
-_NAME = re.compile(r"[A-Za-z_.][\w.]*")
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_PARAMETER_OPERATORS = {":=": ":=", "==": "==", "<": "<", ">": ">", "<=": "<", ">=": ">"}
+"""Operators between expressions; ``<=`` is what ``<`` means."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +40,25 @@ class Statement:
     lhs, op, rhs : str
         As in lavaan; an intercept has op ``~1`` and an empty rhs.
     level : str
-        ``within``, ``between``, or ``""`` for ``:=`` and ``==``.
+        ``within``, ``between``, or ``""`` for ``:=``, ``==``, ``<`` and ``>``.
     label : str
         User label, or empty.
     fixed : float or None
         Value the parameter is fixed at.
     start : float or None
         Starting value.
+    lower, upper : float or None
+        Bounds.
+    equal : str
+        Address of the parameter that it equals, such as ``f=~y2`` or ``f=~y2.l2``, or empty.
     freed : bool
         Whether ``NA*`` frees it explicitly.
+    random_slope : str
+        Name of the slope that varies over clusters, or empty.
     expression, right : Expression or None
-        Sides of a ``:=`` (right-hand side in ``expression``) or of a ``==`` (left in ``expression``).
+        Sides of a ``:=`` (right-hand side in ``expression``) or of a ``==``, ``<``, ``>`` (left in ``expression``).
+    notes : tuple of str
+        What a reader may take otherwise.
     line, column : int
         Where it stands, from 1.
     """
@@ -66,6 +76,10 @@ class Statement:
     right: Expression | None = None
     line: int = 0
     column: int = 0
+    lower: float | None = None
+    upper: float | None = None
+    equal: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def parse_syntax(text: str) -> tuple[Statement, ...]:
@@ -74,192 +88,136 @@ def parse_syntax(text: str) -> tuple[Statement, ...]:
     Raises
     ------
     ModelError
-        With line and column, what was found and what is allowed; all problems of the text at once.
+        With line and column, what was found and what is allowed; all problems of the text at once. For a text of Mplus
+        or a formula of lme4: with the same model in this syntax.
     """
-    statements: list[Statement] = []
+    refuse_foreign(text)
+    chunks = chunks_of(text)
     problems: list[str] = []
-    level: str | None = None
-    for chunk in _chunks(text):
-        header = _HEADER.fullmatch(chunk.text)
+    names: list[str | None] = []  # of every chunk that is a header
+    for chunk in chunks:
         try:
-            if header:
-                level = level or "within"  # so that what stands below an unknown level is no further problem
-                level = _level(header, chunk.where(0))
-            else:
-                statements.extend(_statement(chunk, level))
+            names.append(header_value(chunk) if is_header(tokens_of(chunk.text)) else None)
+        except ModelError as error:
+            names.append("")  # so that what stands below is no further problem
+            problems.extend(error.problems)
+    headers = read_headers([(name, c.where(0)) for name, c in zip(names, chunks, strict=True) if name])
+    problems.extend(headers.problems)
+    statements: list[Statement] = []
+    level: str | None = None
+    for chunk, name in zip(chunks, names, strict=True):
+        if name is not None:
+            level = headers.levels.get(name.lower(), level or "within")
+            continue
+        try:
+            statements.extend(_statement(chunk, level))
         except ModelError as error:
             problems.extend(error.problems)
     if problems:
         raise ModelError(problems)
     if not statements:
         raise ModelError("model: the text holds no statement")
+    statements[0] = replace(statements[0], notes=headers.notes + statements[0].notes)
     return tuple(statements)
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """A statement's text, and where its pieces stand: (first character, line, column)."""
-
-    text: str
-    marks: tuple[tuple[int, int, int], ...]
-
-    def place(self, index: int) -> tuple[int, int]:
-        """Line and column of a character."""
-        start, line, column = next(mark for mark in reversed(self.marks) if mark[0] <= index)
-        return line, column + index - start
-
-    def where(self, index: int) -> str:
-        """Where a character stands, for messages."""
-        line, column = self.place(index)
-        return f"model line {line}, column {column}"
-
-    def join(self, other: _Chunk) -> _Chunk:
-        """The statement continued."""
-        shift = len(self.text) + 1
-        return _Chunk(f"{self.text} {other.text}", self.marks + tuple((a + shift, b, c) for a, b, c in other.marks))
-
-
-def _chunks(text: str) -> list[_Chunk]:
-    """Split into statements; one goes on after an operator at a line's end, or at a leading ``+``."""
-    chunks: list[_Chunk] = []
-    pending: _Chunk | None = None
-    for number, raw in enumerate(text.splitlines(), start=1):
-        code = re.split(r"[#!]", raw, maxsplit=1)[0]
-        offset = 0
-        for piece in code.split(";"):
-            column = offset + len(piece) - len(piece.lstrip()) + 1
-            offset += len(piece) + 1
-            body = piece.strip()
-            if not body:
-                continue
-            chunk = _Chunk(body, ((0, number, column),))
-            if pending is None and body.startswith("+") and chunks:
-                pending = chunks.pop()
-            if pending is not None and _HEADER.fullmatch(body):
-                chunks.append(pending)  # it ends in an operator, which its own message says
-            elif pending is not None:
-                chunk = pending.join(chunk)
-            pending = None
-            if re.search(r"(\+|\*|~|=|,)$", body):
-                pending = chunk
-            else:
-                chunks.append(chunk)
-    if pending is not None:
-        chunks.append(pending)
-    return chunks
-
-
-def _level(header: re.Match[str], where: str) -> str:
-    keyword, value = header.group(1).lower(), header.group(2).strip().strip("\"'")
-    if keyword != "level":
-        raise ModelError(f"{where}: '{keyword}:' is not supported; write 'level: within' or 'level: between'")
-    if value.lower() not in LEVELS:
+def _operator(chunk: Chunk, tokens: tuple[Token, ...]) -> Token:
+    """The operator of a statement; raises where there is none, more than one, or one that is refused."""
+    where, found, depth = chunk.where(0), [], 0
+    for token in tokens:
+        if token.kind == "op":
+            depth += (token.text == "(") - (token.text == ")")
+            if depth <= 0 and token.text in (*STATEMENT_OPERATORS, *_REFUSED):
+                found.append(token)
+    if not found:
         raise ModelError(
-            f"{where}: unknown level '{value}'; allowed: within, between, 1, 2{did_you_mean(value.lower(), LEVELS)}"
+            f"{where}: no operator in '{chunk.text}'; expected one of =~  ~  ~~  :=  ==  <  >  or 'level: within'"
         )
-    return LEVELS[value.lower()]
+    for token in found:
+        if token.text in _REFUSED:
+            raise ModelError(f"{where}: {_REFUSED[token.text]}")
+    if len(found) > 1:
+        raise ModelError(
+            f"{chunk.where(found[1].at)}: a second operator, '{found[1].text}', after '{found[0].text}'; write two "
+            "statements, each on a line of its own"
+        )
+    return found[0]
 
 
-def _statement(chunk: _Chunk, level: str | None) -> list[Statement]:
+def _statement(chunk: Chunk, level: str | None) -> list[Statement]:
     where, text = chunk.where(0), chunk.text
-    line, column = chunk.place(0)
-    match = _OPERATOR.search(text)
-    if match is None:
-        raise ModelError(f"{where}: no operator in '{text}'; expected one of =~  ~  ~~  :=  ==  or 'level: within'")
-    op, left, right = match.group(), text[: match.start()].strip(), text[match.end() :].strip()
-    if op in _REFUSED:
-        raise ModelError(
-            f"{where}: {_REFUSED[op]} are not supported" if op != "|~" else f"{where}: '|~' is not supported"
-        )
-    begin = match.end() + len(text[match.end() :]) - len(text[match.end() :].lstrip())
+    tokens = tokens_of(text)
+    operator = _operator(chunk, tokens)
+    op = operator.text
+    left, right = text[: operator.at].strip(), text[operator.end :].strip()
     if not left or not right:
         raise ModelError(f"{where}: nothing stands {'before' if not left else 'after'} '{op}' in '{text}'")
-    if op == ":=":
-        if not _NAME.fullmatch(left):
-            raise ModelError(f"{where}: '{left}' is not a name for a defined parameter")
-        expression = parse_expression(right, chunk.where(begin))
-        return [Statement(left, ":=", right, "", label=left, expression=expression, line=line, column=column)]
-    if op == "==":
-        first, second = parse_expression(left, where), parse_expression(right, chunk.where(begin))
-        return [Statement(left, "==", right, "", expression=first, right=second, line=line, column=column)]
+    after = tuple(token for token in tokens if token.at >= operator.end)
+    if op in _PARAMETER_OPERATORS:
+        return [_of_parameters(chunk, _PARAMETER_OPERATORS[op], left, right, after[0].at)]
     if level is None:
         raise ModelError(
             f"{where}: '{text}' stands before any 'level:' line; write 'level: within' above the level-1 "
             "equations and 'level: between' above the level-2 equations"
         )
-    names = [name.strip() for name in left.split("+")]
-    for name in names:
-        if not _NAME.fullmatch(name):
-            raise ModelError(f"{where}: '{name}' is not a variable name (left of '{op}')")
+    names = _left_names(chunk, tuple(token for token in tokens if token.end <= operator.at), op)
     statements: list[Statement] = []
-    for term, at in _terms(right):
-        statements.extend(_term(name, op, term, level, *chunk.place(begin + at)) for name in names)
+    for term in split_terms(chunk, after):
+        line, column = chunk.place(term.at)
+        for found in read_term(chunk, term, op):
+            statements.extend(_made(name, op, found, level, line, column) for name in names)
     return statements
 
 
-def _terms(text: str) -> list[tuple[str, int]]:
-    """Split at ``+`` outside parentheses, with each term's first character; a sign after ``*`` belongs to a number."""
-    terms: list[tuple[str, int]] = []
-    depth, begin = 0, 0
-    for position, character in enumerate(text):
-        if character == "(":
-            depth += 1
-        elif character == ")":
-            depth -= 1
-        elif character == "+" and depth == 0 and text[begin:position].strip():
-            before = text[begin:position].rstrip()
-            if before.endswith("*") or re.search(r"(?<![\w.])(\d+\.?\d*|\.\d+)[eE]$", before):
-                continue
-            terms.append((text[begin:position], begin))
-            begin = position + 1
-    terms.append((text[begin:], begin))
-    return [(term.strip(), at + len(term) - len(term.lstrip())) for term, at in terms]
+def _of_parameters(chunk: Chunk, op: str, left: str, right: str, begin: int) -> Statement:
+    """A definition, an equation or an inequality."""
+    where = chunk.where(0)
+    line, column = chunk.place(0)
+    second = parse_expression(right, chunk.where(begin))
+    if op == ":=":
+        if not is_name(left):
+            raise ModelError(f"{where}: '{left}' is not a name for a defined parameter")
+        return Statement(left, ":=", right, "", label=left, expression=second, line=line, column=column)
+    first = parse_expression(left, where)
+    return Statement(left, op, right, "", expression=first, right=second, line=line, column=column)
 
 
-def _term(lhs: str, op: str, term: str, level: str, line: int, column: int) -> Statement:
-    where = f"model line {line}, column {column}"
-    if not term or re.match(r"\+(?!\s*[\d.])", term):
-        raise ModelError(f"{where}: a term is missing beside '+'")
-    *modifiers, target = [part.strip() for part in term.split("*")]
-    label, fixed, start, freed, slope = "", None, None, False, ""
-    for modifier in modifiers:
-        call = re.fullmatch(r"(\w+)\s*\((.*)\)", modifier)
-        if call:
-            function, argument = call.group(1), call.group(2).strip().strip("\"'")
-            if function == "start":
-                if not _NUMBER.fullmatch(argument):
-                    raise ModelError(f"{where}: start({argument}) needs one number")
-                start = float(argument)
-            elif function in ("label", "equal"):
-                label = argument
-            elif function == "rv":
-                slope = argument
-            elif function == "c":
-                raise ModelError(
-                    f"{where}: '{modifier}' gives one value a group; there is one group here, so write one modifier"
-                )
-            else:
-                raise ModelError(
-                    f"{where}: unknown modifier '{modifier}'; allowed: a number, a label, NA, start(), label(), rv()"
-                    f"{did_you_mean(function, ('start', 'label', 'rv'))}"
-                )
-        elif modifier == "NA":
-            freed = True
-        elif _NUMBER.fullmatch(modifier):
-            fixed = float(modifier)
-        elif _NAME.fullmatch(modifier):
-            label = modifier
+def _left_names(chunk: Chunk, tokens: tuple[Token, ...], op: str) -> list[str]:
+    """Variables left of an operator, joined by ``+``."""
+    names: list[str] = []
+    parts: list[list[Token]] = [[]]
+    for token in tokens:
+        if (token.kind, token.text) == ("op", "+"):
+            parts.append([])
         else:
-            raise ModelError(f"{where}: modifier '{modifier}' is neither a number nor a name")
-    if op == "~" and target in ("1", "0"):
-        if target == "0":
-            fixed = 0.0
-        return Statement(lhs, "~1", "", level, label, fixed, start, freed, slope, line=line, column=column)
-    if not _NAME.fullmatch(target):
-        hint = (
-            "; interactions and functions of variables must be columns of their own"
-            if re.search(r"[:^()]", target)
-            else ""
-        )
-        raise ModelError(f"{where}: '{target or term}' is not a variable name{hint}")
-    return Statement(lhs, op, target, level, label, fixed, start, freed, slope, line=line, column=column)
+            parts[-1].append(token)
+    for part in parts:
+        several = range_names(part, chunk.where(0))
+        name = _variable(part)
+        if several is not None:
+            names += several
+            continue
+        if name is None:
+            found = chunk.text[part[0].at : part[-1].end] if part else ""
+            hint = ""
+            if any(token.text == "*" for token in part):
+                hint = "; modifiers stand on the right-hand side"
+                if part[0].text == "efa":
+                    hint = "; exploratory factors (efa()) are not supported"
+            raise ModelError(f"{chunk.where(0)}: '{found}' is not a variable name (left of '{op}'){hint}")
+        names.append(name)
+    return names
+
+
+def _variable(tokens: list[Token]) -> str | None:
+    if len(tokens) == 1 and tokens[0].kind in ("name", "string") and tokens[0].text.strip():
+        return tokens[0].text
+    return product_name(tokens)
+
+
+def _made(lhs: str, op: str, m: Modifiers, level: str, line: int, column: int) -> Statement:
+    """One parameter of one variable on the left."""
+    return Statement(
+        lhs, m.op or op, m.target, level, m.label, m.fixed, m.start, m.freed, m.random_slope, line=line, column=column,
+        lower=m.lower, upper=m.upper, equal=m.equal, notes=m.notes,
+    )  # fmt: skip

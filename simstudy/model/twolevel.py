@@ -27,15 +27,17 @@ class TwoLevelModel:
     table: ParameterTable
 
     @classmethod
-    def from_syntax(cls, syntax: str, *, std_lv: bool = False) -> TwoLevelModel:
+    def from_syntax(cls, syntax: str, *, std_lv: bool = False, auto: str = "simstudy") -> TwoLevelModel:
         """Read lavaan-style text with ``level: within`` and ``level: between`` blocks.
+
+        ``auto`` is the rule of the automatic covariances; see `build_table`.
 
         Raises
         ------
         ModelError
             With line and column of everything that cannot be read.
         """
-        return cls(syntax, build_table(parse_syntax(syntax), std_lv=std_lv))
+        return cls(syntax, build_table(parse_syntax(syntax), std_lv=std_lv, auto=auto))
 
     @cached_property
     def slopes(self) -> tuple[RandomSlope, ...]:

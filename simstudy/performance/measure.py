@@ -6,7 +6,7 @@ table, can be asked for by name in tables and figures, and is explained in the r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeAlias
@@ -188,6 +188,8 @@ class Measure:
         See `Axis`.
     reference, reference_label : float, str
         Line that figures draw across.
+    bands : mapping of str to (float, float)
+        Source -> what it calls acceptable, lowest and highest.
     axis_label : str
         By default the label; ``{level}`` stands for the level of the intervals, and what is in parentheses is left out
         of titles.
@@ -214,6 +216,7 @@ class Measure:
     axis: Axis = "open"
     reference: float | None = None
     reference_label: str = ""
+    bands: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     axis_label: str = ""
     title: str = ""
     aliases: tuple[str, ...] = field(default=())

@@ -243,5 +243,9 @@ def _outcome(fit: FitResult, cell: Cell, scenario: Scenario, target: Target) -> 
     else:
         half = quantile(target.level) * se
         lower, upper = estimate - half, estimate + half
+        if target.se_kind in fit.intervals:  # the method's own, in place of Wald intervals
+            own = tuple(limit[:, at] for limit in fit.intervals[target.se_kind])
+            known = ~(np.isnan(own[0]) | np.isnan(own[1]))
+            lower, upper = np.where(known, own[0], lower), np.where(known, own[1], upper)
     truth = np.full(len(estimate), cell.population.truth(scenario.model)[at])
     return Outcome(estimate, lower, upper, np.asarray(fit.status == Status.OK), truth)

@@ -70,7 +70,7 @@ def impossible(
 
 
 def broken_constraints(model: TwoLevelModel, params: FloatArray) -> list[Problem]:
-    """Constraints (``==``) of the model that its values do not fulfil."""
+    """Constraints (``==``), inequalities and bounds of the model that its values do not fulfil."""
     table = model.table
     values = {**table.constants, **dict(zip(table.names, params.tolist(), strict=True))}
     problems = []
@@ -79,6 +79,18 @@ def broken_constraints(model: TwoLevelModel, params: FloatArray) -> list[Problem
         if not abs(left - right) <= PROMISE * max(1.0, abs(left), abs(right)):
             text = f"the model's constraint '{constraint.text}' does not hold: its sides are {left:.6g} and {right:.6g}"
             problems.append(Problem(f"== {constraint.text}", f"{text}; leave '{constraint.dependent}' out to solve it"))
+    for one in table.inequalities:
+        larger, smaller = float(one.larger.evaluate(values)), float(one.smaller.evaluate(values))
+        if not smaller - larger <= PROMISE * max(1.0, abs(larger), abs(smaller)):
+            problems.append(
+                Problem(f"> {one.text}", f"the model's inequality '{one.text}' does not hold for the values given")
+            )
+    for name, value, lower, upper in zip(table.names, params.tolist(), table.lower, table.upper, strict=True):
+        margin = PROMISE * max(1.0, abs(value))
+        if value < lower - margin or value > upper + margin:
+            problems.append(
+                Problem(f"bound {name}", f"'{name}' is {value:.6g}, outside of its bounds, {lower:g} to {upper:g}")
+            )
     return problems
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,12 +11,11 @@ import numpy as np
 from simstudy.errors import did_you_mean
 from simstudy.linalg.stacked import FloatArray
 from simstudy.model.constraints import ConstraintSet
+from simstudy.model.levels import LEVELS as LEVEL_WORDS
 from simstudy.model.parameters import Parameter
-from simstudy.model.syntax import LEVELS as LEVEL_WORDS
 from simstudy.model.twolevel import TwoLevelModel
 
 LEVELS = ("within", "between")
-_PATH = re.compile(r"\s*(\w+)\s*:\s*([A-Za-z_.][\w.]*)\s*(=~|~~|~)\s*(1|[A-Za-z_.][\w.]*)\s*")
 
 Shares = float | Mapping[str, float] | None
 
@@ -53,13 +51,14 @@ def resolve(model: TwoLevelModel, key: str) -> Parameter | str:
             return row
     if key in model.estimands.defined_names:
         return "it is defined by := and follows from other parameters, so it cannot be given"
-    match = _PATH.fullmatch(key)
-    level = LEVEL_WORDS.get(match.group(1).lower()) if match else None
-    if match and level:
-        lhs, op, rhs = match.group(2), match.group(3), match.group(4)
-        found = model.table.find(level, lhs, *(("~1", "") if (op, rhs) == ("~", "1") else (op, rhs)))
-        if found is not None:
-            return found
+    word, _, rest = key.partition(":")
+    level = LEVEL_WORDS.get(word.strip().lower())
+    if level:
+        compact = "".join(rest.split())
+        for row in model.table.at(level):
+            ways = [f"{row.lhs}{row.op}{row.rhs}"] + ([f"{row.rhs}~~{row.lhs}"] if row.op == "~~" else [])
+            if compact in ("".join(way.split()) for way in ways):
+                return row
     paths = [row.path for row in model.table.rows]
     if ":" not in key and (
         hits := [path for path in paths if path.split(": ")[1].replace(" ", "") == key.replace(" ", "")]

@@ -18,6 +18,8 @@ else:
     TwoLevelModel = placeholder("TwoLevelModel")
 
 Progress = Callable[[str, int, int], None]
+INTERVALS = ("wald", "montecarlo", "bootstrap", "cluster_bootstrap")
+"""Kinds of intervals that every method has."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,14 @@ class FitRequest:
     ]
     _: KW_ONLY
     cluster: Annotated[str, Option("Column of clusters.", metavar="COLUMN")]
-    estimator: Annotated[str, Option("Method, or 'all' for all side by side.", metavar="NAME")] = "msem"
+    estimator: Annotated[
+        str,
+        Option(
+            "Method, or 'all' for all side by side; ML and MLR mean msem.",
+            metavar="NAME",
+            more="MLR with robust standard errors.",
+        ),
+    ] = "msem"
     se: Annotated[
         str | None,
         Option(
@@ -49,10 +58,10 @@ class FitRequest:
         Option(
             "Intervals: wald, montecarlo, bootstrap, cluster_bootstrap.",
             metavar="KIND",
-            allowed=("wald", "montecarlo", "bootstrap", "cluster_bootstrap"),
-            more="montecarlo: draws from the estimates' normal distribution, for := parameters; bootstrap: parametric, "
-            "data drawn from the fitted model and refitted, percentile intervals; cluster_bootstrap: clusters drawn "
-            "with replacement and refitted.",
+            more="wald: those of the method itself, where it has any under the name of the kind of SE; montecarlo: "
+            "draws from the estimates' normal distribution, for := parameters; bootstrap: parametric, data drawn from "
+            "the fitted model and refitted, percentile intervals; cluster_bootstrap: clusters drawn with replacement "
+            "and refitted; or a kind of the method's own (its interval_kinds).",
         ),
     ] = "wald"
     ci_level: Annotated[float, Option("Level of the intervals.", inside=(0, 1))] = 0.95
@@ -81,8 +90,18 @@ class FitRequest:
         Option("'variances' keeps variances from falling below 0.", metavar="WHAT", allowed=("none", "variances")),
     ] = None
     std_lv: Annotated[bool, Option("Fix factor variances instead of first loadings.")] = False
+    auto: Annotated[
+        str,
+        Option(
+            "Automatic covariances of exogenous variables: simstudy keeps all, lavaan follows lavaan.",
+            metavar="RULE",
+            allowed=("simstudy", "lavaan"),
+            more="lavaan drops those of variables about whose moments the model says something. For models given as "
+            "text.",
+        ),
+    ] = "simstudy"
     draws: Annotated[int, Option("Draws of simulated intervals.", least=100)] = 1000
-    seed: Annotated[int, Option("Seed of simulated intervals.")] = 1
+    seed: Annotated[int, Option("Seed of simulated intervals, and of methods that draw random numbers.")] = 1
     options: Annotated[Mapping[str, Any] | None, Keyword("Further options of the method.")] = None
     slopes: Annotated[
         str | None,

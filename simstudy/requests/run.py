@@ -34,6 +34,15 @@ class RunRequest:
         ),
     ] = None
     max_reps: Annotated[int | None, Option("With --until: the most replicates a cell; 10,000 by default.")] = None
+    timeout: Annotated[
+        float | None,
+        Option(
+            "Time limit a fit; a replicate that takes longer is a TIMEOUT, and the study goes on.",
+            metavar="SECONDS",
+            more="Instead of the design's. Which replicates take longer depends on the machine; the numbers of all "
+            "others do not. simstudy.runner.limit says what can be interrupted.",
+        ),
+    ] = None
     shard: Annotated[
         str | None,
         Option("Run one of K shares, for `merge`.", metavar="I/K", more="Of the blocks, or with `until` of the cells."),

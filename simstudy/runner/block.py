@@ -1,14 +1,13 @@
 """Draw the replicates of a block of one cell, and fit methods to them.
 
 Nothing here depends on how replicates are divided into blocks and batches: data are addressed by replicate, fits do not
-depend on their neighbours, and a batch in which a method stops with an error is halved until the replicates that cause
-it stand alone.
+depend on their neighbours, and a batch in which a method stops with an error, or takes too long, is halved until the
+replicates that cause it stand alone.
 """
 
 from __future__ import annotations
 
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,14 +17,17 @@ from typing import Any
 import numpy as np
 
 from simstudy.data.sample import Sample
-from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.design import Cell, EstimatorEntry, Intervals
 from simstudy.estimation.inference import montecarlo, with_defined
 from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.methods.listwise import fit_listwise
+from simstudy.methods.protocol import Estimator
+from simstudy.methods.wall import MethodError, TimeUp, fit_walled, fitter, walled
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind, kind_that_serves
 from simstudy.population.population import Population
+from simstudy.population.streams import FitStreams
+from simstudy.runner.limit import AT_ONCE, NO_LIMIT, Limit, deadline
 from simstudy.runner.parts import Failure
 from simstudy.runner.rows import MONTECARLO, MethodFits, slim
 
@@ -33,9 +35,9 @@ WORKING_SET = 16_000_000
 """Bytes of a batch's arrays. Below some 100 replicates the price of a batch is that of the calls, not of the numbers:
 measured on the conflation study, 2.4 ms a replicate in batches of 4, .4 in 64, .3 in 250, whatever the cache."""
 MAX_ERRORS = 5
-"""Different errors of a method that are kept for a block."""
+"""Different errors of a method and status that are kept for a block."""
 
-Fit = Callable[[TwoLevelStatistics | Sample, range], FitResult]
+Fit = Callable[[Any, range], tuple[FitResult, dict[int, str]]]
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Study:
     model : TwoLevelModel
         Analysed by every method.
     intervals : Intervals
+    timeout : float or None
+        Time limit a fit, in seconds.
     """
 
     folder: Path
@@ -58,6 +62,7 @@ class Study:
     seed: int
     model: TwoLevelModel
     intervals: Intervals
+    timeout: float | None = None
 
     @property
     def montecarlo(self) -> bool:
@@ -101,7 +106,8 @@ class Ready:
     name : str
     needs : str
     fit : callable
-        Data and replicate numbers -> result over ``model.reported``.
+        Data and replicate numbers -> result over ``model.reported``, and what is wrong with the numbers of which data
+        set.
     nothing : callable
         Number of replicates, status -> result without numbers.
     reason : str
@@ -118,70 +124,55 @@ class Ready:
     problem: Failure | None = None
 
 
-def no_fit(study: Study, kinds: tuple[str, ...], n: int, status: Status) -> FitResult:
+def no_fit(study: Study, method: Estimator, n: int, status: Status) -> FitResult:
     """Result of ``n`` data sets without a fit: every row that a fit has, without numbers."""
-    labels = study.model.reported
-    limits = np.full((n, len(labels)), np.nan)
-    intervals = {MONTECARLO: (limits, limits)} if study.montecarlo else {}
-    return replace(slim(failed(labels, kinds, n, status)), intervals=intervals)
+    found = _with_all_intervals(failed(study.model.reported, method.se_kinds, n, status), method)
+    if study.montecarlo:
+        limits = np.full_like(found.estimate, np.nan)
+        found = replace(found, intervals={**found.intervals, MONTECARLO: (limits, limits)})
+    return slim(found)
+
+
+def _with_all_intervals(fit: FitResult, method: Estimator) -> FitResult:
+    """A result with every kind of intervals that the method may have, NaN where there are none: rows are the same."""
+    limits = np.full_like(fit.estimate, np.nan)
+    return replace(fit, intervals={**dict.fromkeys(method.interval_kinds, (limits, limits)), **fit.intervals})
 
 
 def make_ready(study: Study, cell: Cell, entry: EstimatorEntry) -> Ready:
     """Prepare a method for a cell; an error in it becomes `Ready.problem`."""
-    model, estimator = study.model, entry.estimator
-    kinds = estimator.se_kinds
+    model, estimator, layout = study.model, entry.estimator, cell.population.layout
 
     def nothing(n: int, status: Status) -> FitResult:
-        return no_fit(study, kinds, n, status)
+        return no_fit(study, estimator, n, status)
 
-    def unusable(_data: TwoLevelStatistics | Sample, replicates: range) -> FitResult:
-        return nothing(len(replicates), Status.NOT_SUPPORTED)
+    def unusable(_data: Any, replicates: range) -> tuple[FitResult, dict[int, str]]:
+        return nothing(len(replicates), Status.NOT_SUPPORTED), {}
 
     try:
-        reason = estimator.supports(model, cell.population.layout)
+        reason = walled(estimator.supports, model, layout)
         if reason is not None:
-            return Ready(entry.name, "statistics", unusable, nothing, reason or "it gives no reason")
-        prepared = estimator.prepare(model, cell.population.layout)
-    except Exception as error:  # whatever a plug-in raises is its failure, not the study's
+            return Ready(entry.name, "statistics", unusable, nothing, str(reason) or "it gives no reason")
+        own = fitter(estimator, walled(estimator.prepare, model, layout))
+    except MethodError as error:
         return Ready(entry.name, "statistics", unusable, nothing, problem=_failure(entry.name, 0, error))
 
-    incomplete = cell.population.has_missing
-    by_row = incomplete and not estimator.takes_missing
+    def of_complete_rows(data: Sample, streams: FitStreams) -> FitResult:
+        return fit_listwise(estimator, model, data, streams)
 
-    def fit(data: TwoLevelStatistics | Sample, replicates: range) -> FitResult:
-        if by_row:
-            assert isinstance(data, Sample)
-            result = fit_listwise(estimator, model, data)
-        else:
-            result = prepared.fit(data)
-        check_result(result, model.names, kinds, len(replicates))
-        result = with_defined(result, model.estimands)
+    incomplete = cell.population.has_missing
+    how = of_complete_rows if incomplete and not estimator.takes_missing else own
+
+    def fit(data: Any, replicates: range) -> tuple[FitResult, dict[int, str]]:
+        streams = FitStreams.of(study.seed, estimator.name, cell.population.key, replicates)
+        result, wrong = fit_walled(estimator, model, how, data, streams, study.intervals.level)
+        result = _with_all_intervals(with_defined(result, model.estimands), estimator)
         if study.montecarlo:
             settings = (study.seed, cell.population.key, replicates, study.intervals.draws, study.intervals.level)
             result = montecarlo(result, model.estimands, *settings)
-        return slim(result)
+        return slim(result), wrong
 
     return Ready(entry.name, "sample" if incomplete else estimator.needs, fit, nothing)
-
-
-def check_result(fit: FitResult, labels: tuple[str, ...], kinds: tuple[str, ...], n: int) -> None:
-    """Refuse a result that is not what a method promises."""
-    if fit.labels != labels:
-        raise ValueError(f"the result has the parameters {fit.labels}, not {labels}")
-    if tuple(fit.covariance) != kinds:
-        raise ValueError(f"the result has the SE kinds {tuple(fit.covariance)}, not {kinds}")
-    q = len(labels)
-    shapes = {
-        "estimate": (fit.estimate, (n, q)),
-        "status": (fit.status, (n,)),
-        "admissible": (fit.admissible, (n,)),
-        "n_iter": (fit.n_iter, (n,)),
-        "loglik": (fit.loglik, (n,)),
-        **{f"covariance '{kind}'": (cov, (n, q, q)) for kind, cov in fit.covariance.items()},
-    }
-    for name, (array, shape) in shapes.items():
-        if np.shape(array) != shape:
-            raise ValueError(f"the result's {name} has the shape {np.shape(array)}, not {shape}")
 
 
 _READY: dict[tuple[str, int, str, str], Ready] = {}
@@ -210,12 +201,14 @@ def batch_size(study: Study, cell: Cell, needed: Iterable[str]) -> int:
 
 
 def fit_block(
-    study: Study, cell: Cell, entries: Sequence[EstimatorEntry], replicates: range
+    study: Study, cell: Cell, entries: Sequence[EstimatorEntry], replicates: range, limit: Limit = NO_LIMIT
 ) -> tuple[list[MethodFits], list[Failure], dict[str, str]]:
     """Fits of every method, the errors met, and the reasons for what is not supported."""
     methods = [_ready(study, cell, entry) for entry in entries]
     needed = frozenset(method.needs for method in methods)
     size = batch_size(study, cell, needed)
+    if limit.seconds is not None:
+        size = min(size, AT_ONCE)
     fits: dict[str, list[FitResult]] = {method.name: [] for method in methods}
     seconds: dict[str, list[float]] = {method.name: [] for method in methods}
     failures: list[Failure] = []
@@ -227,7 +220,7 @@ def fit_block(
             for method in methods:
                 data = batch.of(method.needs)
                 start = time.perf_counter()
-                fit, errors = fit_guarded(method, data, some)
+                fit, errors = fit_guarded(method, data, some, limit)
                 seconds[method.name] += [(time.perf_counter() - start) / len(some)] * len(some)
                 fits[method.name].append(fit)
                 failures += errors
@@ -235,38 +228,51 @@ def fit_block(
     return results, _pooled(failures), {method.name: method.reason for method in methods if method.reason}
 
 
-def fit_guarded(method: Ready, data: TwoLevelStatistics | Sample, replicates: range) -> tuple[FitResult, list[Failure]]:
-    """Fit a batch; where the method stops with an error, find the replicates that it is an error of."""
-    n = len(replicates)
+def fit_guarded(
+    method: Ready, data: Any, replicates: range, limit: Limit = NO_LIMIT
+) -> tuple[FitResult, list[Failure]]:
+    """Fit a batch; where the method stops with an error or takes too long, find the replicates that do it."""
+    n, first = len(replicates), replicates.start
     if method.problem is not None:
-        return method.nothing(n, Status.EXCEPTION), [replace(method.problem, replicate=replicates.start, count=n)]
+        return method.nothing(n, Status.EXCEPTION), [replace(method.problem, replicate=first, count=n)]
+    batch = (method.name, first, n)
     try:
-        return method.fit(data, replicates), []
-    except Exception as error:
+        if batch in limit.known:
+            raise TimeUp
+        with deadline(None if limit.seconds is None else limit.seconds * n, batch):
+            fit, wrong = method.fit(data, replicates)
+        return fit, [
+            Failure(method.name, first + row, 1, why, status=Status.NONFINITE.name) for row, why in wrong.items()
+        ]
+    except MethodError as error:
         if n == 1:
-            return method.nothing(1, Status.EXCEPTION), [_failure(method.name, replicates.start, error)]
+            return method.nothing(1, Status.EXCEPTION), [_failure(method.name, first, error)]
+    except TimeUp:
+        if n == 1:
+            why = f"the fit took longer than the time limit of {limit.seconds:g} s"
+            return method.nothing(1, Status.TIMEOUT), [Failure(method.name, first, 1, why, status=Status.TIMEOUT.name)]
     halves = (slice(0, n // 2), slice(n // 2, n))
-    parts = [fit_guarded(method, data.select(half), replicates[half]) for half in halves]
+    parts = [fit_guarded(method, data.select(half), replicates[half], limit) for half in halves]
     return FitResult.concat([fit for fit, _ in parts]), [failure for _, found in parts for failure in found]
 
 
-def _failure(method: str, replicate: int, error: Exception) -> Failure:
-    text = "".join(traceback.format_exception(error))
-    return Failure(method, replicate, 1, f"{type(error).__name__}: {error}"[:500], text[-3000:])
+def _failure(method: str, replicate: int, error: MethodError) -> Failure:
+    return Failure(method, replicate, 1, error.text, error.trace)
 
 
 def _pooled(failures: Sequence[Failure]) -> list[Failure]:
-    """One entry for each different error; at most `MAX_ERRORS` a method, the last of which counts the rest."""
-    found: dict[tuple[str, str], Failure] = {}
-    kinds: dict[str, int] = {}
+    """One entry for each different error, at most `MAX_ERRORS` a method and status; the last one counts the rest."""
+    found: dict[tuple[str, str, str], Failure] = {}
+    kinds: dict[tuple[str, str], int] = {}
     for failure in failures:
-        key = (failure.method, failure.error)
-        if key not in found and kinds.get(failure.method, 0) >= MAX_ERRORS - 1:
-            key = (failure.method, "")
+        kind = (failure.method, failure.status)
+        key = (*kind, failure.error)
+        if key not in found and kinds.get(kind, 0) >= MAX_ERRORS - 1:
+            key = (*kind, "")
             failure = replace(failure, error=f"(other errors, first:) {failure.error}")
         if key in found:
             found[key] = replace(found[key], count=found[key].count + failure.count)
         else:
-            kinds[failure.method] = kinds.get(failure.method, 0) + 1
+            kinds[kind] = kinds.get(kind, 0) + 1
             found[key] = failure
     return list(found.values())

@@ -15,7 +15,9 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.design import Cell, EstimatorEntry
 from simstudy.estimation.inference import montecarlo, with_defined
 from simstudy.estimation.result import FitResult
-from simstudy.runner.block import Batch, Study, batch_size, check_result, fit_block
+from simstudy.methods.wall import MethodError, fit_walled, fitter, walled
+from simstudy.population.streams import FitStreams
+from simstudy.runner.block import Batch, Study, batch_size, fit_block
 from simstudy.runner.rows import slim
 
 STACKED = ("statistics", "clusters")
@@ -66,13 +68,16 @@ def _stacked(study: Study, cells: Sequence[Cell], entry: EstimatorEntry, replica
     model, estimator = study.model, entry.estimator
     n, needs = len(replicates), estimator.needs
     try:
-        if estimator.supports(model, cells[0].population.layout) is not None:
+        layout = cells[0].population.layout
+        if walled(estimator.supports, model, layout) is not None:
             return None
         with np.errstate(all="ignore"):
-            prepared = estimator.prepare(model, cells[0].population.layout)
+            fit = fitter(estimator, walled(estimator.prepare, model, layout))
             batches = [Batch(cell.population, study.seed, replicates, frozenset((needs,))) for cell in cells]
-            result = prepared.fit(_joined([batch.of(needs) for batch in batches]))
-            check_result(result, model.names, estimator.se_kinds, n * len(cells))
+            data = _joined([batch.of(needs) for batch in batches])
+            addresses = tuple((cell.population.key, replicate) for cell in cells for replicate in replicates)
+            streams = FitStreams(study.seed, estimator.name, addresses)
+            result, _ = fit_walled(estimator, model, fit, data, streams, study.intervals.level)
             result = with_defined(result, model.estimands)
             parts = [result.select(slice(k * n, (k + 1) * n)) for k in range(len(cells))]
             if study.montecarlo:
@@ -81,7 +86,7 @@ def _stacked(study: Study, cells: Sequence[Cell], entry: EstimatorEntry, replica
                     montecarlo(part, model.estimands, study.seed, cell.population.key, replicates, *settings)
                     for part, cell in zip(parts, cells, strict=True)
                 ]
-    except Exception:  # fit_block finds out on which replicates
+    except MethodError:  # fit_block finds out on which replicates
         return None
     return [slim(part) for part in parts]
 

@@ -50,6 +50,8 @@ class Manifest:
     until : dict
         Precision that decided the numbers of replications: targets, start, maximum, methods, parameters; otherwise
         empty.
+    diagnostics : dict of str to dict
+        What methods tell of every fit beside the usual fit measures: name, and its label, meaning, and what is better.
     """
 
     format: int
@@ -68,6 +70,7 @@ class Manifest:
     updated: str
     cell_replications: dict[int, int] = field(default_factory=dict)
     until: dict[str, Any] = field(default_factory=dict)
+    diagnostics: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def replications_of(self, cell: int) -> int:
         """Replications asked for of a cell."""
@@ -128,6 +131,11 @@ def manifest_of(design: Design, block_size: int) -> Manifest:
         platform=f"{platform.platform()} {platform.machine()} {sys.implementation.name}",
         created=now,
         updated=now,
+        diagnostics={
+            one.name: {"label": one.label, "meaning": one.meaning, "better": one.better}
+            for entry in design.estimators
+            for one in entry.estimator.diagnostics
+        },
     )
 
 

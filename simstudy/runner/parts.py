@@ -38,13 +38,15 @@ class DamagedPartError(StoreError):
 
 @dataclass(frozen=True)
 class Failure:
-    """An error that a method stopped with, and on how many replicates of the block.
+    """An error that a method stopped with, or what was wrong with its numbers, and on how many replicates of the block.
 
     Attributes
     ----------
     method, error, traceback : str
     replicate, count : int
         First replicate with this error, and the number of them.
+    status : str
+        Status of these fits: EXCEPTION, NONFINITE, TIMEOUT.
     """
 
     method: str
@@ -52,6 +54,7 @@ class Failure:
     count: int
     error: str
     traceback: str = ""
+    status: str = "EXCEPTION"
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class Part:
         Fits of each method by status.
     killed : bool
         The rows only say that the worker was killed on this block, again and again.
+    timeout : float or None
+        Time limit a fit, in seconds.
     """
 
     design: str
@@ -87,6 +92,7 @@ class Part:
     reasons: dict[str, str] = field(default_factory=dict)
     statuses: dict[str, dict[str, int]] = field(default_factory=dict)
     killed: bool = False
+    timeout: float | None = None
 
     @property
     def name(self) -> str:
@@ -97,6 +103,11 @@ class Part:
     def size(self) -> int:
         """Number of replicates."""
         return self.stop - self.first
+
+    @property
+    def timed_out(self) -> int:
+        """Number of fits that were over the time limit."""
+        return sum(counts.get("TIMEOUT", 0) for counts in self.statuses.values())
 
 
 def cell_address(number: int, key: str) -> str:

@@ -43,7 +43,9 @@ def slim(fit: FitResult) -> FitResult:
 def replicate_table(cell: int, replicates: range, fits: Sequence[MethodFits], defined: Sequence[str]) -> pa.Table:
     """Rows of ``replicates``: method, kind of SE, parameter, and within these the replicates.
 
-    Monte Carlo intervals are a kind of SE of their own, of the ``:=`` parameters alone: with limits and without an SE.
+    Limits are those of the method's own intervals under the name of the kind of SE; where there are none, readers take
+    Wald intervals. Other intervals of a method are kinds of SE of their own, with limits and without an SE; so are
+    Monte Carlo intervals, of the ``:=`` parameters alone.
     """
     groups = [group for entry in fits for group in _groups(entry, defined)]
     reps = np.arange(replicates.start, replicates.stop, dtype=np.int32)
@@ -94,7 +96,13 @@ class _Group:
 def _groups(entry: MethodFits, defined: Sequence[str]) -> list[_Group]:
     fit = entry.fit
     nothing = np.full_like(fit.estimate, np.nan)
-    found = [_Group(entry.method, kind, fit.labels, fit.estimate, se, nothing, nothing) for kind, se in fit.se.items()]
+    found = []
+    for kind, se in fit.se.items():
+        lower, upper = fit.intervals.get(kind, (nothing, nothing))
+        found.append(_Group(entry.method, kind, fit.labels, fit.estimate, se, lower, upper))
+    for kind, (lower, upper) in fit.intervals.items():
+        if kind not in fit.se and kind != MONTECARLO:
+            found.append(_Group(entry.method, kind, fit.labels, fit.estimate, nothing, lower, upper))
     if MONTECARLO in fit.intervals:
         keep = np.array([fit.labels.index(name) for name in defined], dtype=np.int64)
         lower, upper = fit.intervals[MONTECARLO]
@@ -104,9 +112,11 @@ def _groups(entry: MethodFits, defined: Sequence[str]) -> list[_Group]:
 
 
 def fit_table(cell: int, replicates: range, fits: Sequence[MethodFits]) -> pa.Table:
-    """Rows of ``fits``: method, and within it the replicates; fit measures are null where a method has none."""
+    """Rows of ``fits``: method, and within it the replicates; measures are null where a method has none."""
     reps = np.arange(replicates.start, replicates.stop, dtype=np.int32)
     statuses = [status.name for status in Status]
+    measures = dict.fromkeys([*MEASURES, *(name for entry in fits for name in entry.fit.measures)])
+    measures.pop("loglik", None)  # a column of its own
 
     def stack(parts: Sequence[FloatArray | IntArray | BoolArray], dtype: str) -> pa.Array:
         return pa.array(np.concatenate(parts).astype(dtype))
@@ -123,7 +133,7 @@ def fit_table(cell: int, replicates: range, fits: Sequence[MethodFits]) -> pa.Ta
             "seconds": stack([entry.seconds for entry in fits], "float64"),
             **{
                 name: _nullable(np.concatenate([_measure(entry, name, len(reps)) for entry in fits]))
-                for name in MEASURES
+                for name in measures
             },
         }
     )

@@ -30,7 +30,7 @@ class StudyStatus:
         cell, the factors, estimator, done, missing, and the number of fits by status for every status that occurs.
     problems : DataFrame
         cell, estimator, status, replicate (the first affected), count, message, traceback: errors that methods stopped
-        with, and the reasons why a method does not support a cell.
+        with, what was wrong with their numbers, and the reasons why a method does not support a cell.
     damaged : tuple of str
         Parts that are damaged, and how.
     versions : dict of str to str
@@ -109,7 +109,7 @@ def _problems(folder: Folder) -> pd.DataFrame:
     found: dict[tuple[int, str, str, str], list[object]] = {}
     for number, parts in by_cell(folder).items():
         for part in sorted(parts, key=lambda part: part.first):
-            entries = [(f.method, Status.EXCEPTION, f.replicate, f.count, f.error, f.traceback) for f in part.failures]
+            entries = [(f.method, Status[f.status], f.replicate, f.count, f.error, f.traceback) for f in part.failures]
             entries += [(m, Status.NOT_SUPPORTED, part.first, part.size, why, "") for m, why in part.reasons.items()]
             for method, status, replicate, count, message, traceback in entries:
                 if part.methods[method] != folder.manifest.methods.get(method):

@@ -75,10 +75,13 @@ def scan(root: Path, design_digest: str) -> Contents:
     return Contents(tuple(parts), tuple(damaged))
 
 
-def tidy(root: Path, design_digest: str, notify: Notify) -> tuple[Part, ...]:
+def tidy(
+    root: Path, design_digest: str, notify: Notify, timeout: float | None = None, *, retry: bool = False
+) -> tuple[Part, ...]:
     """Find all sound parts, and put everything else away so that it is run again: damaged parts, leftovers.
 
-    Blocks that only say that their worker was killed are put away too: the cause may be gone.
+    Blocks that only say that their worker was killed are put away too: the cause may be gone. With ``retry``, so are
+    those with fits that were over a time limit shorter than ``timeout`` (None: no limit).
     """
     for folder in (root, root / REPLICATES, root / FITS, root / FIGURES):
         remove_temporary(folder)
@@ -91,8 +94,21 @@ def tidy(root: Path, design_digest: str, notify: Notify) -> tuple[Part, ...]:
         set_aside(root, part.name)
     if killed:
         notify(f"blocks on which a worker was killed are tried again: {len(killed)}")
+    short = [part for part in found.parts if retry and not part.killed and _may_finish(part, timeout)]
+    for part in short:
+        set_aside(root, part.name)
+    if short:
+        notify(f"blocks with fits over a shorter time limit are run again: {len(short)}")
     remove_uncommitted(root, part_names(root))
-    return tuple(part for part in found.parts if not part.killed)
+    gone = {part.name for part in (*killed, *short)}
+    return tuple(part for part in found.parts if part.name not in gone)
+
+
+def _may_finish(part: Part, timeout: float | None) -> bool:
+    """Whether fits of a part were over a time limit that is longer now, or gone."""
+    if not part.timed_out or part.timeout is None:
+        return False
+    return timeout is None or timeout > part.timeout
 
 
 def is_results_folder(root: Path) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from simstudy.design import Cell, EstimatorEntry
 from simstudy.estimation.result import FitResult, Status
 from simstudy.runner.block import Study, fit_block, no_fit
+from simstudy.runner.limit import Limit, Overrun
 from simstudy.runner.parts import Failure, Part, cell_address, write_part
 from simstudy.runner.rows import MethodFits, fit_table, replicate_table
 
@@ -22,6 +23,8 @@ class Task:
     ----------
     share : float
         Part of a block's work; less than 1 where the methods of a block run one by one.
+    overruns : frozenset of Overrun
+        Batches on which a worker was ended because a fit was over its time limit and did not react.
     """
 
     cell: Cell
@@ -29,6 +32,7 @@ class Task:
     stop: int
     entries: tuple[EstimatorEntry, ...]
     share: float = 1.0
+    overruns: frozenset[Overrun] = frozenset()
 
     @property
     def replicates(self) -> range:
@@ -56,7 +60,8 @@ class Done:
 
 def run_task(study: Study, task: Task) -> Done:
     """Run one task and write its part."""
-    fits, failures, reasons = fit_block(study, task.cell, task.entries, task.replicates)
+    limit = Limit(study.timeout, task.overruns)
+    fits, failures, reasons = fit_block(study, task.cell, task.entries, task.replicates, limit)
     return _write(study, task, fits, failures, reasons)
 
 
@@ -65,7 +70,7 @@ def give_up(study: Study, task: Task, why: str) -> Done:
     n = len(task.replicates)
     fits, failures = [], []
     for entry in task.entries:
-        nothing = no_fit(study, entry.estimator.se_kinds, n, Status.EXCEPTION)
+        nothing = no_fit(study, entry.estimator, n, Status.EXCEPTION)
         fits.append(MethodFits(entry.name, nothing, np.zeros(n)))
         failures.append(Failure(entry.name, task.first, n, why))
     return _write(study, task, fits, failures, {}, killed=True)
@@ -82,7 +87,14 @@ def _write(
 ) -> Done:
     statuses = {entry.method: _by_status(entry.fit) for entry in fits}
     address = task.part(study.design)
-    part = replace(address, failures=tuple(failures), reasons=reasons, statuses=statuses, killed=killed)
+    part = replace(
+        address,
+        failures=tuple(failures),
+        reasons=reasons,
+        statuses=statuses,
+        killed=killed,
+        timeout=study.timeout,
+    )
     index, replicates = task.cell.index, task.replicates
     rows = replicate_table(index, replicates, fits, study.model.estimands.defined_names)
     part = write_part(study.folder, part, rows, fit_table(index, replicates, fits))

@@ -93,6 +93,8 @@ CONSTRAINED = {
     "constraint": "level: within\n y1 ~ a*x\n y2 ~ b*x\nlevel: between\n y1 ~ c*w\n y2 ~ d*w\na*d == b*c",
     "sum": "level: within\n y1 ~ a*y2 + b*y3\nlevel: between\n y1 ~ y2 + w\na + b == 1",
     "a start": "level: within\n y1 ~ start(0.4)*x\nlevel: between\n y1 ~ start(0.3)*w\n y1 ~ start(0.1)*1",
+    "a bound": "level: within\n y1 ~ lower(0.6)*x\nlevel: between\n y1 ~ w",
+    "an inequality": "level: within\n y1 ~ a*x\n y2 ~ b*x\nlevel: between\n y1 ~ w\n y2 ~ w\na + b < 0.9",
     "unit variances": "level: within\n f =~ NA*y1 + y2 + y3\n f ~~ 1*f\nlevel: between\n y1 ~~ y2\n y3 ~~ y1 + y2",
     "bounds": "level: within\n y1 ~ x\nlevel: between\n y1 ~ w",
 }

@@ -342,8 +342,8 @@ def test_the_cluster_column_must_be_named(folder):
 def test_help_names_every_option():
     text = simstudy("--help").stdout
     named = (
-        "cluster estimator se ci ci-level missing fixed-x bounds std-lv standardized rsquare residuals option draws "
-        "seed json csv plot all-parameters h1 level-fit reliability"
+        "cluster estimator se ci ci-level missing fixed-x bounds std-lv auto standardized rsquare residuals option "
+        "draws seed json csv plot all-parameters h1 level-fit reliability"
     )
     for name in named.split():
         assert f"--{name} " in text

@@ -47,6 +47,7 @@ DISTANCE = Measure(
     reads="estimate",
     value=lambda x: float(np.mean(np.abs(x.estimate - x.truth))),
     theory=Theory(lambda law: np.sqrt(2.0 / np.pi) * law.se),  # of an unbiased normal estimate
+    bands={"own2026": (0.0, 0.5)},
     axis_label="Mean absolute error (mean |estimate − truth|)",
     aliases=("mae",),
 )
@@ -171,6 +172,8 @@ def test_figures_draw_the_measure_and_the_kind(study: Path, tmp_path: Path) -> N
         (made,) = simstudy.charts(study, kind, measures=["mean_abs_error"], parameters=["bb"])
         assert "Mean absolute error" in made.title
         assert set(made.data["measure"]) == {"mean_abs_error"}
+    (made,) = simstudy.charts(study, "lines", measures=["mean_abs_error"], parameters=["bb"], band="own2026")
+    assert "0 to .5 (own2026)" in {text.get_text() for text in made.figure.legends[0].get_texts()}
     (made,) = simstudy.charts(study, "strip", parameters=["bb"], own={"size": 2.0})
     assert made.alt == "Mean |error| of bb: 6 dots."
     assert made.figure.axes[0].lines[0].get_markersize() == 2.0

@@ -116,7 +116,7 @@ def test_label_number_and_start() -> None:
     assert one("a*x").label == "a"
     assert one('label("a")*x').label == "a"
     assert one("label(a)*x").label == "a"
-    assert one('equal("a")*x').label == "a"
+    assert one('equal("a")*x').equal == "a"
     assert one("x").label == ""
     assert one("x").fixed is None
     for text, value in {
@@ -172,8 +172,12 @@ WITHIN, BETWEEN = "level: within\n y ~ x\n", "level: between\n y ~ x\n"
 NAMED = WITHIN + "level: between\n y ~ beta*x\n"
 MESSAGES = {
     "before any level": ("y ~ x", "line 1, column 1: 'y ~ x' stands before any 'level:' line"),
-    "unknown level": ("level: withn\n", "line 1, column 1: unknown level 'withn'; allowed: within, between, 1, 2 (did"),
-    "level 3": ("level: 3\n", "line 1, column 1: unknown level '3'; allowed: within, between, 1, 2"),
+    "unknown level": (
+        WITHIN + BETWEEN + "level: withn\n y ~ z",
+        "line 5, column 1: 'withn' would be a third level; two are supported",
+    ),
+    "level 3": ("level: 3\n", "line 1, column 1: '3' would be a third level; two are supported"),
+    "no level": ("level:\n y ~ x", "line 1, column 1: 'level:' needs a name"),
     "block": ("block: 1\n", "line 1, column 1: 'block:' is not supported"),
     "no operator": (WITHIN + "  a*x", "line 3, column 3: no operator in 'a*x'"),
     "nothing before": (WITHIN + "  ~ x", "line 3, column 3: nothing stands before '~'"),
@@ -182,7 +186,7 @@ MESSAGES = {
     "formative": (WITHIN + " f <~ x", "line 3, column 2: formative constructs (<~) are not supported"),
     "scaling": (WITHIN + " y ~*~ y", "scaling factors (~*~) are not supported"),
     "thresholds": (WITHIN + " y | t1", "thresholds (|) of ordinal variables are not supported"),
-    "inequality": (WITHIN + BETWEEN + " a > 0", "line 5, column 2: inequality constraints (>) are not supported"),
+    "inequality": (NAMED + " betta > 0", "line 5: 'betta' in 'betta > 0' is no label of this model (did you mean"),
     "start": (WITHIN + " y ~ start(a)*z", "line 3, column 6: start(a) needs one number"),
     "unknown modifier": (
         WITHIN + " y ~ z + foo(2)*w",
@@ -191,8 +195,8 @@ MESSAGES = {
     "misspelt modifier": (WITHIN + " y ~ strt(2)*w", "(did you mean 'start'?)"),
     "groups": (WITHIN + " y ~ c(1, 2)*z", "line 3, column 6: 'c(1, 2)' gives one value a group"),
     "bad modifier": (WITHIN + " y ~ 2a*z", "line 3, column 6: modifier '2a' is neither a number nor a name"),
-    "interaction": (WITHIN + " y ~ x:z", "line 3, column 6: 'x:z' is not a variable name; interactions and functions"),
-    "function": (WITHIN + " y ~ log(x)", "line 3, column 6: 'log(x)' is not a variable name; interactions"),
+    "interaction": (WITHIN + " y ~ x:z:w", "line 3, column 6: 'x:z:w' multiplies 3 variables"),
+    "function": (WITHIN + " y ~ log(x)", "line 3, column 6: 'log(x)' is not a variable name; functions of variables"),
     "name": (WITHIN + " y ~ 2x", "line 3, column 6: '2x' is not a variable name"),
     "left name": (WITHIN + " y x ~ z", "line 3, column 2: 'y x' is not a variable name (left of '~')"),
     "defined name": (WITHIN + BETWEEN + " 2d := 3", "line 5, column 2: '2d' is not a name for a defined parameter"),
@@ -257,7 +261,7 @@ def test_all_problems_of_a_text_are_told_at_once() -> None:
 
 
 def test_one_problem_gives_one_message() -> None:
-    assert len(problems("level: withn\n y ~ x\nlevel: 2\n y ~ x")) == 1
+    assert len(problems("level: 3\n y ~ x\nlevel: 2\n y ~ x")) == 1
 
 
 def test_number_of_a_missing_start_is_nan() -> None:

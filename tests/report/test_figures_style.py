@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from simstudy.methods import registry
 from simstudy.methods.look import COLOURS, Look
 from simstudy.report import plot_bias, plot_coverage
-from simstudy.report.figures.keys import line_look
+from simstudy.report.figures.marks import line_look
 from simstudy.report.figures.style import method_looks
 
 # Machado, Oliveira & Fernandes (2009, IEEE TVCG 15:1291), Table 1, severity 1: linear RGB as the colour-blind see it.

@@ -36,6 +36,7 @@ from simstudy.linalg.stacked import (
     transpose,
 )
 from simstudy.model.implied import TwoLevelStructure
+from simstudy.model.tokens import written
 from simstudy.model.twolevel import TwoLevelModel
 
 FirstStep = Literal["anova", "ml"]
@@ -111,8 +112,8 @@ class MeanAdjuster:
         self.level2 = tuple(model.variables[i] for i in predictors if i >= len(model.level1))
         self.a, self.k = len(self.level1), len(predictors)
         names = self.level1 + self.level2
-        block = "\n".join(f"  {name} ~~ {name}" for name in names)
-        inside = "\n".join(f"  {name} ~~ {name}" for name in self.level1)
+        block = "\n".join(f"  {written(name)} ~~ {written(name)}" for name in names)
+        inside = "\n".join(f"  {written(name)} ~~ {written(name)}" for name in self.level1)
         text = f"level: within\n{inside}\nlevel: between\n{block}"
         self.structure = TwoLevelStructure(unrestricted_model(TwoLevelModel.from_syntax(text)))
         self._order = self._saturated_order(names)

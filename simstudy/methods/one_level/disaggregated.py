@@ -74,7 +74,7 @@ class Disaggregated(Estimator):
         single = merged_model(model)
         if isinstance(single, str):
             return single
-        if model.table.constraints:
+        if model.table.constraints or model.table.bounded:
             return refuse_constraints(model)
         return "no more rows than variables" if layout.n_obs <= len(model.variables) else None
 

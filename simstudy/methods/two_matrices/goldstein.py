@@ -14,7 +14,7 @@ from simstudy.estimation.engine import Engine, FirstStep, complete_engine, incom
 from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.estimation.unrestricted import unrestricted_model
-from simstudy.methods.checks import check_kinds, judge_data, refuse_few
+from simstudy.methods.checks import check_kinds, judge_data, refuse_bounds, refuse_few
 from simstudy.methods.closed_forms import negative_variances
 from simstudy.methods.look import DASH, SKY, Look
 from simstudy.methods.protocol import Estimator
@@ -92,7 +92,7 @@ class Goldstein(Estimator):
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """Both matrices must be estimable."""
-        return refuse_few(model, layout)
+        return refuse_bounds(model) or refuse_few(model, layout)
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedGoldstein:
         """Build the models of both steps."""

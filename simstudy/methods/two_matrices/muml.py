@@ -14,7 +14,7 @@ from simstudy.estimation.engine import pseudo_balanced_engine
 from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult
 from simstudy.likelihood.normal.pseudo_balanced import PseudoBalanced
-from simstudy.methods.checks import check_kinds, judge_data, refuse_few
+from simstudy.methods.checks import check_kinds, judge_data, refuse_bounds, refuse_few
 from simstudy.methods.closed_forms import negative_variances
 from simstudy.methods.look import SKY, SOLID, Look
 from simstudy.methods.protocol import Estimator
@@ -83,7 +83,7 @@ class Muml(Estimator):
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """Both matrices must be estimable."""
-        return refuse_few(model, layout)
+        return refuse_bounds(model) or refuse_few(model, layout)
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedMuml:
         """Build index maps and constants."""

@@ -12,7 +12,7 @@ from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics, between_scatter
 from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult
-from simstudy.methods.checks import check_kinds, judge_data, refuse_few, refuse_ties_of_levels
+from simstudy.methods.checks import check_kinds, judge_data, refuse_bounds, refuse_few, refuse_ties_of_levels
 from simstudy.methods.closed_forms import negative_variances
 from simstudy.methods.look import DASH_DOT, VERMILLION, Look
 from simstudy.methods.protocol import Estimator
@@ -84,7 +84,7 @@ class Schmidt(Estimator):
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """Both matrices must be estimable, and no parameter may belong to both levels."""
-        return refuse_few(model, layout) or refuse_ties_of_levels(model)
+        return refuse_bounds(model) or refuse_few(model, layout) or refuse_ties_of_levels(model)
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSchmidt:
         """Build both single-level models."""

@@ -81,7 +81,7 @@ class TwoMatrixFitter:
             return two_group_engine(structure, data, self.sizes, first)
 
         engine = build(self.structure)
-        solved, expand = solve_model(self.structure, engine, self.holding, None, (), bounds=False)
+        solved, expand = solve_model(self.structure, engine, self.holding, None, ())
         best = solved.best
         found = {kind: expand(_covariance(kind, solved)) for kind in self.kinds}
         measures: dict[str, FloatArray] = {}

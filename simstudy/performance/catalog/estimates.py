@@ -74,6 +74,7 @@ for _measure in (
         axis="ratio",
         reference=0.0,
         reference_label="no bias",
+        bands={"muthen2002": (-0.1, 0.1), "hoogland1998": (-0.05, 0.05)},
         axis_label="Relative bias (bias / truth)",
         aliases=("rbias",),
     ),
@@ -169,6 +170,7 @@ for _measure in (
         axis="ratio",
         reference=1.0,
         reference_label="model SE = empirical SE",
+        bands={"muthen2002": (0.95, 1.05), "hoogland1998": (0.9, 1.1)},
         axis_label="SE ratio (model SE / empirical SE)",
     ),
     Measure(

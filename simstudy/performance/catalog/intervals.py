@@ -32,6 +32,7 @@ for _measure in (
         is_share=True,
         decimals=3,
         axis="coverage",
+        bands={"muthen2002": (0.91, 0.98)},
         axis_label="Coverage of {level} intervals",
         aliases=("cover", "ecr"),
     ),

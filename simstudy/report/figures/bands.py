@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from simstudy.errors import SimstudyError, did_you_mean
+from simstudy.performance import MEASURES
 
 BANDS: Mapping[str, str] = {
     "muthen2002": "Muthén & Muthén, 2002",
@@ -17,10 +19,6 @@ BANDS: Mapping[str, str] = {
     "cohen1988": "Cohen, 1988",
 }
 """Name -> source."""
-_RELATIVE = {"muthen2002": 0.10, "hoogland1998": 0.05}
-"""Largest acceptable absolute relative bias."""
-_SE = {"muthen2002": 0.05, "hoogland1998": 0.10}
-"""Largest acceptable absolute relative bias of standard errors."""
 POWER = 0.80
 ETA = (0.01, 0.06, 0.14)
 """Small, medium and large share of variance (Cohen, 1988, pp. 285-287)."""
@@ -45,10 +43,16 @@ class Band:
 
 def measures_with(name: str) -> list[str]:
     """Measures about which a source says something."""
-    found = ["relative_bias", "bias", "se_ratio"] if name in _RELATIVE else []
-    if name == "muthen2002":
-        found += ["coverage", "rejection"]
-    return [*found, *{"bradley1978": ["coverage", "rejection"], "cohen1988": ["eta_squared"]}.get(name, [])]
+    found = [measure for measure, record in MEASURES.items() if name in record.bands]
+    if "relative_bias" in found:
+        found.insert(found.index("relative_bias") + 1, "bias")
+    further = {"muthen2002": ["rejection"], "bradley1978": ["coverage", "rejection"], "cohen1988": ["eta_squared"]}
+    return [*found, *further.get(name, [])]
+
+
+def sources() -> list[str]:
+    """Names of all sources: those known here, and those of single measures."""
+    return list(dict.fromkeys([*BANDS, *(name for record in MEASURES.values() for name in record.bands)]))
 
 
 def check_band(name: str | None, measures: Iterable[str]) -> None:
@@ -60,13 +64,13 @@ def check_band(name: str | None, measures: Iterable[str]) -> None:
     """
     if name is None:
         return
-    if name not in BANDS:
-        raise SimstudyError(f"band: there is no '{name}'{did_you_mean(name, BANDS)}; allowed: {', '.join(BANDS)}")
+    if name not in sources():
+        allowed = sources()
+        raise SimstudyError(f"band: there is no '{name}'{did_you_mean(name, allowed)}; allowed: {', '.join(allowed)}")
     wanted, about = list(measures), measures_with(name)
     if not set(wanted) & set(about):
-        raise SimstudyError(
-            f"band: '{name}' ({BANDS[name]}) says nothing about {', '.join(wanted)}; it is about {', '.join(about)}"
-        )
+        said = f"it is about {', '.join(about)}"
+        raise SimstudyError(f"band: '{name}' ({BANDS.get(name, name)}) says nothing about {', '.join(wanted)}; {said}")
 
 
 def find_band(name: str | None, measure: str, truth: pd.Series, level: float) -> Band | None:
@@ -89,34 +93,31 @@ def find_band(name: str | None, measure: str, truth: pd.Series, level: float) ->
     """
     if name is None or measure not in measures_with(name):
         return None
-    source, alpha = BANDS[name], 1.0 - level
+    source, alpha = BANDS.get(name, name), 1.0 - level
     values = np.unique(truth.to_numpy(dtype=np.float64))
     null = bool(np.all(values == 0.0))
-    if measure == "relative_bias":
-        width = _RELATIVE[name]
-        return Band(f"within {100 * width:.3g}% ({source})", -width, width)
     if measure == "bias":
         if len(values) != 1 or not np.isfinite(values[0]) or null:
             raise SimstudyError(
                 f"band: '{name}' is about relative bias, and the truth is not one number other than 0; "
                 "use the measure relative_bias"
             )
-        width = _RELATIVE[name] * abs(float(values[0]))
-        return Band(f"within {100 * _RELATIVE[name]:.3g}% of the truth ({source})", -width, width)
-    if measure == "se_ratio":
-        width = _SE[name]
-        return Band(f"within {100 * width:.3g}% ({source})", 1.0 - width, 1.0 + width)
+        share = MEASURES["relative_bias"].bands[name][1]
+        width = share * abs(float(values[0]))
+        return Band(f"within {100 * share:.3g}% of the truth ({source})", -width, width)
+    record = MEASURES[measure]
+    if name in record.bands:
+        low, high = record.bands[name]
+        relative = record.axis == "ratio" and record.reference is not None
+        said = f"within {100 * (high - (record.reference or 0.0)):.3g}%" if relative else f"{low:g} to {high:g}"
+        return Band(f"{re.sub(r'(?<![0-9])0[.]', '.', said)} ({source})", low, high)
     if measure == "coverage":
-        if name == "muthen2002":
-            return Band(f".91 to .98 ({source})", 0.91, 0.98)
         low, high = 1.0 - 1.5 * alpha, 1.0 - 0.5 * alpha
         return Band(f"{low:.4g} to {high:.4g} ({source})", low, high)
-    if name == "bradley1978" and measure == "rejection":
+    if name == "bradley1978":
         if not null:
             raise SimstudyError(f"band: '{name}' is about type I errors, and the truth is not 0")
         return Band(f"{0.5 * alpha:.4g} to {1.5 * alpha:.4g} ({source})", 0.5 * alpha, 1.5 * alpha)
-    if name == "muthen2002" and measure == "rejection":
-        if null:
-            raise SimstudyError(f"band: '{name}' is about power, and the truth is 0: these are type I errors")
-        return Band(f"power of {POWER:.2f} or more ({source})".replace("0.", "."), POWER, 1.0)
-    return None
+    if null:
+        raise SimstudyError(f"band: '{name}' is about power, and the truth is 0: these are type I errors")
+    return Band(f"power of {POWER:.2f} or more ({source})".replace("0.", "."), POWER, 1.0)

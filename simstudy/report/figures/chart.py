@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import pandas as pd
 from simstudy.errors import SimstudyError, did_you_mean
 from simstudy.report.figures.style import DPI, SETTINGS, styled
 from simstudy.report.tables.performance import write_csv
+from simstudy.runner.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,12 +89,12 @@ def write_figure(figure: Figure, path: Path, settings: Mapping[str, Any] | None 
     from matplotlib import rc_context
 
     suffix = path.suffix.lower().removeprefix(".")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     together: Any = dict(SETTINGS) | dict(settings or {})
+    content = io.BytesIO()
     with rc_context(together):
-        figure.savefig(unfinished, format=suffix, metadata=METADATA[suffix], dpi=DPI)
-    return unfinished.replace(path)
+        figure.savefig(content, format=suffix, metadata=METADATA[suffix], dpi=DPI)
+    write_bytes(path, content.getbuffer())
+    return path
 
 
 def save_figure(

@@ -1,22 +1,32 @@
-"""Which factor is the x axis of a figure, and which factors span its panels."""
+"""Panels: which factor is the x axis and which span panels, or one a method or pair of methods with the same axes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from simstudy.report.figures.axis import linear_ticks, tick_text
+from simstudy.report.figures.layout import Page, Panels, Words, make_page
 from simstudy.report.figures.select import check_name
+from simstudy.report.figures.style import GRID_GREY
+from simstudy.report.figures.ticks import LevelTicks, fit_ticks, label_ticks, ticks_width
 from simstudy.report.figures.words import factor_label, level_text, strip_label
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
 
 MAX_PANEL_ROWS = 8
 MAX_PANEL_COLUMNS = 8
 LOG_RANGE = 4.0
 """From this ratio of the largest to the smallest level on, numeric x axes are logarithmic."""
 Strip = tuple[str, Mapping[str, object]]
+Ticks = Sequence[tuple[float, str]]
+LARGEST_PANEL = 3.6
 
 
 @dataclass(frozen=True)
@@ -199,3 +209,72 @@ def condition(data: pd.DataFrame, factors: Sequence[str]) -> dict[str, object]:
     """Levels of the factors that are the same in all rows of a figure."""
     constant = {name: data[name].iloc[0] for name in factors if data[name].nunique() == 1}
     return {name: level for name, level in constant.items() if not isinstance(level, float) or math.isfinite(level)}
+
+
+def panel_columns(count: int) -> int:
+    """Panels beside each other."""
+    if count <= 4:
+        return count
+    rows = -(-count // (3 if count <= 9 else 6))
+    return -(-count // rows)
+
+
+def numeric_ticks(low: float, high: float, count: int = 4) -> list[tuple[float, str]]:
+    """Round places and their texts."""
+    ticks = linear_ticks(low, high, count)
+    step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
+    return [(tick, tick_text(tick, step)) for tick in ticks]
+
+
+def make_facets(
+    words: Words,
+    keys: Sequence[Artist],
+    xlim: tuple[float, float],
+    ylim: tuple[float, float],
+    *,
+    heights: tuple[float, float],
+    smallest: float = 1.0,
+    up: Ticks | None = None,
+    grid: bool = True,
+) -> Page:
+    """Make a page with a panel a title in ``words.panels``, all with the same limits and ticks.
+
+    Parameters
+    ----------
+    words : Words
+    keys : sequence of Artist
+        Legend.
+    xlim, ylim : (float, float)
+        Ends of the axes.
+    heights : (float, float)
+        Inches of a panel, if there is one row and if there are several.
+    smallest : float
+        Smallest width of a panel, in inches.
+    up : sequence of (float, str), optional
+        Ticks of y; by default round numbers.
+    grid : bool
+        Draw a grid.
+    """
+    count = len(words.panels)
+    n_columns = panel_columns(count)
+    n_rows = -(-count // n_columns)
+    ticks = numeric_ticks(*ylim) if up is None else up
+    panels = Panels(
+        n_rows,
+        n_columns,
+        (heights[0] if n_rows == 1 else heights[1],) * n_rows,
+        width=(smallest, LARGEST_PANEL),
+        n_panels=count,
+        left=ticks_width([text for _, text in ticks]),
+        below=LevelTicks(()).height,
+    )
+    page = make_page(words, panels, keys)
+    across = numeric_ticks(*xlim)
+    fitted = fit_ticks([at for at, _ in across], [text for _, text in across], xlim, page.width, numeric=True)
+    for axes in page.axes:
+        axes.set_xlim(xlim)
+        axes.set_ylim(ylim)
+        if grid:
+            axes.grid(color=GRID_GREY, linewidth=0.5)
+    label_ticks(page, fitted, ticks)
+    return page

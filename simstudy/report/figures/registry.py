@@ -1,7 +1,7 @@
 """A kind of figure as one record: what it draws, from which table, with which options, and its words for readers.
 
 `register_figure` adds one, here (`kinds/`) or in another package; `simstudy plot DIR KIND`, `simstudy.charts` and the
-functions made by `chart_function` find it by name.
+functions made by `figure_functions` find it by name.
 """
 
 from __future__ import annotations
@@ -237,29 +237,19 @@ def make_chart(name: str, table: pd.DataFrame, parameter: str | None = None, **o
     return Chart(name, file_stem(*drawn.stem), drawn.title, kind.words(drawn), drawn.data, drawn.figure)
 
 
-def chart_function(name: str) -> Callable[..., Chart]:
-    """Function that draws one figure of a kind, with its title, words and numbers."""
-    kind = KINDS[name]
-    if "parameters" in kind.options:
+def figure_functions(kind: FigureKind) -> tuple[Callable[..., Chart], Callable[..., Figure]]:
+    """Functions that draw one figure of a kind: with its title, words and numbers, and the figure alone."""
+    of_parameter = "parameters" in kind.options
 
-        def draw(table: pd.DataFrame, parameter: str | None = None, **options: Any) -> Chart:
-            return make_chart(name, table, parameter, **options)
-    else:
+    def draw(table: pd.DataFrame, *parameter: str, **options: Any) -> Chart:
+        name = options.pop("parameter", None) if of_parameter else ""
+        return make_chart(kind.name, table, *(parameter or (name,)), **options)
 
-        def draw(table: pd.DataFrame, **options: Any) -> Chart:  # type: ignore[misc]
-            return make_chart(name, table, "", **options)
+    def plot(table: pd.DataFrame, *parameter: str, **options: Any) -> Figure:
+        return draw(table, *parameter, **options).figure
 
-    return _spoken(draw, kind, f"{name.replace('-', '_')}_chart", "Chart")
-
-
-def plot_function(name: str) -> Callable[..., Figure]:
-    """Function that draws one figure of a kind, the figure alone."""
-    draw = chart_function(name)
-
-    def plot(*args: Any, **options: Any) -> Figure:
-        return draw(*args, **options).figure
-
-    return _spoken(plot, KINDS[name], f"plot_{name.replace('-', '_')}", "Figure")
+    name = kind.name.replace("-", "_")
+    return _spoken(draw, kind, f"{name}_chart", "Chart"), _spoken(plot, kind, f"plot_{name}", "Figure")
 
 
 def _spoken(function: Callable[..., Any], kind: FigureKind, name: str, returns: str) -> Callable[..., Any]:

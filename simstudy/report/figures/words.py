@@ -130,6 +130,11 @@ def missing_note(data: pd.DataFrame) -> str:
     return " ".join(parts)
 
 
+def data_notes(data: pd.DataFrame) -> list[str]:
+    """On which replicates the numbers are, of which kind of SE, and which are missing."""
+    return [basis_note(data), kind_note(data), missing_note(data)]
+
+
 def sentences(*notes: str) -> tuple[str, ...]:
     """Notes in one paragraph, without empty ones."""
     return (" ".join(note for note in notes if note),)

@@ -41,7 +41,13 @@ NAMES = {
 MAX_CELLS = 12
 
 
-def fit_measure_tables(summary: pd.DataFrame, cells: Sequence[int] | None = None) -> list[tuple[str, TextTable]]:
+Labels = Mapping[str, Mapping[str, str]]
+"""Name of a diagnostic, and its label, meaning, and what is better: ``high``, ``low`` or neither."""
+
+
+def fit_measure_tables(
+    summary: pd.DataFrame, cells: Sequence[int] | None = None, labels: Labels | None = None
+) -> list[tuple[str, TextTable]]:
     """Title and table of each cell and method: mean, spread and percentiles of every fit measure over replicates.
 
     Parameters
@@ -50,16 +56,19 @@ def fit_measure_tables(summary: pd.DataFrame, cells: Sequence[int] | None = None
         From `simstudy.performance.summarise_fit_measures`, of all cells.
     cells : sequence of int, optional
         Cells to show; by default the first `MAX_CELLS`.
+    labels : mapping, optional
+        What methods say of their diagnostics.
     """
     if summary.empty:
         return []
+    own = {name: said["label"] for name, said in (labels or {}).items()}
     shown = list(cells) if cells else sorted(summary["cell"].unique())[:MAX_CELLS]
     header = ("", "Mean (MCSE)", "Std. Dev.", "5 %", "50 %", "95 %", "p < .05 (MCSE)", "n")
     found = []
     for (cell, method), rows in summary[summary["cell"].isin(shown)].groupby(["cell", "estimator"], sort=False):
         table = []
         for row in rows.to_dict("records"):
-            table.append(_row(NAMES.get(row["measure"], row["measure"]), row))
+            table.append(_row({**own, **NAMES}.get(row["measure"], row["measure"]), row))
             if np.isfinite(row["df"]) and row["df"] > 0:
                 low, middle, high = expected_percentiles(row["df"])
                 expected = [_number(v) for v in (low, middle, high)]
@@ -71,9 +80,22 @@ def fit_measure_tables(summary: pd.DataFrame, cells: Sequence[int] | None = None
     return found
 
 
-def fit_measure_blocks(summary: pd.DataFrame, cells: Sequence[int] | None = None) -> list[Block]:
+def meanings(summary: pd.DataFrame, labels: Labels | None) -> list[str]:
+    """What diagnostics of methods mean, a sentence each."""
+    there = set() if summary.empty else set(summary["measure"])
+    better = {"high": " High is better.", "low": " Low is better."}
+    return [
+        f"{said['label']}: {said['meaning']}{better.get(said['better'], '')}"
+        for name, said in (labels or {}).items()
+        if name in there and said["meaning"]
+    ]
+
+
+def fit_measure_blocks(
+    summary: pd.DataFrame, cells: Sequence[int] | None = None, labels: Labels | None = None
+) -> list[Block]:
     """Blocks of `fit_measure_tables`; none where no method has fit measures."""
-    tables = fit_measure_tables(summary, cells)
+    tables = fit_measure_tables(summary, cells, labels)
     if not tables:
         return []
     blocks: list[Block] = [Heading("Fit measures over converged replicates (mean with its MCSE; percentiles)")]
@@ -82,7 +104,7 @@ def fit_measure_blocks(summary: pd.DataFrame, cells: Sequence[int] | None = None
     left_out = summary["cell"].nunique() - len(set(shown) & set(summary["cell"]))
     if left_out:
         blocks.append(Paragraph(f"{left_out} more cells: fit_measures.csv has them", quiet=True))
-    return blocks
+    return blocks + [Paragraph(line, quiet=True) for line in meanings(summary, labels)]
 
 
 def _row(name: str, row: Mapping[Hashable, Any]) -> tuple[str, ...]:

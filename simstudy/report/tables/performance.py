@@ -6,7 +6,6 @@ every format knows it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from simstudy.report.tables.styles.simstudy import simstudy_blocks
 from simstudy.report.tables.styles.simsum import simsum_blocks, simsum_frame
 from simstudy.report.tables.text import Line
 from simstudy.report.tables.view import View, choose_measures, make_view
+from simstudy.runner.files import write_bytes
 
 FILE_WIDTH = 160
 """Characters a line where the output is no terminal (a file, a pipe)."""
@@ -201,22 +201,10 @@ def csv_text(table: pd.DataFrame) -> str:
 def write_text(text: str, path: str | Path) -> Path:
     """Write a text file, complete or not at all, making its folder if need be."""
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    unfinished.write_text(text, encoding="utf-8")
-    return unfinished.replace(target)
+    write_bytes(target, text.encode())
+    return target
 
 
-def write_csv(performance: pd.DataFrame, path: str | Path) -> Path:
-    """Write a table as CSV with every digit, missing numbers empty; complete or not at all.
-
-    Returns
-    -------
-    Path
-        The file written.
-    """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    performance.to_csv(unfinished, index=False, lineterminator="\n", encoding="utf-8")
-    return unfinished.replace(target)
+def write_csv(table: pd.DataFrame, path: str | Path) -> Path:
+    """Write a table as CSV with every digit, missing numbers empty; complete or not at all."""
+    return write_text(csv_text(table), path)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 NOT_AVAILABLE = "n/a"
 """No replicate entered."""
@@ -76,6 +78,18 @@ def setting(value: object) -> str:
 def wrapped(text: str, width: int, indent: str = "  ") -> list[str]:
     """Lines of at most `width` characters, the second and later ones indented."""
     return textwrap.wrap(text, max(width, 40), subsequent_indent=indent, break_on_hyphens=False) or [""]
+
+
+def beside(items: Sequence[T], make: Callable[[Sequence[T]], TextTable], width: int) -> list[TextTable]:
+    """Tables of as many items beside each other as fit in a width; the others go below, in tables of their own."""
+    left, tables = list(items), []
+    while left:
+        count = len(left)
+        while count > 1 and make(left[:count]).width() > width:
+            count -= 1
+        tables.append(make(left[:count]))
+        left = left[count:]
+    return tables
 
 
 @dataclass(frozen=True)

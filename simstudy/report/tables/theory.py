@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from simstudy.performance.choose import LEVEL_PREFIXES, choose_parameters, in_order
 from simstudy.report.tables.performance import FILE_WIDTH
-from simstudy.report.tables.text import Line, TextTable, fixed, setting, wrapped
-from simstudy.report.tables.view import choose_cells
+from simstudy.report.tables.text import Line, TextTable, beside, fixed, wrapped
+from simstudy.report.tables.view import Shown, facts_shown, rows_shown
 
 MAX_FULL_CELLS = 8
 MAX_LINES = 250
@@ -60,40 +60,15 @@ _HEADINGS = {
 Key = tuple[int, str, str, str, str]
 
 
-@dataclass(frozen=True)
-class _Theory:
+@dataclass(frozen=True, kw_only=True)
+class _Theory(Shown):
     """A table of theory, looked up by (cell, parameter, method, SE kind, measure)."""
 
-    study_name: str
-    level: float
-    width: int
-    settings: Mapping[int, tuple[str, ...]]
-    factors: tuple[str, ...]
-    parameters: tuple[str, ...]
-    estimators: tuple[str, ...]
-    levels: Mapping[str, str]
-    truth: Mapping[tuple[int, str], float]
-    kinds: Mapping[tuple[int, str, str], tuple[str, ...]]
     first_order: Mapping[Key, tuple[float, str]]
     reported: Mapping[Key, float]
     best: Mapping[Key, tuple[float, str]]
     notes: Mapping[str, tuple[str, int]]
     negative: Mapping[int, tuple[str, ...]]
-    left_out: tuple[str, ...]
-    cells_chosen: bool
-
-    def title(self, cell: int) -> str:
-        pairs = zip(self.factors, self.settings[cell], strict=True)
-        text = ", ".join(f"{factor} = {value}" for factor, value in pairs)
-        return f"Cell {cell}: {text}" if text else f"Cell {cell}"
-
-    def parameter_title(self, parameter: str, cell: int | None = None) -> str:
-        level = self.levels.get(parameter, "")
-        text = f"{parameter} ({level})" if level and not parameter.startswith(LEVEL_PREFIXES) else parameter
-        if cell is None:
-            return text
-        truth = self.truth.get((cell, parameter), math.nan)
-        return f"{text}, {'no true value' if math.isnan(truth) else f'truth {truth:.6g}'}"
 
 
 def print_lines(console: Console, lines: Sequence[Line]) -> None:
@@ -171,55 +146,34 @@ def _view(
     study_name: str,
     width: int,
 ) -> _Theory:
-    all_parameters, all_cells = in_order(table["parameter"].unique()), [int(c) for c in sorted(table["cell"].unique())]
-    chosen, shown = choose_parameters(parameters, all_parameters), choose_cells(cells, all_cells)
+    shown = facts_shown(table, parameters, cells, factors)
     keys = ["cell", "parameter", "estimator", "se_kind", "measure"]
 
     def pick(rows: pd.DataFrame) -> pd.DataFrame:
-        return rows[rows["parameter"].isin(chosen) & rows["cell"].isin(shown)]
+        return rows[rows["parameter"].isin(shown["parameters"]) & rows["cell"].isin(shown["settings"])]
 
-    rows, top = pick(table[table["method_of_calculation"].isin(FIRST_ORDER)]), pick(best)
-    firsts = zip(rows["value"], rows["method_of_calculation"], strict=True)
-    first_order: dict[Key, tuple[float, str]] = dict(
-        zip(zip(*(rows[k] for k in keys), strict=True), firsts, strict=True)
-    )
+    def indexed(rows: pd.DataFrame) -> dict[Key, tuple[float, str]]:
+        found = zip(rows["value"], rows["method_of_calculation"], strict=True)
+        return dict(zip(zip(*(rows[k] for k in keys), strict=True), found, strict=True))
+
+    rows = pick(table[table["method_of_calculation"].isin(FIRST_ORDER)])
     errors = pick(table[table["measure"] == "model_se"])
     places_of = zip(*(errors[k] for k in (*keys[:4], "method_of_calculation")), strict=True)
-    reported: dict[Key, float] = dict(zip(places_of, errors["value"], strict=True))
-    pairs = zip(top["value"], top["method_of_calculation"], strict=True)
-    found: dict[Key, tuple[float, str]] = dict(zip(zip(*(top[k] for k in keys), strict=True), pairs, strict=True))
-    kinds: dict[tuple[int, str, str], dict[str, None]] = {}
-    for cell, parameter, estimator, kind, _ in first_order:
-        kinds.setdefault((cell, parameter, estimator), {})[kind] = None
-    first = rows.drop_duplicates(["cell", "parameter"])
-    places = table.drop_duplicates("cell").set_index("cell")
     noted = rows[(rows["note"] != "") & (rows["measure"] == "empirical_se")]
-    notes = {
-        (f"{estimator}: {note}"): (str(part["cell"].iloc[0]), int(part["cell"].nunique()))
-        for (estimator, note), part in noted.groupby(["estimator", "note"], sort=False)
-    }
-    left_out = []
-    if len(chosen) < len(all_parameters):
-        hidden = len(all_parameters) - len(chosen)
-        left_out.append(f"{hidden} of {len(all_parameters)} parameters (--parameter '*' shows all)")
     return _Theory(
+        **shown,
+        **rows_shown(rows),
         study_name=study_name,
         level=level,
         width=width,
-        settings={cell: tuple(setting(places.at[cell, name]) for name in factors) for cell in shown},
-        factors=tuple(factors),
-        parameters=tuple(chosen),
-        estimators=tuple(in_order(table["estimator"].unique())),
-        levels=dict(zip(first["parameter"], first["level"], strict=True)),
-        truth=dict(zip(zip(first["cell"], first["parameter"], strict=True), first["truth"], strict=True)),
-        kinds={key: tuple(value) for key, value in kinds.items()},
-        first_order=first_order,
-        reported=reported,
-        best=found,
-        notes=notes,
-        negative=_negative(best[best["cell"].isin(shown)]),
-        left_out=tuple(left_out),
-        cells_chosen=cells is not None,
+        first_order=indexed(rows),
+        reported=dict(zip(places_of, errors["value"], strict=True)),
+        best=indexed(pick(best)),
+        notes={
+            (f"{estimator}: {note}"): (str(part["cell"].iloc[0]), int(part["cell"].nunique()))
+            for (estimator, note), part in noted.groupby(["estimator", "note"], sort=False)
+        },
+        negative=_negative(best[best["cell"].isin(shown["settings"])]),
     )
 
 
@@ -255,7 +209,7 @@ def _text(view: _Theory, key: tuple[int, str, str, str], column: str) -> str:
 
 def _full(view: _Theory) -> list[Line]:
     """One block a cell, one table a parameter."""
-    one_kind = len({kind for kinds in view.kinds.values() for kind in kinds}) <= 1
+    one_kind = view.one_kind
     columns = list(_HEADINGS)
     pairs = [(cell, parameter) for cell in view.settings for parameter in view.parameters]
     for candidate in (None, *_DROPPED_FIRST):
@@ -266,7 +220,7 @@ def _full(view: _Theory) -> list[Line]:
             break
     lines: list[Line] = []
     for cell in view.settings:
-        lines += [Line(view.title(cell), "bold underline"), Line("")]
+        lines += [Line(view.cell_title(cell), "bold underline"), Line("")]
         for parameter in view.parameters:
             lines += [Line(view.parameter_title(parameter, cell)), *tables[cell, parameter].lines(), Line("")]
         if cell in view.negative:
@@ -294,13 +248,8 @@ def _compact(view: _Theory) -> list[Line]:
     lines: list[Line] = []
     for parameter in view.parameters:
         lines.append(Line(f"{view.parameter_title(parameter)}: asymptotic bias, and coverage at J", "bold underline"))
-        methods = list(view.estimators)
-        while methods:
-            count = len(methods)
-            while count > 1 and _compact_table(view, parameter, methods[:count]).width() > view.width:
-                count -= 1
-            lines += [*_compact_table(view, parameter, methods[:count]).lines(), Line("")]
-            methods = methods[count:]
+        for found in beside(view.estimators, partial(_compact_table, view, parameter), view.width):
+            lines += [*found.lines(), Line("")]
     return [*lines, Line("Only bias and coverage are shown; --cell K gives every measure of a cell.", "dim")]
 
 
@@ -309,7 +258,7 @@ def _compact_table(view: _Theory, parameter: str, methods: Sequence[str]) -> Tex
     for cell in view.settings:
         texts = []
         for method in methods:
-            kind = view.kinds.get((cell, parameter, method), ("",))[0]
+            kind = view.first_kind(cell, parameter, method)
             key = (cell, parameter, method, kind)
             bias, _ = view.first_order.get((*key, "bias"), (math.nan, ""))
             texts += [UNKNOWN if math.isnan(bias) else fixed(bias, 3), _text(view, key, "coverage")]
@@ -332,7 +281,7 @@ def _overview(view: _Theory) -> list[Line]:
             for measure in ("bias", "coverage"):
                 known = []
                 for cell in view.settings:
-                    kind = view.kinds.get((cell, parameter, method), ("",))[0]
+                    kind = view.first_kind(cell, parameter, method)
                     key = (cell, parameter, method, kind, measure)
                     value, _ = (view.first_order if measure == "bias" else view.best).get(key, (math.nan, ""))
                     if not math.isnan(value):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Any
 
 import pandas as pd
 
@@ -17,14 +19,14 @@ SIDE_MEASURES = ("bias", "coverage", "rejection")
 """Measures that are shown on every basis side by side."""
 
 
-@dataclass(frozen=True)
-class View:
-    """The part of a performance table that is printed, and what the printing needs to know.
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What of a study a table shows.
 
     Parameters
     ----------
-    study_name, replications, level, width
-        Name of the study, replications asked for, level of the intervals, characters a line.
+    study_name, level, width
+        Name of the study, level of the intervals, characters a line.
     factors : tuple of str
         Names of the design factors.
     settings : mapping of cell to tuple of str
@@ -37,26 +39,13 @@ class View:
         NaN where there is none.
     kinds : mapping of (cell, parameter, method) to tuple of str
         Kinds of SE that the method has for the parameter.
-    numbers : mapping of (basis, cell, parameter, method, kind of SE, measure) to Number
-        Every measure case-wise and paired; on the other bases those of `SIDE_MEASURES`.
-    measures : tuple of str
-        Measures that the reader asked for; empty for the style's own choice.
-    reference : str
-        Method that differences refer to.
-    failures : DataFrame
-        Failures of the cells shown.
-    common : DataFrame
-        Case-wise and common values side by side: cell, estimator, parameter, measure, value, value_common, n_common.
     left_out : tuple of str
         What is not shown, and how to see it.
     cells_chosen : bool
         The reader asked for these very cells.
-    cell_replications : mapping of cell to int
-        Replications asked for of each cell, where they differ.
     """
 
     study_name: str
-    replications: int
     level: float
     width: int
     factors: tuple[str, ...]
@@ -66,38 +55,27 @@ class View:
     parameter_levels: Mapping[str, str]
     truth: Mapping[tuple[int, str], float]
     kinds: Mapping[tuple[int, str, str], tuple[str, ...]]
-    numbers: Mapping[tuple[str, int, str, str, str, str], Number]
-    measures: tuple[str, ...]
-    reference: str
-    failures: pd.DataFrame
-    common: pd.DataFrame
     left_out: tuple[str, ...]
     cells_chosen: bool
-    cell_replications: Mapping[int, int] = field(default_factory=dict)
-
-    def asked(self, cell: int) -> int:
-        """Replications asked for of a cell."""
-        return self.cell_replications.get(cell, self.replications)
 
     @property
     def cells(self) -> tuple[int, ...]:
         """Cells shown, in order."""
         return tuple(self.settings)
 
-    def number(
-        self, cell: int, parameter: str, estimator: str, se_kind: str, measure: str, basis: str = "casewise"
-    ) -> Number:
-        """Return a number; nothing with n = 0 if the table has no such row."""
-        about = MEASURES[measure].about
-        if about == "fit":
-            parameter, se_kind = "", ""
-        if about == "pair":
-            basis = PAIRED
-        return self.numbers.get((basis, cell, parameter, estimator, se_kind, measure), NOTHING)
+    @property
+    def one_kind(self) -> bool:
+        """Whether no more than one kind of SE is shown."""
+        return len({kind for kinds in self.kinds.values() for kind in kinds if kind}) <= 1
 
     def first_kind(self, cell: int, parameter: str, estimator: str) -> str:
         """Kind of SE that stands for the method where there is room for one only."""
         return self.kinds.get((cell, parameter, estimator), ("",))[0]
+
+    def arms(self, cell: int, parameter: str) -> list[tuple[str, str]]:
+        """Pairs of method and kind of SE."""
+        methods = ((name, self.kinds.get((cell, parameter, name), ())) for name in self.estimators)
+        return [(name, kind) for name, kinds in methods for kind in kinds]
 
     def cell_title(self, cell: int) -> str:
         """Return e.g. ``Cell 3: n_clusters = 50, icc = 0.1``."""
@@ -109,10 +87,60 @@ class View:
         """Levels of the factors and the number of a cell, as the columns of a table."""
         return {**dict(zip(self.factors, self.settings[cell], strict=True)), "cell": cell}
 
-    def parameter_title(self, parameter: str) -> str:
-        """Name and level of a parameter."""
+    def parameter_title(self, parameter: str, cell: int | None = None) -> str:
+        """Name and level of a parameter, and its truth in a cell."""
         level = self.parameter_levels.get(parameter, "")
-        return f"{parameter} ({level})" if level and not parameter.startswith(LEVEL_PREFIXES) else parameter
+        text = f"{parameter} ({level})" if level and not parameter.startswith(LEVEL_PREFIXES) else parameter
+        if cell is None:
+            return text
+        truth = self.truth.get((cell, parameter), math.nan)
+        return f"{text}, {'no true value' if math.isnan(truth) else f'truth {truth:.6g}'}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class View(Shown):
+    """The part of a performance table that is printed, and what the printing needs to know.
+
+    Parameters
+    ----------
+    replications : int
+        Asked for.
+    numbers : mapping of (basis, cell, parameter, method, kind of SE, measure) to Number
+        Every measure case-wise and paired; on the other bases those of `SIDE_MEASURES`.
+    measures : tuple of str
+        Measures that the reader asked for; empty for the style's own choice.
+    reference : str
+        Method that differences refer to.
+    failures : DataFrame
+        Failures of the cells shown.
+    common : DataFrame
+        Case-wise and common values side by side: cell, estimator, parameter, measure, value, value_common, n_common.
+    cell_replications : mapping of cell to int
+        Replications asked for of each cell, where they differ.
+    """
+
+    replications: int
+    numbers: Mapping[tuple[str, int, str, str, str, str], Number]
+    measures: tuple[str, ...]
+    reference: str
+    failures: pd.DataFrame
+    common: pd.DataFrame
+    cell_replications: Mapping[int, int] = field(default_factory=dict)
+
+    def asked(self, cell: int) -> int:
+        """Replications asked for of a cell."""
+        return self.cell_replications.get(cell, self.replications)
+
+    def number(
+        self, cell: int, parameter: str, estimator: str, se_kind: str, measure: str, basis: str = "casewise"
+    ) -> Number:
+        """Return a number; nothing with n = 0 if the table has no such row."""
+        about = MEASURES[measure].about
+        if about == "fit":
+            parameter, se_kind = "", ""
+        if about == "pair":
+            basis = PAIRED
+        return self.numbers.get((basis, cell, parameter, estimator, se_kind, measure), NOTHING)
 
 
 def choose_measures(wanted: Sequence[str] | None) -> list[str]:
@@ -204,47 +232,67 @@ def make_view(
     missing = [name for name in factors if name not in performance.columns]
     if missing:
         raise SimstudyError([f"factors: the performance table has no column '{name}'" for name in missing])
-    all_parameters = in_order(performance["parameter"].unique())
-    all_cells = [int(cell) for cell in sorted(performance["cell"].unique())]
-    chosen = choose_parameters(parameters, all_parameters)
-    shown = choose_cells(cells, all_cells)
-    rows = performance[performance["parameter"].isin([*chosen, ""]) & performance["cell"].isin(shown)]
-    casewise = rows[(rows["basis"] == "casewise") & (rows["parameter"] != "")]
-    kinds: dict[tuple[int, str, str], dict[str, None]] = {}
-    for cell, parameter, estimator, kind in (
-        casewise[["cell", "parameter", "estimator", "se_kind"]].drop_duplicates().itertuples(index=False, name=None)
-    ):
-        kinds.setdefault((int(cell), parameter, estimator), {})[kind] = None
-    first = casewise.drop_duplicates(["cell", "parameter"])
-    places = performance.drop_duplicates("cell").set_index("cell")
-    left_out = []
-    if len(chosen) < len(all_parameters):
-        left_out.append(
-            f"{len(all_parameters) - len(chosen)} of {len(all_parameters)} parameters (--parameter '*' shows all)"
-        )
-    if len(shown) < len(all_cells):
-        left_out.append(f"{len(all_cells) - len(shown)} of {len(all_cells)} cells (without --cell all are shown)")
+    shown = facts_shown(performance, parameters, cells, factors)
+    rows = performance[
+        performance["parameter"].isin([*shown["parameters"], ""]) & performance["cell"].isin(shown["settings"])
+    ]
+    n_cells = performance["cell"].nunique()
+    hidden = n_cells - len(shown["settings"])
+    if hidden:
+        shown["left_out"] += (f"{hidden} of {n_cells} cells (without --cell all are shown)",)
     return View(
+        **shown,
+        **rows_shown(rows[(rows["basis"] == "casewise") & (rows["parameter"] != "")]),
         study_name=study_name,
         replications=replications,
         level=level,
         width=width,
-        factors=tuple(factors),
-        settings={cell: tuple(setting(places.at[cell, name]) for name in factors) for cell in shown},
-        estimators=tuple(in_order(performance["estimator"].unique())),
-        parameters=tuple(chosen),
-        parameter_levels=dict(zip(first["parameter"], first["level"], strict=True)),
-        truth={
-            (int(cell), parameter): float(value)
-            for cell, parameter, value in zip(first["cell"], first["parameter"], first["truth"], strict=True)
-        },
-        kinds={key: tuple(found) for key, found in kinds.items()},
         numbers=_numbers(rows),
         measures=tuple(choose_measures(measures)),
         reference=_reference(rows),
-        failures=failures[failures["cell"].isin(shown)],
+        failures=failures[failures["cell"].isin(shown["settings"])],
         common=_common(rows),
-        left_out=tuple(left_out),
-        cells_chosen=cells is not None,
         cell_replications=cell_replications or {},
     )
+
+
+def facts_shown(
+    table: pd.DataFrame, parameters: Sequence[str] | None, cells: Sequence[int] | None, factors: Sequence[str]
+) -> dict[str, Any]:
+    """Fields of `Shown` about the cells and parameters of a long table that are asked for.
+
+    Raises
+    ------
+    SimstudyError
+        If a parameter or cell is not in the table.
+    """
+    available = in_order(table["parameter"].unique())
+    chosen = choose_parameters(parameters, available)
+    shown = choose_cells(cells, [int(cell) for cell in sorted(table["cell"].unique())])
+    places = table.drop_duplicates("cell").set_index("cell")
+    hidden = len(available) - len(chosen)
+    said = f"{hidden} of {len(available)} parameters (--parameter '*' shows all)"
+    return {
+        "factors": tuple(factors),
+        "settings": {cell: tuple(setting(places.at[cell, name]) for name in factors) for cell in shown},
+        "estimators": tuple(in_order(table["estimator"].unique())),
+        "parameters": tuple(chosen),
+        "left_out": (said,) if hidden else (),
+        "cells_chosen": cells is not None,
+    }
+
+
+def rows_shown(rows: pd.DataFrame) -> dict[str, Any]:
+    """Fields of `Shown` about the rows of parameters that are printed: levels, truths, kinds of SE."""
+    keys = ["cell", "parameter", "estimator", "se_kind"]
+    kinds: dict[tuple[int, str, str], tuple[str, ...]] = {}
+    for cell, parameter, estimator, kind in rows[keys].drop_duplicates().itertuples(index=False, name=None):
+        place = (int(cell), parameter, estimator)
+        kinds[place] = (*kinds.get(place, ()), kind)
+    first = rows.drop_duplicates(["cell", "parameter"])
+    truths = zip(first["cell"], first["parameter"], first["truth"], strict=True)
+    return {
+        "kinds": kinds,
+        "parameter_levels": dict(zip(first["parameter"], first["level"], strict=True)),
+        "truth": {(int(cell), parameter): float(value) for cell, parameter, value in truths},
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -11,6 +12,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import joblib
 from joblib.externals.loky import get_reusable_executor
@@ -19,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from simstudy.errors import SimstudyError
 from simstudy.runner.block import Study
+from simstudy.runner.limit import Overrun, read_notes, set_watchdog
 from simstudy.runner.parts import FITS
 from simstudy.runner.progress import Reporter, State
 from simstudy.runner.task import Done, Task, give_up, run_task
@@ -81,14 +84,14 @@ def execute(study: Study, tasks: Sequence[Task], jobs: int, reporter: Reporter) 
     tasks : sequence of Task
         In the order in which they are started; they may finish in any.
     jobs : int
-        Processes; 1 is this one.
+        Processes; 1 is this one, or with a time limit one other, which can be ended.
     reporter : Reporter
     """
     if not tasks:
         return
     tally = _Tally(float(n_replicates(tasks)), Counter(task.cell.index for task in tasks), reporter)
     tally.show()
-    if jobs == 1:
+    if jobs == 1 and study.timeout is None:
         with threadpool_limits(1):
             for task in tasks:
                 tally.add(task, run_task(study, task))
@@ -103,11 +106,15 @@ def _execute_parallel(study: Study, tasks: Sequence[Task], jobs: int, tally: _Ta
     """Run tasks in a pool, which is begun anew when a worker dies.
 
     Every block that was in the pool then is under suspicion and runs alone, so that an innocent one gets through. A
-    block that kills its worker alone is divided into its methods, so that innocent methods get through as well.
+    block that kills its worker alone is divided into its methods, so that innocent methods get through as well. Where
+    a worker was ended because a fit took too long, it is known which one it was: all blocks go on without trying it.
     """
     left, fruitless = list(tasks), 0
     while left:
         broken = _attempt(study, left, jobs, tally)
+        if broken.overran:
+            left = broken.suspects + broken.never_started
+            continue
         left = broken.never_started
         if not broken.suspects and len(left) == broken.given:
             fruitless += 1
@@ -125,6 +132,9 @@ def _execute_parallel(study: Study, tasks: Sequence[Task], jobs: int, tally: _Ta
 def _alone(study: Study, task: Task, jobs: int, tally: _Tally, kills: int) -> None:
     broken = _attempt(study, [task], jobs, tally)
     if not (broken.suspects or broken.never_started):
+        return
+    if broken.overran:
+        _alone(study, broken.suspects[0], jobs, tally, kills)
         return
     kills += 1
     if len(task.entries) > 1:
@@ -149,6 +159,7 @@ class _Broken:
     suspects: list[Task]
     never_started: list[Task]
     why: str = ""
+    overran: bool = False
 
 
 def _attempt(study: Study, tasks: Sequence[Task], jobs: int, tally: _Tally) -> _Broken:
@@ -157,41 +168,54 @@ def _attempt(study: Study, tasks: Sequence[Task], jobs: int, tally: _Tally) -> _
     dispatched: list[str] = []
     open_names = dict(given)
 
-    def calls() -> Iterator[object]:
+    def calls(notes: Path) -> Iterator[object]:
         for name, task in given.items():
             dispatched.append(name)
-            yield joblib.delayed(_in_worker)(study, task, os.getpid())
+            yield joblib.delayed(_in_worker)(study, task, os.getpid(), notes)
 
     def count(done: Done) -> None:
         tally.add(open_names.pop(done.name), done)
 
     why = ""
-    try:
-        with closing(_pool(calls(), jobs)) as results:
-            for done in results:
-                count(done)
-    except BrokenProcessPool as error:
-        why = str(error).splitlines()[0]
-        if not isinstance(error, TerminatedWorkerError):
-            raise SimstudyError(f"worker processes cannot run the study: {why} ({error.__cause__})") from error
-        for name in [name for name in dispatched if name in open_names]:
-            if (study.folder / FITS / name).exists():  # it had just finished
-                count(Done(name, 0, 0))
+    overruns: dict[str, set[Overrun]] = {}
+    with tempfile.TemporaryDirectory(prefix="simstudy-") as folder:
+        notes = Path(folder)
+        try:
+            with closing(_pool(calls(notes), jobs)) as results:
+                for done in results:
+                    count(done)
+        except BrokenProcessPool as error:
+            why = str(error).splitlines()[0]
+            if not isinstance(error, TerminatedWorkerError):
+                raise SimstudyError(f"worker processes cannot run the study: {why} ({error.__cause__})") from error
+            for name in [name for name in dispatched if name in open_names]:
+                if (study.folder / FITS / name).exists():  # it had just finished
+                    count(Done(name, 0, 0))
+            for name, overrun in read_notes(notes):
+                overruns.setdefault(name, set()).add(overrun)
     suspects = [open_names[name] for name in dispatched if name in open_names]
     never = [task for name, task in open_names.items() if name not in set(dispatched)]
-    return _Broken(len(given), suspects, never, why)
+    if overruns:
+        tally.reporter.say("a fit was over the time limit and did not react: its worker was ended, the others go on")
+        parts = ((task, task.part(study.design).name) for task in suspects)
+        suspects = [replace(task, overruns=task.overruns | overruns.get(name, set())) for task, name in parts]
+    return _Broken(len(given), suspects, never, why, bool(overruns))
 
 
 def _pool(calls: Iterable[object], jobs: int) -> Generator[Done]:
     """Results of calls in ``jobs`` processes with one BLAS thread each, as they come."""
-    with joblib.parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1):
-        parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
+    # joblib takes one process to be this one; of two that are given one call at a time, one is always idle
+    with joblib.parallel_config(backend="loky", n_jobs=max(jobs, 2), inner_max_num_threads=1):
+        ahead = "2*n_jobs" if jobs > 1 else 1
+        parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch=ahead)
         yield from parallel(calls)
 
 
-def _in_worker(study: Study, task: Task, parent: int) -> Done:
+def _in_worker(study: Study, task: Task, parent: int, notes: Path) -> Done:
     """Run a task in a worker process."""
     _settle_in(parent)
+    if study.timeout is not None:
+        set_watchdog(notes, task.part(study.design).name)
     return run_task(study, task)
 
 

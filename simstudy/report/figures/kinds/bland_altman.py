@@ -17,17 +17,16 @@ from simstudy.errors import SimstudyError
 from simstudy.methods.look import Look
 from simstudy.report.figures.axis import Z_BAND
 from simstudy.report.figures.describe import number
-from simstudy.report.figures.facets import make_facets, numeric_ticks
-from simstudy.report.figures.keys import line_key, patch_key
 from simstudy.report.figures.kinds.scatter import MAX_POINTS, draw_outside, inside
 from simstudy.report.figures.layout import Page, Words
+from simstudy.report.figures.marks import line_key, patch_key
+from simstudy.report.figures.panels import make_facets, numeric_ticks
 from simstudy.report.figures.registry import (
     REPLICATES,
     Drawing,
     FigureKind,
     Request,
-    chart_function,
-    plot_function,
+    figure_functions,
     register_figure,
 )
 from simstudy.report.figures.replicates import Replicates, central_limits, one_cell
@@ -83,13 +82,10 @@ def _words(drawn: Drawing) -> str:
     return f"{drawn.title}. Mean difference and limits of agreement: {'; '.join(parts)}."
 
 
-register_figure(
-    FigureKind(
-        "bland-altman", "agreement of methods on the same replicates", "replicates", draw_bland_altman, _words,
-        (*REPLICATES, "compare", "of"), {"of": "estimate"},
-    )
-)  # fmt: skip
-bland_altman_chart, plot_bland_altman = chart_function("bland-altman"), plot_function("bland-altman")
+bland_altman_chart, plot_bland_altman = figure_functions(register_figure(FigureKind(
+    "bland-altman", "agreement of methods on the same replicates", "replicates", draw_bland_altman, _words,
+    (*REPLICATES, "compare", "of"), {"of": "estimate"},
+)))  # fmt: skip
 
 
 def _pairs(found: Replicates, compare: tuple[str, str] | None) -> list[tuple[str, str]]:

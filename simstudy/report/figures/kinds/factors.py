@@ -10,22 +10,21 @@ import pandas as pd
 from simstudy.errors import SimstudyError
 from simstudy.methods.look import Look
 from simstudy.performance.effects import RESIDUAL, WITHIN
+from simstudy.report.figures import words as say
 from simstudy.report.figures.bands import BANDS, ETA, check_band
 from simstudy.report.figures.describe import MAX_METHODS, spoken
-from simstudy.report.figures.keys import line_key, patch_key
 from simstudy.report.figures.layout import Page, Panels, Words, make_page
+from simstudy.report.figures.marks import line_key, patch_key
 from simstudy.report.figures.registry import (
     Drawing,
     FigureKind,
     Request,
-    chart_function,
-    plot_function,
+    figure_functions,
     register_figure,
 )
 from simstudy.report.figures.select import Selection, check_name, names_in
 from simstudy.report.figures.style import GRID_GREY, INK, SMALLEST, method_looks
 from simstudy.report.figures.ticks import LevelTicks, label_ticks, ticks_width
-from simstudy.report.figures.words import inside, measure_title, parameter_name, sentences, strip_label
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -48,8 +47,9 @@ def draw_factors(effects: pd.DataFrame, asked: Request) -> Drawing:
     check_band(asked.band, ["eta_squared"])
     parameter, measure = asked.parameter or "", asked.measures[0]
     data = _select(effects, parameter, measure, asked.chosen)
-    of = parameter_name(parameter, str(data["level"].iloc[0]) if "level" in data.columns else "")
-    title = f"Which factors matter for {inside(measure_title(measure, asked.level))}{f': {of}' if parameter else ''}"
+    of = say.parameter_name(parameter, str(data["level"].iloc[0]) if "level" in data.columns else "")
+    what = say.inside(say.measure_title(measure, asked.level))
+    title = f"Which factors matter for {what}{f': {of}' if parameter else ''}"
     return Drawing(_draw(data, title, asked.band).figure, data, title, ("factors", measure, parameter))
 
 
@@ -69,13 +69,10 @@ def _words(drawn: Drawing) -> str:
     return f"{drawn.title}. Eta squared, the two largest terms of each method: {'; '.join(parts)}{more}."
 
 
-register_figure(
-    FigureKind(
-        "factors", "eta squared of the factors", "effects", draw_factors, _words,
-        ("parameters", "measures", "estimators", "basis", "se_kind", "band"), {"measure": "bias"},
-    )
-)  # fmt: skip
-factors_chart, plot_factors = chart_function("factors"), plot_function("factors")
+factors_chart, plot_factors = figure_functions(register_figure(FigureKind(
+    "factors", "eta squared of the factors", "effects", draw_factors, _words,
+    ("parameters", "measures", "estimators", "basis", "se_kind", "band"), {"measure": "bias"},
+)))  # fmt: skip
 
 
 def _select(effects: pd.DataFrame, parameter: str, measure: str, chosen: Selection) -> pd.DataFrame:
@@ -136,7 +133,7 @@ def _draw(data: pd.DataFrame, title: str, band: str | None) -> Page:
 
 def _notes(data: pd.DataFrame) -> tuple[str, ...]:
     noise = data["noise_share"] if "noise_share" in data.columns else None
-    return sentences(
+    return say.sentences(
         "Share of the variance between cells that a term explains (type II sums of squares), a method at a time; "
         "what is missing to 1 is in higher interactions and Monte Carlo error.",
         *(f"{name}: {text}." for name, text in (_reasons(data) if "note" in data.columns else [])),
@@ -164,7 +161,7 @@ def _terms(data: pd.DataFrame) -> dict[str, str]:
     """Terms and their texts, the largest first."""
     largest = data.groupby("term", sort=False)["eta_squared"].max().fillna(-1.0)
     order = largest.index[np.argsort(-largest.to_numpy(dtype=np.float64), kind="stable")]
-    return {str(term): " × ".join(strip_label(name) for name in str(term).split(":")) for term in order}
+    return {str(term): " × ".join(say.strip_label(name) for name in str(term).split(":")) for term in order}
 
 
 def _reasons(data: pd.DataFrame) -> list[tuple[str, str]]:

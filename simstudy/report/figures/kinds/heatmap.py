@@ -12,11 +12,12 @@ import pandas as pd
 
 from simstudy.errors import SimstudyError
 from simstudy.methods.look import BLUE, VERMILLION
+from simstudy.report.figures import words as say
 from simstudy.report.figures.axis import Scale, measure_scale
 from simstudy.report.figures.bands import check_band
 from simstudy.report.figures.describe import by_cell
-from simstudy.report.figures.keys import patch_key
 from simstudy.report.figures.layout import Page, Panels, Words, make_page
+from simstudy.report.figures.marks import patch_key
 from simstudy.report.figures.panels import (
     Axis,
     Strip,
@@ -32,8 +33,7 @@ from simstudy.report.figures.registry import (
     Drawing,
     FigureKind,
     Request,
-    chart_function,
-    plot_function,
+    figure_functions,
     register_figure,
 )
 from simstudy.report.figures.select import check_name, factor_columns, names_in
@@ -49,14 +49,6 @@ from simstudy.report.figures.style import (
     text_width,
 )
 from simstudy.report.figures.ticks import LevelTicks, fit_ticks, label_ticks, ticks_width
-from simstudy.report.figures.words import (
-    about_words,
-    basis_note,
-    figure_title,
-    kind_note,
-    missing_note,
-    sentences,
-)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,19 +84,16 @@ def draw_heatmap(performance: pd.DataFrame, asked: Request) -> Drawing:
     data, factors, measure = asked.rows(performance), factor_columns(performance), asked.measures[0]
     layout = _lay_out(data, factors, asked.x, asked.y)
     scale = measure_scale(data, measure, asked.level, asked.band)
-    title = figure_title(data, asked.measures, asked.parameter, asked.level)
-    page = _draw(data, layout, scale, title, about_words(data, condition(data, factors)))
+    title = say.figure_title(data, asked.measures, asked.parameter, asked.level)
+    page = _draw(data, layout, scale, title, say.about_words(data, condition(data, factors)))
     stem = ("heatmap", measure, asked.parameter, *asked.stem())
     return Drawing(page.figure, data, title, stem, layout.x.factor, scale.as_percent)
 
 
-register_figure(
-    FigureKind(
-        "heatmap", "a measure over two factors", "performance", draw_heatmap, by_cell,
-        ("measures", "x", "y", *TABLE), {"measure": "bias"},
-    )
-)  # fmt: skip
-heatmap_chart, plot_heatmap = chart_function("heatmap"), plot_function("heatmap")
+heatmap_chart, plot_heatmap = figure_functions(register_figure(FigureKind(
+    "heatmap", "a measure over two factors", "performance", draw_heatmap, by_cell,
+    ("measures", "x", "y", *TABLE), {"measure": "bias"},
+)))  # fmt: skip
 
 
 def _lay_out(data: pd.DataFrame, factors: Sequence[str], x: str | None, y: str | None) -> Layout:
@@ -189,12 +178,12 @@ def _notes(data: pd.DataFrame, scale: Scale, blank: bool) -> tuple[str, ...]:
     shown = [f"{value:.2g}" for value in (np.median(mcse), mcse.max())] if len(mcse) else []
     at = scale.forward(data["value"].to_numpy(dtype=np.float64))
     beyond = bool(np.any((at < scale.limits[0]) | (at > scale.limits[1])))
-    return sentences(
-        basis_note(data),
-        kind_note(data),
+    return say.sentences(
+        say.basis_note(data),
+        say.kind_note(data),
         f"Monte Carlo SE: median {shown[0]}, at most {shown[1]}." if shown else "",
         "Beyond the ends of the scale the colour stays the same." if beyond else "",
-        missing_note(data),
+        say.missing_note(data),
         "Numbers are per cent." if scale.as_percent else "",
         "Blank: not in the design." if blank else "",
     )

@@ -12,20 +12,19 @@ import pandas as pd
 
 from simstudy.errors import SimstudyError
 from simstudy.methods.look import Look
+from simstudy.report.figures import words as say
 from simstudy.report.figures.axis import Scale, measure_scale
 from simstudy.report.figures.bands import check_band
 from simstudy.report.figures.describe import by_cell
-from simstudy.report.figures.keys import line_look, method_keys, scale_keys
 from simstudy.report.figures.layout import Panels, Words, make_page
-from simstudy.report.figures.marks import Clipped, draw_background, say_empty
+from simstudy.report.figures.marks import Clipped, draw_background, line_look, method_keys, say_empty, scale_keys
 from simstudy.report.figures.panels import Axis, Grid, condition, drawn_rows, make_grid, rows_at
 from simstudy.report.figures.registry import (
     TABLE,
     Drawing,
     FigureKind,
     Request,
-    chart_function,
-    plot_function,
+    figure_functions,
     register_figure,
 )
 from simstudy.report.figures.select import factor_columns, names_in
@@ -38,14 +37,6 @@ from simstudy.report.figures.style import (
 )
 from simstudy.report.figures.theory import curves, theory_rows
 from simstudy.report.figures.ticks import LevelTicks, fit_ticks, label_ticks, ticks_width
-from simstudy.report.figures.words import (
-    about_words,
-    basis_note,
-    figure_title,
-    kind_note,
-    missing_note,
-    sentences,
-)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,10 +71,10 @@ def draw_lines(performance: pd.DataFrame, asked: Request) -> Drawing:
     grid = make_grid(data, factors, asked.x)
     data = drawn_rows(drawn_rows(data, grid.rows), grid.columns)
     scale = measure_scale(data, measure, asked.level, asked.band)
-    title = figure_title(data, asked.measures, asked.parameter, asked.level)
+    title = say.figure_title(data, asked.measures, asked.parameter, asked.level)
     theory = asked.own.get("theory")
     expected = theory_rows(theory, data, grid.x) if theory is not None else data.iloc[:0]
-    figure = _draw(data, grid, scale, title, about_words(data, condition(data, factors)), expected)
+    figure = _draw(data, grid, scale, title, say.about_words(data, condition(data, factors)), expected)
     stem = (measure, asked.parameter, *asked.stem())
     return Drawing(figure, data, title, stem, grid.x.factor, scale.as_percent)
 
@@ -94,20 +85,14 @@ def draw_power(performance: pd.DataFrame, asked: Request) -> Drawing:
     return replace(drawn, stem=("power", *drawn.stem[1:]))
 
 
-register_figure(
-    FigureKind(
-        "lines", "measures against a factor, with MCSE bands", "performance", draw_lines, by_cell,
-        ("measures", "x", *TABLE), {"measure": "bias"}, in_python=("theory",),
-    )
-)  # fmt: skip
-register_figure(
-    FigureKind(
-        "power", "power against a factor, with MCSE bands", "performance", draw_power, by_cell,
-        ("x", *TABLE), {"measures": ("rejection",)},
-    )
-)  # fmt: skip
-lines_chart, power_chart = chart_function("lines"), chart_function("power")
-plot_lines, plot_power = plot_function("lines"), plot_function("power")
+lines_chart, plot_lines = figure_functions(register_figure(FigureKind(
+    "lines", "measures against a factor, with MCSE bands", "performance", draw_lines, by_cell,
+    ("measures", "x", *TABLE), {"measure": "bias"}, in_python=("theory",),
+)))  # fmt: skip
+power_chart, plot_power = figure_functions(register_figure(FigureKind(
+    "power", "power against a factor, with MCSE bands", "performance", draw_power, by_cell,
+    ("x", *TABLE), {"measures": ("rejection",)},
+)))  # fmt: skip
 
 
 def plot_bias(performance: pd.DataFrame, parameter: str, *, measure: str = "bias", **options: Any) -> Figure:
@@ -138,9 +123,7 @@ def _draw(data: pd.DataFrame, grid: Grid, scale: Scale, title: str, about: str, 
         scale.label,
         tuple(text for text, _ in grid.columns) if grid.columns[0][0] else (),
         tuple(text for text, _ in grid.rows) if grid.rows[0][0] else (),
-        notes=sentences(
-            basis_note(data), kind_note(data), missing_note(data), *grid.notes, clipped.note(data), _theory_note(theory)
-        ),
+        notes=say.sentences(*say.data_notes(data), *grid.notes, clipped.note(data), _theory_note(theory)),
     )
     page = make_page(words, panels, [*method_keys(methods, styles, data), *scale_keys(scale)])
     label_ticks(page, across, scale.shown)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from simstudy.report.figures import words as say
 from simstudy.report.figures.axis import Scale, measure_scale
 from simstudy.report.figures.bands import check_band
 from simstudy.report.figures.describe import by_cell
-from simstudy.report.figures.keys import line_key, line_look, scale_keys
 from simstudy.report.figures.layout import Page, Panels, Words, make_page
-from simstudy.report.figures.marks import draw_background, say_beyond, say_empty
+from simstudy.report.figures.marks import draw_background, line_key, line_look, say_beyond, say_empty, scale_keys
 from simstudy.report.figures.panels import (
     MAX_PANEL_ROWS,
     Axis,
@@ -33,22 +33,12 @@ from simstudy.report.figures.registry import (
     Drawing,
     FigureKind,
     Request,
-    chart_function,
-    plot_function,
+    figure_functions,
     register_figure,
 )
 from simstudy.report.figures.select import check_name, factor_columns, names_in
 from simstudy.report.figures.style import GRID_GREY, INK, SAFETY, SMALLEST, TICK, method_looks, text_width
 from simstudy.report.figures.ticks import TICK_GAP, LevelTicks, clean, fit_ticks
-from simstudy.report.figures.words import (
-    about_words,
-    basis_note,
-    figure_title,
-    kind_note,
-    missing_note,
-    sentences,
-    strip_label,
-)
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -116,19 +106,16 @@ def draw_lollipop(performance: pd.DataFrame, asked: Request) -> Drawing:
     scales = {name: measure_scale(data, name, asked.level, asked.band, 4) for name in measures}
     layout = _lay_out(data, factors, asked.x, scales, len(names_in(data, "estimator")))
     data = drawn_rows(drawn_rows(data, layout.rows), [(title, levels) for title, _, levels in layout.columns])
-    title = figure_title(data, measures, asked.parameter, asked.level)
-    page = _draw(data, layout, scales, title, about_words(data, condition(data, factors)))
+    title = say.figure_title(data, measures, asked.parameter, asked.level)
+    page = _draw(data, layout, scales, title, say.about_words(data, condition(data, factors)))
     stem = ("lollipop", *(measures if len(measures) < 4 else ()), asked.parameter, *asked.stem())
     return Drawing(page.figure, data, title, stem, layout.inner.factor)
 
 
-register_figure(
-    FigureKind(
-        "lollipop", "measures as points on stems, with MCSEs", "performance", draw_lollipop, by_cell,
-        ("measures", "x", *TABLE), several=True,
-    )
-)  # fmt: skip
-lollipop_chart, plot_lollipop = chart_function("lollipop"), plot_function("lollipop")
+lollipop_chart, plot_lollipop = figure_functions(register_figure(FigureKind(
+    "lollipop", "measures as points on stems, with MCSEs", "performance", draw_lollipop, by_cell,
+    ("measures", "x", *TABLE), several=True,
+)))  # fmt: skip
 
 
 def _lay_out(
@@ -189,11 +176,9 @@ def _draw(data: pd.DataFrame, layout: Layout, scales: Mapping[str, Scale], title
 
 def _notes(data: pd.DataFrame, layout: Layout, scales: Mapping[str, Scale]) -> tuple[str, ...]:
     beyond = sum(int(_beyond(data[data["measure"] == name], scale).sum()) for name, scale in scales.items())
-    inner = f"{strip_label(layout.inner.factor)} = {', '.join(layout.inner.texts)}"
-    return sentences(
-        basis_note(data),
-        kind_note(data),
-        missing_note(data),
+    inner = f"{say.strip_label(layout.inner.factor)} = {', '.join(layout.inner.texts)}"
+    return say.sentences(
+        *say.data_notes(data),
         f"Within each method, from top to bottom: {inner}." if layout.several else "",
         f"Triangles at the edge, with the value: beyond the axis ({beyond})." if beyond else "",
         f"{layout.hidden} more panel rows are not drawn; levels can be chosen (--where, where=)."

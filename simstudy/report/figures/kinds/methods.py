@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from simstudy.errors import SimstudyError, did_you_mean
+from simstudy.performance import MEASURES
 from simstudy.report.tables.text import fixed, setting
 
 if TYPE_CHECKING:
@@ -290,15 +291,10 @@ def methods_table(
             if len({name for name, _ in columns}) > 1:
                 head = f"{words.get(parameter, parameter)}: {head}"
             found[f"{head}, {words.get(setting(level), setting(level))}"] = [
-                "" if measure in ONCE and not leads else _written(cells, (name, kind), measure)
+                "" if MEASURES[measure].of_estimate_alone and not leads else _written(cells, (name, kind), measure)
                 for (name, kind), leads in zip(kinds.itertuples(index=False, name=None), first, strict=True)
             ]
     return pd.DataFrame(found, index=pd.MultiIndex.from_frame(kinds.set_axis(["Method", "SE"], axis=1)))
-
-
-ONCE = ("bias", "relative_bias", "median_bias", "mean_estimate", "empirical_se", "rmse", "convergence", "admissibility")
-"""Measures that do not depend on the kind of SE."""
-PERCENT = ("relative_bias", "coverage", "rejection", "convergence", "admissibility", "bias_eliminated_coverage")
 
 
 def _written(cells: Mapping[tuple[str, str], tuple[float, float]], key: tuple[str, str], measure: str) -> str:
@@ -306,8 +302,9 @@ def _written(cells: Mapping[tuple[str, str], tuple[float, float]], key: tuple[st
     value, mcse = cells.get(key, (np.nan, np.nan))
     if np.isnan(value):
         return "n/a"
-    factor, unit, decimals = (100.0, "%", 1) if measure in PERCENT else (1.0, "", 3)
-    error = f" ({fixed(factor * mcse, decimals)})" if measure in ONCE else ""
+    found = MEASURES[measure]
+    factor, unit, decimals = (100.0, "%", 1) if found.percent or found.is_share else (1.0, "", 3)
+    error = f" ({fixed(factor * mcse, decimals)})" if found.of_estimate_alone else ""
     return f"{fixed(factor * value, decimals)}{unit}{error}"
 
 

@@ -16,12 +16,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from simstudy.methods.look import Look
+from simstudy.report.figures import words as say
 from simstudy.report.figures.axis import Scale, measure_scale
 from simstudy.report.figures.bands import check_band
 from simstudy.report.figures.describe import by_cell
-from simstudy.report.figures.keys import line_look, method_keys, scale_keys
 from simstudy.report.figures.layout import Page, Panels, Words, make_page
-from simstudy.report.figures.marks import Clipped, draw_background
+from simstudy.report.figures.marks import Clipped, draw_background, line_look, method_keys, scale_keys
 from simstudy.report.figures.panels import condition, in_level_order, make_strips, x_factor
 from simstudy.report.figures.registry import (
     CELLS,
@@ -29,8 +29,7 @@ from simstudy.report.figures.registry import (
     Drawing,
     FigureKind,
     Request,
-    chart_function,
-    plot_function,
+    figure_functions,
     register_figure,
 )
 from simstudy.report.figures.select import check_name, factor_columns, names_in
@@ -43,16 +42,6 @@ from simstudy.report.figures.style import (
     text_width,
 )
 from simstudy.report.figures.ticks import clean, ticks_width
-from simstudy.report.figures.words import (
-    about_words,
-    basis_note,
-    factor_label,
-    figure_title,
-    kind_note,
-    level_text,
-    missing_note,
-    sentences,
-)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,9 +80,9 @@ def draw_nested_loop(performance: pd.DataFrame, asked: Request) -> Drawing:
     loop = make_loop(data, factors, asked.x)
     order = {cell: place for place, cell in enumerate(loop.cells)}
     data = data.iloc[np.argsort(data["cell"].map(order).to_numpy(), kind="stable")]
-    title = figure_title(data, asked.measures, asked.parameter, asked.level)
+    title = say.figure_title(data, asked.measures, asked.parameter, asked.level)
     scales = {name: measure_scale(data, name, asked.level, asked.band) for name in asked.measures}
-    page = _draw(data, loop, scales, title, about_words(data, condition(data, factors)))
+    page = _draw(data, loop, scales, title, say.about_words(data, condition(data, factors)))
     stem = ("nested-loop", *asked.measures, asked.parameter, *asked.stem())
     return Drawing(page.figure, data, title, stem, loop.factors[-1] if loop.factors else "")
 
@@ -103,20 +92,14 @@ def draw_convergence(performance: pd.DataFrame, asked: Request) -> Drawing:
     return replace(draw_nested_loop(performance, asked), stem=("convergence", *asked.stem()))
 
 
-register_figure(
-    FigureKind(
-        "nested-loop", "all cells in one strip, factors below", "performance", draw_nested_loop, by_cell,
-        ("measures", "x", *TABLE), {"measures": ("bias",)}, several=True,
-    )
-)  # fmt: skip
-register_figure(
-    FigureKind(
-        "convergence", "convergence and admissibility", "performance", draw_convergence, by_cell,
-        ("x", *CELLS), {"measures": CONVERGENCE}, in_report=True,
-    )
-)  # fmt: skip
-nested_loop_chart, convergence_chart = chart_function("nested-loop"), chart_function("convergence")
-plot_nested_loop, plot_convergence = plot_function("nested-loop"), plot_function("convergence")
+nested_loop_chart, plot_nested_loop = figure_functions(register_figure(FigureKind(
+    "nested-loop", "all cells in one strip, factors below", "performance", draw_nested_loop, by_cell,
+    ("measures", "x", *TABLE), {"measures": ("bias",)}, several=True,
+)))  # fmt: skip
+convergence_chart, plot_convergence = figure_functions(register_figure(FigureKind(
+    "convergence", "convergence and admissibility", "performance", draw_convergence, by_cell,
+    ("x", *CELLS), {"measures": CONVERGENCE}, in_report=True,
+)))  # fmt: skip
 
 
 def make_loop(data: pd.DataFrame, factors: Sequence[str], x: str | None = None) -> Loop:
@@ -145,7 +128,7 @@ def _draw(data: pd.DataFrame, loop: Loop, scales: Mapping[str, Scale], title: st
     styles = method_looks(methods)
     clipped = {name: Clipped(scale) for name, scale in scales.items()}
     measures = list(scales)
-    notes = [basis_note(data), kind_note(data), missing_note(data)]
+    notes = say.data_notes(data)
     notes += [clipped[name].note(data[data["measure"] == name]) for name in measures]
     heights = (HEIGHT if len(scales) == 1 else HEIGHT_OF_SEVERAL,) * len(scales) + (STRIP_HEIGHT,) * len(loop.factors)
     panels = Panels(
@@ -162,7 +145,7 @@ def _draw(data: pd.DataFrame, loop: Loop, scales: Mapping[str, Scale], title: st
         title,
         about,
         y=(*(scale.label for scale in scales.values()), *("" for _ in loop.factors)),
-        notes=sentences(*notes),
+        notes=say.sentences(*notes),
     )
     keys = method_keys(methods, styles, data)
     for place, scale in enumerate(scales.values()):
@@ -251,15 +234,15 @@ def _draw_factor(axes: Axes, factor: str, loop: Loop, width: float) -> None:
     axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
     starts = _runs(levels)
     ends = [*starts[1:], count]
-    texts = [level_text(levels[start]) for start in starts]
+    texts = [say.level_text(levels[start]) for start in starts]
     fits = all(
         text_width(text, NOTE) + 0.03 <= (end - start) * width / count
         for text, start, end in zip(texts, starts, ends, strict=True)
     )
-    name = factor_label(factor)
+    name = say.factor_label(factor)
     named = fits and text_width(name, NOTE) + text_width(texts[0], NOTE) / 2 + 0.1 <= ends[0] / 2 * width / count
     look: dict[str, Any] = {"fontsize": NOTE, "color": INK, "va": "center_baseline"}
-    suffix = "" if named else f": {', '.join(level_text(level) for level in order)} (from low to high)"
+    suffix = "" if named else f": {', '.join(say.level_text(level) for level in order)} (from low to high)"
     axes.text(0, 0.8, f"{name}{suffix}", ha="left", **look)
     if named:
         for text, start, end in zip(texts, starts, ends, strict=True):

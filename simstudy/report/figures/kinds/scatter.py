@@ -10,16 +10,15 @@ import pandas as pd
 from simstudy.errors import SimstudyError
 from simstudy.methods.look import Look
 from simstudy.report.figures.describe import number
-from simstudy.report.figures.facets import make_facets
-from simstudy.report.figures.keys import line_key
 from simstudy.report.figures.layout import Page, Words
+from simstudy.report.figures.marks import line_key
+from simstudy.report.figures.panels import make_facets
 from simstudy.report.figures.registry import (
     REPLICATES,
     Drawing,
     FigureKind,
     Request,
-    chart_function,
-    plot_function,
+    figure_functions,
     register_figure,
 )
 from simstudy.report.figures.replicates import FloatArray, Replicates, central_limits, one_cell
@@ -65,10 +64,9 @@ def _words(drawn: Drawing) -> str:
     return f"{drawn.title}, {truth_words(data['truth'])}. Empirical and model SE: {'; '.join(parts)}."
 
 
-register_figure(
-    FigureKind("scatter", "estimate against standard error", "replicates", draw_scatter, _words, REPLICATES)
-)
-scatter_chart, plot_scatter = chart_function("scatter"), plot_function("scatter")
+scatter_chart, plot_scatter = figure_functions(register_figure(FigureKind(
+    "scatter", "estimate against standard error", "replicates", draw_scatter, _words, REPLICATES
+)))  # fmt: skip
 
 
 def _with_summary(rows: pd.DataFrame, truth: float) -> pd.DataFrame:

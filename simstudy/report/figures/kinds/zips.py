@@ -15,16 +15,15 @@ from simstudy.errors import SimstudyError
 from simstudy.methods.look import BLUE, VERMILLION
 from simstudy.performance.rates import coverage
 from simstudy.report.figures.axis import Z_BAND
-from simstudy.report.figures.facets import make_facets
-from simstudy.report.figures.keys import line_key, patch_key
 from simstudy.report.figures.layout import Page, Words
+from simstudy.report.figures.marks import line_key, patch_key
+from simstudy.report.figures.panels import make_facets
 from simstudy.report.figures.registry import (
     REPLICATES,
     Drawing,
     FigureKind,
     Request,
-    chart_function,
-    plot_function,
+    figure_functions,
     register_figure,
 )
 from simstudy.report.figures.replicates import Replicates, central_limits, one_cell
@@ -69,8 +68,9 @@ def _words(drawn: Drawing) -> str:
     return f"{drawn.title}, {truth_words(data['truth'])}, ranked by |z|. Coverage: {'; '.join(parts)}."
 
 
-register_figure(FigureKind("zip", "intervals ranked, coverage", "replicates", draw_zip, _words, REPLICATES))
-zip_chart, plot_zip = chart_function("zip"), plot_function("zip")
+zip_chart, plot_zip = figure_functions(
+    register_figure(FigureKind("zip", "intervals ranked, coverage", "replicates", draw_zip, _words, REPLICATES))
+)
 
 
 def _ranked(rows: pd.DataFrame, truth: float) -> pd.DataFrame:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
 from simstudy.performance import MEASURES
 from simstudy.report.tables.blocks import Block
-from simstudy.report.tables.text import TextTable, fixed, percent, plain
+from simstudy.report.tables.text import TextTable, beside, fixed, percent, plain
 from simstudy.report.tables.view import View
 
 OVERVIEW_PARAMETERS = 20
@@ -18,16 +19,11 @@ _SHORT = {"bias": "bias", "coverage": "cover"}
 
 def compact_blocks(view: View, measures: Sequence[str]) -> list[Block]:
     """One row a cell, a column a method and measure; tables that are too wide go below each other."""
-    blocks: list[Block] = []
-    for parameter in view.parameters:
-        methods = list(view.estimators)
-        while methods:
-            count = len(methods)
-            while count > 1 and _compact_table(view, parameter, methods[:count], measures).width() > view.width:
-                count -= 1
-            blocks.append(_compact_table(view, parameter, methods[:count], measures))
-            methods = methods[count:]
-    return blocks
+    return [
+        table
+        for parameter in view.parameters
+        for table in beside(view.estimators, partial(_compact_table, view, parameter, measures), view.width)
+    ]
 
 
 def _named(measures: Sequence[str]) -> str:
@@ -35,7 +31,7 @@ def _named(measures: Sequence[str]) -> str:
     return " and ".join(name if name in _SHORT else MEASURES[name].label for name in measures)
 
 
-def _compact_table(view: View, parameter: str, methods: Sequence[str], measures: Sequence[str]) -> TextTable:
+def _compact_table(view: View, parameter: str, measures: Sequence[str], methods: Sequence[str]) -> TextTable:
     """Rows are cells; the last row has the largest MCSE of each column."""
     largest = [math.nan] * (len(measures) * len(methods))
     rows = []

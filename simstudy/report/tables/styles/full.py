@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from simstudy.performance import MEASURES
@@ -32,7 +31,7 @@ _SIDE_NAMES = {"casewise": "own", "common": "common", "lower_bound": "if miss", 
 def full_blocks(view: View) -> tuple[list[Block], list[str]]:
     """One part a cell, one table a parameter; also the columns that did not fit."""
     pairs = [(cell, parameter) for cell in view.cells for parameter in view.parameters]
-    one_kind = len({kind for kinds in view.kinds.values() for kind in kinds if kind}) <= 1
+    one_kind = view.one_kind
     columns = list(view.measures or FULL)
     dropped: list[str] = []
     for candidate in (None, *(() if view.measures else _DROPPED_FIRST)):
@@ -79,27 +78,14 @@ def _parameter_table(view: View, cell: int, parameter: str, columns: Sequence[st
         header,
         tuple(rows),
         left=1 if one_kind else 2,
-        title=_said(view, cell, parameter),
+        title=view.parameter_title(parameter, cell),
         context=view.cell_title(cell),
     )
 
 
-def _said(view: View, cell: int, parameter: str) -> str:
-    truth = view.truth.get((cell, parameter), math.nan)
-    said = "no true value" if math.isnan(truth) else f"truth {truth:.6g}"
-    return f"{view.parameter_title(parameter)}, {said}"
-
-
-def _methods(view: View, cell: int, parameter: str) -> list[tuple[str, str]]:
-    """Pairs of method and kind of SE."""
-    return [
-        (estimator, kind) for estimator in view.estimators for kind in view.kinds.get((cell, parameter, estimator), ())
-    ]
-
-
 def _failures_matter(view: View, cell: int, parameter: str) -> bool:
     """Whether a method that says something failed somewhere, or has fewer common replicates than its own."""
-    for estimator, kind in _methods(view, cell, parameter):
+    for estimator, kind in view.arms(cell, parameter):
         own, common, tried, _ = (
             view.number(cell, parameter, estimator, kind, "rejection", basis).n for basis in _SIDES
         )
@@ -120,7 +106,7 @@ def _side_table(view: View, cell: int, parameter: str, one_kind: bool) -> TextTa
 def _side_columns(view: View, cell: int, parameter: str, one_kind: bool, measures: Sequence[str]) -> TextTable:
     sides = {name: _SIDES[:2] if name == "bias" else _SIDES for name in measures}
     rows = []
-    for estimator, kind in _methods(view, cell, parameter):
+    for estimator, kind in view.arms(cell, parameter):
         texts = [
             plain(view.number(cell, parameter, estimator, kind, name, basis), MEASURES[name].decimals)
             for name, bases in sides.items()

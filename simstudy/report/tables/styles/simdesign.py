@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 
 from simstudy.report.tables.blocks import Block, Heading, Paragraph
 from simstudy.report.tables.failures import common_lines, failure_blocks, tail_lines
 from simstudy.report.tables.styles.compact import OVERVIEW_PARAMETERS
-from simstudy.report.tables.text import Number, TextTable, plain
+from simstudy.report.tables.text import Number, TextTable, beside, plain
 from simstudy.report.tables.view import View
 
 STATISTICS = ("bias", "RMSE", "RSE", "ECR", "EDR")
@@ -23,13 +24,7 @@ def simdesign_blocks(view: View) -> list[Block]:
     """One table a parameter; methods that do not fit beside each other go below each other."""
     blocks: list[Block] = [Heading(f"{view.study_name}: {view.replications:,} replications a condition", 1)]
     for parameter in view.parameters[:OVERVIEW_PARAMETERS]:
-        arms = _arms(view, parameter)
-        while arms:
-            count = len(arms)
-            while count > 1 and _table(view, parameter, arms[:count]).width() > view.width:
-                count -= 1
-            blocks.append(_table(view, parameter, arms[:count]))
-            arms = arms[count:]
+        blocks += beside(_arms(view, parameter), partial(_table, view, parameter), view.width)
     notes = list(view.left_out)
     if len(view.parameters) > OVERVIEW_PARAMETERS:
         notes.append(f"{len(view.parameters) - OVERVIEW_PARAMETERS} parameters (--parameter NAME)")

@@ -36,7 +36,7 @@ STATISTICS = {
 
 def simsum_blocks(view: View) -> list[Block]:
     """One table a cell, as far as a reader would read."""
-    one_kind = len({kind for kinds in view.kinds.values() for kind in kinds if kind}) <= 1
+    one_kind = view.one_kind
     blocks: list[Block] = [Heading(f"{view.study_name}: {view.replications:,} replications", 1)]
     rows = shown = 0
     for cell in view.cells:
@@ -73,14 +73,11 @@ def statistics(view: View, cell: int, parameter: str, method: str, kind: str) ->
 def _table(view: View, cell: int, one_kind: bool) -> TextTable:
     rows = []
     for parameter in view.parameters:
-        for method in view.estimators:
-            for kind in view.kinds.get((cell, parameter, method), ()):
-                for name, number in statistics(view, cell, parameter, method, kind):
-                    places = 0 if name == "nsim" else 4
-                    value = "n/a" if number.n == 0 else fixed(number.value, places)
-                    error = "" if math.isnan(number.mcse) else fixed(number.mcse, 4)
-                    labels = (parameter, method, *(() if one_kind else (kind,)))
-                    rows.append((*labels, name, value, error))
+        for method, kind in view.arms(cell, parameter):
+            for name, number in statistics(view, cell, parameter, method, kind):
+                value = "n/a" if number.n == 0 else fixed(number.value, 0 if name == "nsim" else 4)
+                error = "" if math.isnan(number.mcse) else fixed(number.mcse, 4)
+                rows.append((parameter, method, *(() if one_kind else (kind,)), name, value, error))
     header = ("parameter", "method", *(() if one_kind else ("SE",)), "stat", "est", "mcse")
     return TextTable(header, tuple(rows), left=len(header) - 2, title=view.cell_title(cell))
 
@@ -99,8 +96,7 @@ def simsum_frame(view: View) -> pd.DataFrame:
         }
         for cell in view.cells
         for parameter in view.parameters
-        for method in view.estimators
-        for kind in view.kinds.get((cell, parameter, method), ())
+        for method, kind in view.arms(cell, parameter)
         for name, number in statistics(view, cell, parameter, method, kind)
     ]
     return pd.DataFrame(rows)
