@@ -12,9 +12,9 @@ import pandas as pd
 from scipy import stats
 
 from simstudy.analysis.choices import (
+    check_choices,
     check_interval,
     check_no_slopes,
-    check_no_weights,
     in_our_words,
     intervals_of,
     lavaan_words,
@@ -50,8 +50,8 @@ from simstudy.model.defaults import AUTO
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
 from simstudy.population.streams import FitStreams
-from simstudy.requests.fit import INTERVALS, FitRequest
-from simstudy.requests.option import check, takes
+from simstudy.requests.fit import FitRequest
+from simstudy.requests.option import takes
 
 ASKED = ("se", "ci", "ci_level", "missing", "fixed_x", "bounds", "std_lv", "draws", "seed")
 """Choices that a fit remembers."""
@@ -107,8 +107,7 @@ def fit(request: FitRequest) -> Fit:
     """
     began = time.perf_counter()
     request = in_our_words(request)
-    check(request, EstimatorError)
-    check_no_weights(request.weights)
+    check_choices(request)
     model, estimator = request.model, request.estimator
     if isinstance(model, str):
         model = TwoLevelModel.from_syntax(model, std_lv=request.std_lv, auto=request.auto)
@@ -117,7 +116,6 @@ def fit(request: FitRequest) -> Fit:
     if not model.slopes:
         check_no_slopes(request.slopes, request.nodes)
     method = registry.for_model(make_method(request), model)
-    check_interval(request.ci, (*INTERVALS, *method.interval_kinds))
     data = request.data if isinstance(request.data, pd.DataFrame) else read_data(request.data)
     data, coded = without_codes(data, model.variables, request.na)
     checked, notes = check_data(with_products(data, model), model, request.cluster, request.missing)
