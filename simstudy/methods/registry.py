@@ -15,6 +15,7 @@ from simstudy.errors import EstimatorError, did_you_mean
 from simstudy.methods.fixed_slopes import WithFixedSlopes
 from simstudy.methods.look import Look
 from simstudy.methods.protocol import REQUIRED, Estimator, complete
+from simstudy.methods.substitute import Substitute
 from simstudy.methods.verify import PROGRAM
 from simstudy.methods.wall import MethodError, describe, walled
 from simstudy.model.twolevel import TwoLevelModel
@@ -153,6 +154,13 @@ def for_model(estimator: Estimator, model: TwoLevelModel) -> Estimator:
     """
     chosen = estimator.for_model(model)
     return WithFixedSlopes(chosen) if model.slopes and not chosen.random_slopes else chosen
+
+
+def complete_again(estimator: Estimator) -> None:
+    """Give the class of a method its defaults where it was imported by unpickling, as in a worker process."""
+    while isinstance(estimator, Substitute):
+        estimator = estimator.method
+    complete(type(estimator))
 
 
 def with_option(estimator: Estimator, option: str, value: Any) -> Estimator:

@@ -33,7 +33,7 @@ class FitRequest:
     data: Annotated[
         DataFrame | str | Path | Mapping[str, Sequence[Any]],
         Argument(
-            "CSV (also .gz), .tsv, Parquet, Stata .dta, SPSS .sav.",
+            "CSV (also .gz), .tsv, Parquet, Excel, Stata .dta, SPSS .sav.",
             metavar="DATA",
             type=Path,
             more="Or a DataFrame, or columns by name.",
@@ -79,6 +79,16 @@ class FitRequest:
             more="fiml with msem, fiml_wide and goldstein.",
         ),
     ] = "listwise"
+    na: Annotated[
+        str | float | Sequence[str | float] | None,
+        Option(
+            "Codes for missing values, such as '-99,.'.",
+            metavar="CODES",
+            type=str,
+            more="A number, text with commas, or a sequence; in the variables of the model.",
+        ),
+    ] = None
+    weights: Annotated[str | None, Option("Sampling weights: refused, with what is known.", metavar="COLUMN")] = None
     fixed_x: Annotated[bool, Option("Fix the moments of exogenous variables.")] = False
     bounds: Annotated[
         str | None,
@@ -114,7 +124,7 @@ class FitRequest:
             "What chi-square is against: unrestricted, or psd (Sigma_between positive semidefinite, as by EM).",
             metavar="WHAT",
             allowed=("unrestricted", "psd"),
-            more="By default the former, and the latter where the unrestricted model has no maximum; a note says so.",
+            more="By default unrestricted, and psd where the unrestricted model has no maximum; a note says so.",
         ),
     ] = None
     progress: Annotated[Progress | None, Keyword("Called with (what, done, total) by whatever takes long.")] = None

@@ -350,7 +350,7 @@ def test_an_indefinite_level_is_named() -> None:
         ({"missing": "fimml"}, "(did you mean 'fiml'?)"),
         ({"bounds": "variance"}, "(did you mean 'variances'?)"),
         ({"ci_level": 95}, "ci_level: found 95; allowed: between 0 and 1"),
-        ({"draws": 10, "ci": "montecarlo"}, "draws: found 10; at least 100 are needed"),
+        ({"draws": 10, "ci": "montecarlo"}, "draws: found 10; allowed: 100 or more"),
         ({"estimator": "mlm", "se": "robust"}, "method 'mlm' has model-based ('expected') standard errors only"),
         ({"estimator": "mlm", "missing": "fiml"}, "method 'mlm' has no choice of 'missing'"),
         ({"estimator": "aggregated", "fixed_x": True}, "method 'aggregated' has no choice of 'fixed_x'"),

@@ -1,7 +1,7 @@
 """A kind of figure as one record: what it draws, from which table, with which options, and its words for readers.
 
-`register_figure` adds one, here (`kinds/`) or in another package; `simstudy plot DIR KIND`, `simstudy.plot` and the
-functions made by `figure_functions` find it by name.
+`register_figure` adds one, here (`kinds/`) or in another package; `simstudy plot DIR KIND`, `simstudy.api.charts` and
+the functions made by `figure_functions` find it by name.
 """
 
 from __future__ import annotations
@@ -176,7 +176,9 @@ def find_kind(name: str) -> FigureKind:
         If there is none of this name.
     """
     if name not in KINDS:
-        raise SimstudyError(f"kind: there is no '{name}'{did_you_mean(name, KINDS)}; allowed: {', '.join(KINDS)}")
+        raise SimstudyError(
+            f"kind: there is no '{name}'{did_you_mean(name, KINDS)}; allowed: {', '.join(sorted(KINDS))}"
+        )
     return KINDS[name]
 
 
@@ -192,7 +194,7 @@ def check_kind(name: str, given: Sequence[str]) -> FigureKind:
     problems = []
     for option in given:
         if option not in found.options:
-            others = [other for other, entry in KINDS.items() if option in entry.options]
+            others = sorted(other for other, entry in KINDS.items() if option in entry.options)
             spoken = option.removesuffix("s") if option in PLURALS else option
             has = f"it has {', '.join(found.options) or 'no options'}{did_you_mean(option, found.options)}"
             use = f"it is for {', '.join(others)}" if others else has
