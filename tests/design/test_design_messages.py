@@ -44,7 +44,8 @@ CASES: list[tuple[str, dict[str, str], str, str]] = [
      "intervals.kinds.1: found 'wold'; allowed: a list of \"wald\" and \"montecarlo\""),
     ("draws", {"intervals": "draws = 10"}, "draws",
      "intervals.draws: found 10; allowed: a whole number of at least 100"),
-    ("syntax error in the model", {"model": 'syntax = """\nlevel: within\n  y ~ bw*log(x)\nlevel: between\n  y ~ x\n"""'},
+    ("syntax error in the model",
+     {"model": 'syntax = """\nlevel: within\n  y ~ bw*log(x)\nlevel: between\n  y ~ x\n"""'},
      "log", "model.syntax: model line 2, column 7: 'log(x)' is not a variable name; functions of variables must be "
      "columns of their own"),
     ("product in the model", {"model": 'syntax = """\nlevel: within\n  y ~ bw*x:z\nlevel: between\n  y ~ bb*x\n"""'},
