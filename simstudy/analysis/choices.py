@@ -9,6 +9,7 @@ from simstudy.errors import EstimatorError, did_you_mean
 from simstudy.methods import registry
 from simstudy.methods.protocol import Estimator
 from simstudy.requests.fit import INTERVALS, FitRequest
+from simstudy.requests.option import problems_of
 
 PLAIN = {
     "missing": "listwise", "fixed_x": False, "bounds": None, "slopes": None, "nodes": None, "h1": None,
@@ -75,6 +76,13 @@ def interval_problems(ci: str, allowed: tuple[str, ...], name: str = "ci") -> li
 def check_interval(ci: str, allowed: tuple[str, ...]) -> None:
     """Raise an `EstimatorError` for a kind of intervals that is none of those allowed."""
     problems = interval_problems(ci, allowed)
+    if problems:
+        raise EstimatorError(problems)
+
+
+def check_choices(request: FitRequest) -> None:
+    """Raise an `EstimatorError` with everything that is wrong with single choices of a fit."""
+    problems = problems_of(request) + interval_problems(request.ci, intervals_of(request.estimator))
     if problems:
         raise EstimatorError(problems)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import refuse_slopes
 from simstudy.analysis.unrestricted import engine_for
 from simstudy.errors import EstimatorError
@@ -26,7 +26,7 @@ from simstudy.model.twolevel import TwoLevelModel
 STEP = 1e-5
 
 
-def require_solution(fit: Fit) -> None:
+def require_solution(fit: FitRecord) -> None:
     """Raise an `EstimatorError` where there is no converged fit of the two-level model."""
     if not fit.converged:
         raise EstimatorError(f"{fit.estimator} did not converge ({fit.status.message}); nothing follows from the fit")
@@ -34,7 +34,7 @@ def require_solution(fit: Fit) -> None:
         raise EstimatorError(f"method '{fit.estimator}' does not estimate the whole two-level model; use msem")
 
 
-def standardized(fit: Fit) -> pd.DataFrame:
+def standardized(fit: FitRecord) -> pd.DataFrame:
     """Standardised solution (lavaan's ``std.all``) with delta-method SEs.
 
     Slopes and loadings are multiplied by sd(predictor) / sd(outcome), with the model-implied standard deviations of
@@ -105,7 +105,7 @@ def _standardize(structure: TwoLevelStructure, params: FloatArray) -> FloatArray
     return np.array(values)
 
 
-def r_squared(fit: Fit) -> pd.DataFrame:
+def r_squared(fit: FitRecord) -> pd.DataFrame:
     """Explained share of every outcome's and indicator's variance at its level: variable, level, r2."""
     refuse_slopes(fit, "R-squares")
     require_solution(fit)
@@ -124,12 +124,12 @@ def r_squared(fit: Fit) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["variable", "level", "r2"])
 
 
-def engine_of(fit: Fit, structure: TwoLevelStructure) -> Engine:
+def engine_of(fit: FitRecord, structure: TwoLevelStructure) -> Engine:
     """Likelihood of a model of the same variables on the data of a fit."""
     return engine_for(fit.context.sample.arrange(fit.model.level1, fit.model.level2), structure)
 
 
-def solve_on(fit: Fit, model: TwoLevelModel, start: Solved | None = None) -> Solved:
+def solve_on(fit: FitRecord, model: TwoLevelModel, start: Solved | None = None) -> Solved:
     """Another model of the same variables, fitted to the data of a fit; from the moments of ``start`` first."""
     structure = TwoLevelStructure(model)
     engine = engine_of(fit, structure)
@@ -139,7 +139,7 @@ def solve_on(fit: Fit, model: TwoLevelModel, start: Solved | None = None) -> Sol
     return Solved(structure, engine, engine.solve(*more), structure.q)
 
 
-def saturated_of(fit: Fit) -> Solved:
+def saturated_of(fit: FitRecord) -> Solved:
     """The unrestricted model on the data of a fit: the one that the fit compares with."""
     if fit.h1 == "psd":
         structure = TwoLevelStructure(unrestricted_model(fit.model))
@@ -147,7 +147,7 @@ def saturated_of(fit: Fit) -> Solved:
     return solve_on(fit, unrestricted_model(fit.model))
 
 
-def residuals(fit: Fit) -> pd.DataFrame:
+def residuals(fit: FitRecord) -> pd.DataFrame:
     """Observed (unrestricted maximum-likelihood) minus implied means and covariances of each level.
 
     Returns

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from simstudy.analysis.choices import (
+    check_choices,
     check_interval,
     check_no_slopes,
     in_our_words,
@@ -19,9 +20,10 @@ from simstudy.analysis.choices import (
     make_method,
     own_choices,
 )
+from simstudy.analysis.inputs import as_frame, as_model
 from simstudy.analysis.model_notes import bound_notes, reading_notes, with_products
-from simstudy.analysis.read import check_data, read_data
-from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
+from simstudy.analysis.read import check_data
+from simstudy.analysis.result import PARAMETER_COLUMNS, FitRecord, SlopeFact
 from simstudy.analysis.slopes import boundary_notes, slope_facts
 from simstudy.analysis.unrestricted import (
     Comparison,
@@ -32,7 +34,6 @@ from simstudy.analysis.unrestricted import (
     with_intervals,
 )
 from simstudy.data.sample import Sample, from_frame
-from simstudy.errors import EstimatorError
 from simstudy.estimation.inference import montecarlo, with_defined
 from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.linalg.stacked import FloatArray
@@ -40,12 +41,11 @@ from simstudy.methods import registry
 from simstudy.methods.checks import refuse_bounds, refuse_constraints
 from simstudy.methods.protocol import Estimator
 from simstudy.methods.wall import MethodError, fit_walled, fitter, walled
-from simstudy.model.defaults import AUTO
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
 from simstudy.population.streams import FitStreams
-from simstudy.requests.fit import INTERVALS, FitRequest
-from simstudy.requests.option import check, takes
+from simstudy.requests.fit import FitRequest
+from simstudy.requests.option import takes
 
 ASKED = ("se", "ci", "ci_level", "missing", "fixed_x", "bounds", "std_lv", "draws", "seed")
 """Choices that a fit remembers."""
@@ -73,31 +73,41 @@ class Context:
 
 
 @takes(FitRequest)
-def fit(request: FitRequest) -> Fit:
+def fit(request: FitRequest) -> FitRecord:
     """Fit one method to one data set.
 
     Returns
     -------
-    Fit
+    FitRecord
 
     Raises
     ------
     ModelError, DataError, EstimatorError
         With one clear message a problem.
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> data = simstudy.simulate(simstudy.init("contextual"), cell=0, rep=0)
+    >>> model = '''
+    ... level: within
+    ...   y ~ bw*x
+    ... level: between
+    ...   y ~ bb*x
+    ... contextual := bb - bw
+    ... '''
+    >>> fit = simstudy.fit(model, data, cluster="cluster", se="robust")
+    >>> fit.conf_int().loc["contextual"].round(2).tolist()
+    [-0.06, 0.84]
     """
     began = time.perf_counter()
     request = in_our_words(request)
-    check(request, EstimatorError)
-    model, estimator = request.model, request.estimator
-    if isinstance(model, str):
-        model = TwoLevelModel.from_syntax(model, std_lv=request.std_lv, auto=request.auto)
-    elif request.auto != AUTO[0]:
-        raise EstimatorError("auto: this choice goes with a model given as text; give it to TwoLevelModel.from_syntax")
+    check_choices(request)
+    model, estimator = as_model(request.model, std_lv=request.std_lv, auto=request.auto), request.estimator
     if not model.slopes:
         check_no_slopes(request.slopes, request.nodes)
     method = registry.for_model(make_method(request), model)
-    check_interval(request.ci, (*INTERVALS, *method.interval_kinds))
-    data = request.data if isinstance(request.data, pd.DataFrame) else read_data(request.data)
+    data = as_frame(request.data)
     checked, notes = check_data(with_products(data, model), model, request.cluster, request.missing)
     notes = (*reading_notes(model, data), *notes)
     n_dropped = len(data) - len(checked)
@@ -132,6 +142,7 @@ def fit(request: FitRequest) -> Fit:
         report,
         estimator=estimator,
         n_dropped=n_dropped,
+        cluster=request.cluster,
         notes=(*notes, *report.notes, *(compared.notes if compared else ())),
         slopes=facts,
         h1=compared.h1 if compared else "",
@@ -140,16 +151,29 @@ def fit(request: FitRequest) -> Fit:
 
 
 @takes(FitRequest)
-def fit_all(request: FitRequest) -> dict[str, Fit]:
-    """Fit every registered method; what a method cannot do is in its notes, with status NOT_SUPPORTED.
+def fit_all(request: FitRequest) -> dict[str, FitRecord]:
+    r"""Fit every registered method; what a method cannot do is in its notes, with status NOT_SUPPORTED.
 
     ``estimator`` is of no account. Choices that only some methods have (``missing = "fiml"``, a kind of SE) are left at
     their default for the others, which a note says.
+
+    Returns
+    -------
+    dict[str, FitRecord]
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> data = simstudy.simulate(simstudy.init("contextual"), cell=0, rep=0)
+    >>> fits = simstudy.fit_all("level: 1\n y ~ bw*x\nlevel: 2\n y ~ bb*x", data, cluster="cluster")
+    >>> bool(fits["aggregated"].coef["bb"] == fits["msem"].coef["bb"])
+    False
     """
     request = replace(request, se=lavaan_words("msem", request.se)[1])
     names = registry.names()
     check_interval(request.ci, intervals_of(None))
-    found: dict[str, Fit] = {}
+    request = replace(request, data=as_frame(request.data))
+    found: dict[str, FitRecord] = {}
     for done, name in enumerate(names):
         if request.progress is not None:
             request.progress(f"fitting {name}", done, len(names))
@@ -262,7 +286,7 @@ def _report(
     limits: tuple[FloatArray, FloatArray, tuple[str, ...]],
     asked: dict[str, Any],
     icc: dict[str, float],
-) -> Fit:
+) -> FitRecord:
     result, sample = context.result, context.sample
     kind = next(iter(result.se))
     estimate, se = result.estimate[0], result.se[kind][0]
@@ -286,7 +310,7 @@ def _report(
     measures.setdefault("npar", float(np.sum(~np.isnan(estimate[:q]) & free)))
     n_obs = int((~np.isnan(sample.rows[0])).any(axis=1).sum())  # rows with any level-1 value count
     patterns = {tuple(row) for row in np.unique(~np.isnan(sample.rows[0]), axis=0).tolist()}
-    return Fit(
+    return FitRecord(
         model=model,
         estimator=context.method.name,
         options=asked,

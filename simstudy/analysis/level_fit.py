@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from simstudy.analysis.derived import require_solution, saturated_of, solve_on
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import refuse_slopes
 from simstudy.analysis.unrestricted import with_intervals
 from simstudy.errors import EstimatorError
@@ -35,12 +35,12 @@ ROBUST = (
 )  # fmt: skip
 
 
-def level_fit(fit: Fit, *, target: bool = False) -> pd.DataFrame:
+def level_fit(fit: FitRecord, *, target: bool = False) -> pd.DataFrame:
     """Fit of each level's structure on its own, the other level unrestricted (Ryu & West 2009).
 
     Parameters
     ----------
-    fit : Fit
+    fit : FitRecord
     target : bool
         Add the target model, the whole one, as a first row with level ``both``; its SRMR is there by level only.
 
@@ -77,7 +77,7 @@ def level_fit(fit: Fit, *, target: bool = False) -> pd.DataFrame:
     return pd.DataFrame(rows).reindex(columns=columns)
 
 
-def _partially_saturated(fit: Fit, model: TwoLevelModel, level: str, saturated: Solved) -> Solved | None:
+def _partially_saturated(fit: FitRecord, model: TwoLevelModel, level: str, saturated: Solved) -> Solved | None:
     """The model fitted with the other level unrestricted; None where labels or constraints tie the levels."""
     if "both" in model.table.levels or model.table.constraints or model.table.bounded:
         return None

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from simstudy.analysis.derived import require_solution
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import prepared_slopes
 from simstudy.errors import EstimatorError, ModelError, did_you_mean
 from simstudy.estimation.result import Status
@@ -42,7 +42,7 @@ class Test:
     scaling: float = np.nan
 
 
-def wald_test(fit: Fit, restrictions: str) -> Test:
+def wald_test(fit: FitRecord, restrictions: str) -> Test:
     """Wald test of equations among parameters, with the fit's own covariance matrix.
 
     Parameters
@@ -163,7 +163,7 @@ def without_variance(model: TwoLevelModel, slope: str) -> tuple[TwoLevelModel, i
     return TwoLevelModel(model.syntax, table), covariances
 
 
-def slope_variance_test(fit: Fit, slope: str) -> SlopeTest:
+def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
     """Likelihood-ratio test that a slope does not vary over clusters (beyond what predictors of it explain).
 
     The model is fitted again without the slope's variance and covariances; see `mixture_pvalue` for the reference. The
@@ -196,7 +196,7 @@ def slope_variance_test(fit: Fit, slope: str) -> SlopeTest:
     )
 
 
-def likelihood_ratio_test(restricted: Fit, full: Fit) -> Test:
+def likelihood_ratio_test(restricted: FitRecord, full: FitRecord) -> Test:
     """Likelihood-ratio test of nested models fitted to the same data; scaled where both have robust SEs.
 
     The scaled difference divides by (q0 c0 - q1 c1) / (q0 - q1), with q and c the numbers of parameters and the MLR

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from simstudy.analysis.derived import require_solution
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import random_effects
 from simstudy.likelihood.normal.incomplete import IncompleteLikelihood
 from simstudy.linalg.stacked import FloatArray
@@ -33,7 +33,7 @@ class FactorScores:
     within: pd.DataFrame
 
 
-def factor_scores(fit: Fit) -> FactorScores:
+def factor_scores(fit: FitRecord) -> FactorScores:
     """Empirical-Bayes ("regression") scores given all data of a cluster, with posterior standard deviations as SEs.
 
     Between: E(eta_B | data) = mean + Cov(eta_B, (b, z)) gamma_j, with gamma_j the derivative of the log-likelihood with
@@ -87,7 +87,7 @@ def factor_scores(fit: Fit) -> FactorScores:
     return FactorScores(between, within)
 
 
-def _with_slopes(fit: Fit) -> FactorScores:
+def _with_slopes(fit: FitRecord) -> FactorScores:
     """Scores of a model with random slopes."""
     between = random_effects(fit)
     sample = fit.context.sample.arrange(fit.model.level1, fit.model.level2)

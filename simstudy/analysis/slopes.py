@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from simstudy.analysis.result import Fit, SlopeFact
+from simstudy.analysis.result import FitRecord, SlopeFact
 from simstudy.data.products import ClusterProducts
 from simstudy.errors import EstimatorError
 from simstudy.linalg.stacked import FloatArray
@@ -87,7 +87,7 @@ def boundary_notes(model: TwoLevelModel, se: FloatArray) -> tuple[str, ...]:
     )
 
 
-def refuse_slopes(fit: Fit, what: str) -> None:
+def refuse_slopes(fit: FitRecord, what: str) -> None:
     """Raise an `EstimatorError` for what needs one covariance matrix of all rows."""
     if fit.model.slopes:
         raise EstimatorError(
@@ -96,7 +96,7 @@ def refuse_slopes(fit: Fit, what: str) -> None:
         )
 
 
-def prepared_slopes(fit: Fit, what: str) -> PreparedSlopes:
+def prepared_slopes(fit: FitRecord, what: str) -> PreparedSlopes:
     """The prepared maximum-likelihood method of a fit with random slopes.
 
     Raises
@@ -117,7 +117,7 @@ def prepared_slopes(fit: Fit, what: str) -> PreparedSlopes:
     return prepared
 
 
-def products_of(fit: Fit) -> ClusterProducts:
+def products_of(fit: FitRecord) -> ClusterProducts:
     """Cross-products of every cluster of a fit's data."""
     sample = fit.context.sample.arrange(fit.model.level1, fit.model.level2)
     return ClusterProducts.of(sample.statistics())
@@ -140,7 +140,7 @@ class Elements:
     cov: FloatArray
 
 
-def random_elements(fit: Fit) -> Elements:
+def random_elements(fit: FitRecord) -> Elements:
     """Empirical Bayes means and posterior covariances; parameters count as known."""
     prepared = prepared_slopes(fit, "cluster-specific slopes")
     data = products_of(fit)
@@ -154,7 +154,7 @@ def random_elements(fit: Fit) -> Elements:
     return Elements(structure.elements, np.concatenate([mean[0], z], axis=1), full)
 
 
-def random_effects(fit: Fit) -> pd.DataFrame:
+def random_effects(fit: FitRecord) -> pd.DataFrame:
     """Each cluster's own slopes and intercepts, and factors of the between level, with SEs.
 
     Empirical Bayes (posterior means and standard deviations given the cluster's data): in closed form for slopes of
@@ -192,7 +192,7 @@ def random_effects(fit: Fit) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def random_means(fit: Fit) -> dict[str, float]:
+def random_means(fit: FitRecord) -> dict[str, float]:
     """Estimated means, in the population of clusters, of what `random_effects` gives."""
     level = prepared_slopes(fit, "cluster-specific slopes").structure.between
     implied = level.implied(fit.params)

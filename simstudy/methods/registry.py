@@ -15,6 +15,7 @@ from simstudy.errors import EstimatorError, did_you_mean
 from simstudy.methods.fixed_slopes import WithFixedSlopes
 from simstudy.methods.look import Look
 from simstudy.methods.protocol import REQUIRED, Estimator, complete
+from simstudy.methods.substitute import Substitute
 from simstudy.methods.verify import PROGRAM
 from simstudy.methods.wall import MethodError, describe, walled
 from simstudy.model.twolevel import TwoLevelModel
@@ -33,6 +34,19 @@ def register(cls: T) -> T:
     ------
     EstimatorError
         If parts of the `Estimator` protocol are missing, or another method has the name.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> from typing import ClassVar
+    >>> import simstudy
+    >>> from simstudy.methods.one_level.disaggregated import Disaggregated
+    >>> @simstudy.register
+    ... @dataclass(frozen=True)
+    ... class Own(Disaggregated):
+    ...     name: ClassVar[str] = "own"
+    >>> "own" in simstudy.estimators()["estimator"].tolist()
+    True
     """
     check_class(cls, getattr(cls, "__qualname__", str(cls)))
     other = _REGISTRY.get(cls.name)
@@ -140,6 +154,13 @@ def for_model(estimator: Estimator, model: TwoLevelModel) -> Estimator:
     """
     chosen = estimator.for_model(model)
     return WithFixedSlopes(chosen) if model.slopes and not chosen.random_slopes else chosen
+
+
+def complete_again(estimator: Estimator) -> None:
+    """Give the class of a method its defaults where it was imported by unpickling, as in a worker process."""
+    while isinstance(estimator, Substitute):
+        estimator = estimator.method
+    complete(type(estimator))
 
 
 def with_option(estimator: Estimator, option: str, value: Any) -> Estimator:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from simstudy.analysis.fit import fit
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.analysis.scores import factor_scores
 from simstudy.errors import EstimatorError
 from simstudy.model.implied import TwoLevelStructure
@@ -61,14 +61,14 @@ def with_gaps(data: pd.DataFrame, seed: int = 2) -> pd.DataFrame:
     return data
 
 
-def fitted(text: str, data: pd.DataFrame) -> Fit:
+def fitted(text: str, data: pd.DataFrame) -> FitRecord:
     missing = "fiml" if data.isna().any(axis=None) else "listwise"
     found = fit(text, data, cluster="school", missing=missing)
     assert found.converged
     return found
 
 
-def conditional(found: Fit, rows: np.ndarray, z: np.ndarray) -> tuple[dict, dict, list[dict], list[dict]]:
+def conditional(found: FitRecord, rows: np.ndarray, z: np.ndarray) -> tuple[dict, dict, list[dict], list[dict]]:
     """Of one cluster: means and SDs of the between variables, and of each row's within variables, given the data."""
     structure = TwoLevelStructure(found.model)
     within, between = structure.within.implied(found.params), structure.between.implied(found.params)

@@ -15,10 +15,11 @@ from slope_data import LATENT, MEDIATION, WITHIN, school_data
 
 import simstudy
 from simstudy.analysis import derived
+from simstudy.analysis.as_dict import fit_as_dict
 from simstudy.analysis.level_fit import level_fit
 from simstudy.analysis.nested import mixture_pvalue, slope_variance_test
 from simstudy.analysis.reliability import reliability
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.analysis.scores import factor_scores
 from simstudy.analysis.slopes import random_effects, random_elements
 from simstudy.errors import EstimatorError
@@ -28,7 +29,7 @@ sys.path.insert(0, str(REFERENCE))
 
 
 @cache
-def fitted(text: str = LATENT, slopes: str = "auto", **options) -> Fit:
+def fitted(text: str = LATENT, slopes: str = "auto", **options) -> FitRecord:
     return simstudy.fit(text, school_data(), cluster="school", slopes=slopes, **options)
 
 
@@ -78,7 +79,7 @@ def test_other_methods_with_slopes_of_their_own_say_what_these_are(method: str, 
 
 def test_json_has_the_slopes() -> None:
     fit = fitted()
-    found = json.loads(json.dumps(fit.to_json(), allow_nan=False))
+    found = json.loads(json.dumps(fit_as_dict(fit), allow_nan=False))
     assert found["boundary"] is False
     (slope,) = found["slopes"]
     by_label = fit.parameters.set_index("label")
@@ -99,7 +100,7 @@ def test_a_variance_of_zero_is_a_fact_with_a_reason() -> None:
     fit = simstudy.fit(LATENT.replace("  y ~~ s\n", "  y ~~ 0*s\n"), data, cluster="school")
     assert fit.converged
     assert fit.admissible
-    assert fit.to_json()["boundary"] is True
+    assert fit_as_dict(fit)["boundary"] is True
     assert any("the variance of 's' is 0 at the maximum" in note for note in fit.notes)
     row = fit.parameters.query("lhs == 's' and rhs == 's'").iloc[0]
     assert row["est"] < 1e-8  # the rule of `slopes.ZERO`

@@ -304,9 +304,9 @@ def test_options_that_are_refused(folder, arguments, message):
 
 
 def test_models_that_are_refused(folder):
-    (folder / "bad.lav").write_text("level: within\n y ~ m\n y ~ 3x\nlevel: betwen\n y ~ m\n")
+    (folder / "bad.lav").write_text("level: within\n y ~ 3x\nlevel: between\n y ~ m\nlevel: betwen\n y ~ m\n")
     text = errors_of("bad.lav", "school.csv", "--cluster", "school")
-    assert "bad.lav: model line 4, column 1: unknown level 'betwen'" in text
+    assert "bad.lav: model line 5, column 1: 'betwen' would be a third level" in text
     assert "did you mean 'between'" in text
     text = errors_of("level: within; y ~ m; level: between; y ~ * m", "school.csv", "--cluster", "school")
     assert text.startswith("model line 1, column ")

@@ -15,14 +15,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 from slope_data import WITHIN, school_data
 
 import simstudy
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import random_effects
 from simstudy.errors import SimstudyError
 from simstudy.report.figures.kinds.caterpillar import NAMED, caterpillar_data, plot_caterpillar, save_caterpillar
 
 
 @cache
-def fitted(n_clusters: int = 30) -> Fit:
+def fitted(n_clusters: int = 30) -> FitRecord:
     return simstudy.fit(WITHIN, school_data(n_clusters), cluster="school")
 
 

@@ -5,16 +5,19 @@ Every one "estimates" something simple and exact from the statistics of each rep
 
 from __future__ import annotations
 
+import collections
+import itertools
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from simstudy.estimation.result import FitResult, Status
+from simstudy.methods.protocol import Diagnostic
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,51 @@ class Slow(Fake):
 
     def before(self, first):
         time.sleep(self.seconds * len(first))
+
+
+class OwnIntervals(Fake):
+    """Intervals, random numbers and diagnostics of its own."""
+
+    name: ClassVar[str] = "ownintervals"
+    needs_random: ClassVar[bool] = True
+    interval_kinds: ClassVar[tuple[str, ...]] = ("profile",)
+    diagnostics: ClassVar[tuple[Diagnostic, ...]] = (
+        Diagnostic("rhat", "R-hat", "How far the chains are from each other.", better="low"),
+    )
+
+    def prepare(self, model, layout):
+        return PreparedOwn(Prepared(self, model))
+
+
+@dataclass(frozen=True)
+class PreparedOwn:
+    inner: Prepared
+
+    def fit(self, data, streams):
+        found = self.inner.fit(data)
+        noise = np.array([streams.generator(r).standard_normal() for r in range(len(streams))])
+        estimate = found.estimate + noise[:, None]
+        return replace(
+            found,
+            estimate=estimate,
+            intervals={"expected": (estimate - 100.0, estimate + 100.0), "profile": (estimate - 1.0, estimate + 3.0)},
+            measures={"rhat": 1.0 + np.abs(noise)},
+        )
+
+
+@dataclass(frozen=True)
+class Stuck(Fake):
+    """Does not come back for replicates with a large number: in Python, or in compiled code that keeps the lock."""
+
+    name: ClassVar[str] = "stuck"
+
+    compiled: bool = False
+
+    def before(self, first):
+        while (first > 0.1).any():
+            if self.compiled:
+                collections.deque(itertools.repeat(0), maxlen=0)  # a loop in C that never looks up
+            time.sleep(0.01)
 
 
 TEXT = """

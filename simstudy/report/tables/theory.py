@@ -72,7 +72,7 @@ def width_of(console: Console) -> int:
 
 
 def formula_lines(places: Mapping[str, str], width: int) -> list[Line]:
-    """Where the formulas of each method are explained; ``places`` as in `list_estimators`, by method."""
+    """Where the formulas of each method are explained; ``places`` as in `estimators`, by method."""
     told = [f"{method} {place.replace('; ', ', ').replace(PAGES, '')}" for method, place in places.items() if place]
     if not told:
         return []

@@ -20,6 +20,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from threadpoolctl import threadpool_limits
 
 from simstudy.errors import SimstudyError
+from simstudy.methods.registry import complete_again
 from simstudy.runner.block import Study
 from simstudy.runner.limit import Overrun, read_notes, set_watchdog
 from simstudy.runner.parts import FITS
@@ -214,6 +215,8 @@ def _pool(calls: Iterable[object], jobs: int) -> Generator[Done]:
 def _in_worker(study: Study, task: Task, parent: int, notes: Path) -> Done:
     """Run a task in a worker process."""
     _settle_in(parent)
+    for entry in task.entries:
+        complete_again(entry.estimator)
     if study.timeout is not None:
         set_watchdog(notes, task.part(study.design).name)
     return run_task(study, task)
