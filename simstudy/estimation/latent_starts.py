@@ -107,8 +107,9 @@ def _scale(maps: LevelMatrices, f: int, rows: IntArray, loadings: FloatArray) ->
         marker = int(np.flatnonzero(fixed)[0])
         value = loadings[:, marker] / fixed[marker]
         least = WEAK * strong / abs(fixed[marker])
-        return np.where(np.abs(value) < least, np.where(value < 0, -least, least), value)
+        scale: FloatArray = np.where(np.abs(value) < least, np.where(value < 0, -least, least), value)
+        return scale
     own = (maps.covariances.row == f) & (maps.covariances.column == f)
     if own.any():  # neither is fixed: the scale is not identified here, any will do
-        return strong
+        return np.asarray(strong)
     return np.full(len(loadings), np.sqrt(maps.base_covariances[f, f]) if maps.base_covariances[f, f] > 0 else 1.0)

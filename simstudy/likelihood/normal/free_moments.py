@@ -198,7 +198,7 @@ def _places(row: IntArray, column: IntArray, free: IntArray, at: IntArray) -> tu
 def _pair_index(p: int) -> IntArray:
     """Place (p, p) of each pair among the half vectors."""
     low, high = np.minimum(*np.indices((p, p))), np.maximum(*np.indices((p, p)))
-    return (high * (high + 1) // 2 + low).astype(np.int64)
+    return np.asarray(high * (high + 1) // 2 + low, dtype=np.int64)
 
 
 def _fill(kernel: FloatArray, pair: IntArray, n: int) -> FloatArray:

@@ -189,7 +189,7 @@ class TwoLevelLikelihood(Likelihood[Data]):
         """Smallest eigenvalue of any n V_n relative to Sigma_W (R,): `SINGULAR` where the likelihood ends."""
         with np.errstate(all="ignore"):
             rotation = self.rotate(params)
-            return (rotation.variances[..., : self.structure.p1, :] * self.sizes).min(axis=(-2, -1))
+            return np.asarray((rotation.variances[..., : self.structure.p1, :] * self.sizes).min(axis=(-2, -1)))
 
     def within_scatter(self, rotation: _Rotation, data: Data) -> FloatArray:
         """Rotated within scatter (R, p1, p1)."""
