@@ -72,13 +72,6 @@ def interval_problems(ci: str, allowed: tuple[str, ...], name: str = "ci") -> li
     return [f"{name}: found '{ci}'; allowed: {', '.join(allowed)}{did_you_mean(ci, allowed)}"]
 
 
-def check_interval(ci: str, allowed: tuple[str, ...]) -> None:
-    """Raise an `EstimatorError` for a kind of intervals that is none of those allowed."""
-    problems = interval_problems(ci, allowed)
-    if problems:
-        raise EstimatorError(problems)
-
-
 def check_no_slopes(slopes: str | None, nodes: int | None) -> None:
     """Raise an `EstimatorError` for choices that go with random slopes only."""
     asked = [key for key, value in (("slopes", slopes), ("nodes", nodes)) if value is not None]

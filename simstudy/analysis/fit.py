@@ -11,9 +11,9 @@ import pandas as pd
 from scipy import stats
 
 from simstudy.analysis.choices import (
-    check_interval,
     check_no_slopes,
     in_our_words,
+    interval_problems,
     intervals_of,
     lavaan_words,
     make_method,
@@ -44,8 +44,8 @@ from simstudy.model.defaults import AUTO
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
 from simstudy.population.streams import FitStreams
-from simstudy.requests.fit import INTERVALS, FitRequest
-from simstudy.requests.option import check, takes
+from simstudy.requests.fit import FitRequest
+from simstudy.requests.option import problems_of, takes
 
 ASKED = ("se", "ci", "ci_level", "missing", "fixed_x", "bounds", "std_lv", "draws", "seed")
 """Choices that a fit remembers."""
@@ -87,7 +87,9 @@ def fit(request: FitRequest) -> Fit:
     """
     began = time.perf_counter()
     request = in_our_words(request)
-    check(request, EstimatorError)
+    problems = problems_of(request) + interval_problems(request.ci, intervals_of(request.estimator))
+    if problems:
+        raise EstimatorError(problems)
     model, estimator = request.model, request.estimator
     if isinstance(model, str):
         model = TwoLevelModel.from_syntax(model, std_lv=request.std_lv, auto=request.auto)
@@ -96,7 +98,6 @@ def fit(request: FitRequest) -> Fit:
     if not model.slopes:
         check_no_slopes(request.slopes, request.nodes)
     method = registry.for_model(make_method(request), model)
-    check_interval(request.ci, (*INTERVALS, *method.interval_kinds))
     data = request.data if isinstance(request.data, pd.DataFrame) else read_data(request.data)
     checked, notes = check_data(with_products(data, model), model, request.cluster, request.missing)
     notes = (*reading_notes(model, data), *notes)
@@ -148,7 +149,9 @@ def fit_all(request: FitRequest) -> dict[str, Fit]:
     """
     request = replace(request, se=lavaan_words("msem", request.se)[1])
     names = registry.names()
-    check_interval(request.ci, intervals_of(None))
+    problems = interval_problems(request.ci, intervals_of(None))
+    if problems:
+        raise EstimatorError(problems)
     found: dict[str, Fit] = {}
     for done, name in enumerate(names):
         if request.progress is not None:
