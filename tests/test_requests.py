@@ -11,6 +11,7 @@ import typer.main
 import simstudy
 from simstudy.cli import app
 from simstudy.errors import SimstudyError
+from simstudy.requests.effects import EffectsRequest
 from simstudy.requests.figures import PlotRequest
 from simstudy.requests.fit import FitRequest
 from simstudy.requests.foreign import ForeignRequest
@@ -25,6 +26,7 @@ CALLS = {
     "plan": (simstudy.plan, PlanRequest),
     "bias": (simstudy.bias, BiasRequest),
     "plot": (simstudy.plot, PlotRequest),
+    "factors": (simstudy.factor_effects, EffectsRequest),
     "performance": (simstudy.performance_of, ForeignRequest),
 }
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ from simstudy.errors import EstimatorError, did_you_mean
 from simstudy.methods import registry
 from simstudy.methods.protocol import Estimator
 from simstudy.requests.fit import INTERVALS, FitRequest
+from simstudy.requests.option import problems_of
 
 PLAIN = {
     "missing": "listwise", "fixed_x": False, "bounds": None, "slopes": None, "nodes": None, "h1": None,
@@ -72,6 +73,21 @@ def interval_problems(ci: str, allowed: tuple[str, ...], name: str = "ci") -> li
     return [f"{name}: found '{ci}'; allowed: {', '.join(allowed)}{did_you_mean(ci, allowed)}"]
 
 
+def check_interval(ci: str, allowed: tuple[str, ...]) -> None:
+    """Raise an `EstimatorError` for a kind of intervals that is none of those allowed."""
+    problems = interval_problems(ci, allowed)
+    if problems:
+        raise EstimatorError(problems)
+
+
+def check_choices(request: FitRequest) -> None:
+    """Raise an `EstimatorError` with everything that is wrong with single choices of a fit."""
+    problems = problems_of(request) + interval_problems(request.ci, intervals_of(request.estimator))
+    problems += weight_problems(request.weights)
+    if problems:
+        raise EstimatorError(problems)
+
+
 def check_no_slopes(slopes: str | None, nodes: int | None) -> None:
     """Raise an `EstimatorError` for choices that go with random slopes only."""
     asked = [key for key, value in (("slopes", slopes), ("nodes", nodes)) if value is not None]
@@ -79,6 +95,18 @@ def check_no_slopes(slopes: str | None, nodes: int | None) -> None:
         raise EstimatorError(
             [f'{key}: the model has no random slope to which it applies; write one as y ~ rv("s")*x' for key in asked]
         )
+
+
+def weight_problems(weights: str | None, name: str = "weights") -> list[str]:
+    """Why sampling weights are refused: no method uses them."""
+    if weights is None:
+        return []
+    return [
+        f"{name}: sampling weights ('{weights}') are not supported. Two-level models need weights of rows given their "
+        "cluster and of clusters, scaled in one of several ways, which matters in small clusters (Asparouhov 2006; "
+        "Rabe-Hesketh & Skrondal 2006). Without weights, estimates are consistent where the model holds the variables "
+        "that decided on inclusion (strata, size of the school): name them as predictors"
+    ]
 
 
 def make_method(request: FitRequest) -> Estimator:

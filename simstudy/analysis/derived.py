@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import refuse_slopes
 from simstudy.analysis.unrestricted import engine_for
+from simstudy.analysis.working import in_working_units
 from simstudy.errors import EstimatorError
 from simstudy.estimation.engine import Engine
 from simstudy.estimation.fit_measures import Solved
@@ -26,7 +27,7 @@ from simstudy.model.twolevel import TwoLevelModel
 STEP = 1e-5
 
 
-def require_solution(fit: Fit) -> None:
+def require_solution(fit: FitRecord) -> None:
     """Raise an `EstimatorError` where there is no converged fit of the two-level model."""
     if not fit.converged:
         raise EstimatorError(f"{fit.estimator} did not converge ({fit.status.message}); nothing follows from the fit")
@@ -34,7 +35,7 @@ def require_solution(fit: Fit) -> None:
         raise EstimatorError(f"method '{fit.estimator}' does not estimate the whole two-level model; use msem")
 
 
-def standardized(fit: Fit) -> pd.DataFrame:
+def standardized(fit: FitRecord) -> pd.DataFrame:
     """Standardised solution (lavaan's ``std.all``) with delta-method SEs.
 
     Slopes and loadings are multiplied by sd(predictor) / sd(outcome), with the model-implied standard deviations of
@@ -53,7 +54,8 @@ def standardized(fit: Fit) -> pd.DataFrame:
     jacobian = np.empty((len(center), len(fit.params)))
     for k in range(len(fit.params)):
         step = np.zeros(len(fit.params))
-        step[k] = STEP * max(abs(float(fit.params[k])), 0.1)
+        spread = np.sqrt(np.nan_to_num(fit.covariance[k, k])) or 0.1  # so that units do not matter
+        step[k] = STEP * max(abs(float(fit.params[k])), float(spread))
         difference = _standardize(structure, fit.params + step) - _standardize(structure, fit.params - step)
         jacobian[:, k] = difference / (2.0 * step[k])
     variance = ((jacobian @ np.nan_to_num(fit.covariance)) * jacobian).sum(axis=1)
@@ -105,7 +107,7 @@ def _standardize(structure: TwoLevelStructure, params: FloatArray) -> FloatArray
     return np.array(values)
 
 
-def r_squared(fit: Fit) -> pd.DataFrame:
+def r_squared(fit: FitRecord) -> pd.DataFrame:
     """Explained share of every outcome's and indicator's variance at its level: variable, level, r2."""
     refuse_slopes(fit, "R-squares")
     require_solution(fit)
@@ -124,12 +126,12 @@ def r_squared(fit: Fit) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["variable", "level", "r2"])
 
 
-def engine_of(fit: Fit, structure: TwoLevelStructure) -> Engine:
+def engine_of(fit: FitRecord, structure: TwoLevelStructure) -> Engine:
     """Likelihood of a model of the same variables on the data of a fit."""
     return engine_for(fit.context.sample.arrange(fit.model.level1, fit.model.level2), structure)
 
 
-def solve_on(fit: Fit, model: TwoLevelModel, start: Solved | None = None) -> Solved:
+def solve_on(fit: FitRecord, model: TwoLevelModel, start: Solved | None = None) -> Solved:
     """Another model of the same variables, fitted to the data of a fit; from the moments of ``start`` first."""
     structure = TwoLevelStructure(model)
     engine = engine_of(fit, structure)
@@ -139,7 +141,7 @@ def solve_on(fit: Fit, model: TwoLevelModel, start: Solved | None = None) -> Sol
     return Solved(structure, engine, engine.solve(*more), structure.q)
 
 
-def saturated_of(fit: Fit) -> Solved:
+def saturated_of(fit: FitRecord) -> Solved:
     """The unrestricted model on the data of a fit: the one that the fit compares with."""
     if fit.h1 == "psd":
         structure = TwoLevelStructure(unrestricted_model(fit.model))
@@ -147,7 +149,7 @@ def saturated_of(fit: Fit) -> Solved:
     return solve_on(fit, unrestricted_model(fit.model))
 
 
-def residuals(fit: Fit) -> pd.DataFrame:
+def residuals(fit: FitRecord) -> pd.DataFrame:
     """Observed (unrestricted maximum-likelihood) minus implied means and covariances of each level.
 
     Returns
@@ -157,6 +159,8 @@ def residuals(fit: Fit) -> pd.DataFrame:
     """
     refuse_slopes(fit, "residuals")
     require_solution(fit)
+    units = fit.context.units
+    fit = in_working_units(fit)
     saturated = saturated_of(fit)
     if saturated.best.status[0] != int(Status.OK):
         raise EstimatorError("the unrestricted model has no maximum for these data, so there are no residuals")
@@ -164,6 +168,8 @@ def residuals(fit: Fit) -> pd.DataFrame:
     mu0, w0, b0 = structure.moments(fit.params[None])
     mu1, w1, b1 = saturated.structure.moments(saturated.best.params)
     rows: list[tuple[str, str, str, float, float]] = []
+    if units is not None:
+        (mu0, w0, b0), (mu1, w1, b1) = units.moments(mu0, w0, b0), units.moments(mu1, w1, b1)
     names = fit.model.variables
     between = fit.model.observed("between")
     for level, own, observed, implied in (("within", fit.model.level1, w1, w0), ("between", between, b1, b0)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,41 +12,46 @@ import pandas as pd
 from scipy import stats
 
 from simstudy.analysis.choices import (
+    check_choices,
+    check_interval,
     check_no_slopes,
     in_our_words,
-    interval_problems,
     intervals_of,
     lavaan_words,
     make_method,
     own_choices,
 )
+from simstudy.analysis.inputs import as_frame, as_model
 from simstudy.analysis.model_notes import bound_notes, reading_notes, with_products
-from simstudy.analysis.read import check_data, read_data
-from simstudy.analysis.result import PARAMETER_COLUMNS, Fit, SlopeFact
-from simstudy.analysis.slopes import boundary_notes, slope_facts
+from simstudy.analysis.read import check_data
+from simstudy.analysis.read_checks import without_codes
+from simstudy.analysis.result import PARAMETER_COLUMNS, FitRecord, SlopeFact
+from simstudy.analysis.slopes import boundary_notes, flat_predictors, slope_facts
+from simstudy.analysis.units import Units
 from simstudy.analysis.unrestricted import (
     Comparison,
+    Unrestricted,
     compare,
     intraclass_correlations,
     is_hopeless,
     unrestricted_of,
     with_intervals,
 )
-from simstudy.data.sample import Sample, from_frame
-from simstudy.errors import EstimatorError
+from simstudy.analysis.working import fit_in_units
+from simstudy.data.sample import Sample, cluster_order, from_frame
+from simstudy.errors import ConvergenceWarning
 from simstudy.estimation.inference import montecarlo, with_defined
 from simstudy.estimation.result import FitResult, Status, failed
-from simstudy.linalg.stacked import FloatArray
+from simstudy.linalg.stacked import FloatArray, IntArray
 from simstudy.methods import registry
 from simstudy.methods.checks import refuse_bounds, refuse_constraints
 from simstudy.methods.protocol import Estimator
 from simstudy.methods.wall import MethodError, fit_walled, fitter, walled
-from simstudy.model.defaults import AUTO
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
 from simstudy.population.streams import FitStreams
 from simstudy.requests.fit import FitRequest
-from simstudy.requests.option import problems_of, takes
+from simstudy.requests.option import takes
 
 ASKED = ("se", "ci", "ci_level", "missing", "fixed_x", "bounds", "std_lv", "draws", "seed")
 """Choices that a fit remembers."""
@@ -61,78 +67,105 @@ class Context:
         One data set (R = 1), NaN where values are missing.
     cluster_ids : tuple
         Identifier of every cluster, in the sample's order.
+    rows : Index (N,)
+        Index in the user's data of every row of the sample.
+    order : (N,)
+        Row of the data that were used at each place of the sample.
     method : Estimator
     result : FitResult
         With ``:=`` parameters.
+    units : Units, optional
+        Working units, where data are scaled so badly that the method is fitted in others than the user's.
+    working : FitResult, optional
+        What was fitted: the result in working units, or in the user's without ``:=`` parameters.
     """
 
     sample: Sample
     cluster_ids: tuple[Any, ...]
+    rows: pd.Index[Any]
+    order: IntArray
     method: Estimator
     result: FitResult
+    units: Units | None = None
+    working: FitResult | None = None
 
 
 @takes(FitRequest)
-def fit(request: FitRequest) -> Fit:
+def fit(request: FitRequest) -> FitRecord:
     """Fit one method to one data set.
+
+    Warns with a `ConvergenceWarning` where the method did not converge.
 
     Returns
     -------
-    Fit
+    FitRecord
 
     Raises
     ------
     ModelError, DataError, EstimatorError
         With one clear message a problem.
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> data = simstudy.simulate(simstudy.init("contextual"), cell=0, rep=0)
+    >>> model = '''
+    ... level: within
+    ...   y ~ bw*x
+    ... level: between
+    ...   y ~ bb*x
+    ... contextual := bb - bw
+    ... '''
+    >>> fit = simstudy.fit(model, data, cluster="cluster", se="robust")
+    >>> fit.conf_int().loc["contextual"].round(2).tolist()
+    [-0.06, 0.84]
     """
     began = time.perf_counter()
     request = in_our_words(request)
-    problems = problems_of(request) + interval_problems(request.ci, intervals_of(request.estimator))
-    if problems:
-        raise EstimatorError(problems)
-    model, estimator = request.model, request.estimator
-    if isinstance(model, str):
-        model = TwoLevelModel.from_syntax(model, std_lv=request.std_lv, auto=request.auto)
-    elif request.auto != AUTO[0]:
-        raise EstimatorError("auto: this choice goes with a model given as text; give it to TwoLevelModel.from_syntax")
+    check_choices(request)
+    model, estimator = as_model(request.model, std_lv=request.std_lv, auto=request.auto), request.estimator
     if not model.slopes:
         check_no_slopes(request.slopes, request.nodes)
     method = registry.for_model(make_method(request), model)
-    data = request.data if isinstance(request.data, pd.DataFrame) else read_data(request.data)
+    data = as_frame(request.data)
+    data, coded = without_codes(data, model.variables, request.na)
     checked, notes = check_data(with_products(data, model), model, request.cluster, request.missing)
-    notes = (*reading_notes(model, data), *notes)
+    notes = (*reading_notes(model, data), *coded, *notes)
     n_dropped = len(data) - len(checked)
-    sample, ids = _sample(checked, model, request.cluster)
+    sample, ids, order = _sample(checked, model, request.cluster)
     asked = {name: getattr(request, name) for name in ASKED}
     asked |= {"se": method.se_kinds[0], "bounds": request.bounds or "none"}
+    if request.na is not None:
+        asked["na"] = request.na if isinstance(request.na, (str, int, float)) else list(request.na)
     if model.slopes:
         values = vars(method.asked_for) | vars(method)
         asked |= {key: values[key] for key in ("slopes", "nodes") if key in values}
     facts: tuple[SlopeFact, ...] = ()
-    compared: Comparison | None = None
-    result, why = _fitted(method, model, sample, request)
-    if why:
-        free = unrestricted_of(model, sample)
-        notes = (*notes, f"{estimator} {why}")
+    done = _fit_in_units(method, model, sample, request)
+    result, free, compared = done.result, done.free, done.compared
+    if done.why:
+        notes = (*notes, f"{estimator} {done.why}")
     else:
-        free = unrestricted_of(model, sample, hopeless=is_hopeless(method, result))
-        compared = compare(method, model, sample, result, free, request.h1)
-        result = compared.result
         facts = slope_facts(model, method)
         notes = (*notes, *method.caveats(model))
         if model.slopes and result.measures.get("boundary", np.zeros(1))[0] == 1.0:
             notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
     result = with_defined(result, model.estimands)
-    context = Context(sample, ids, method, result)
+    context = Context(sample, ids, checked.index[order], order, method, result, done.units, done.working)
     if result.converged[0] and (request.bounds == "variances" or model.table.bounded):
         params = result.estimate[0, : len(model.names)]
         notes = (*notes, *bound_notes(model, params, variances=request.bounds == "variances"))
     limits = _limits(context, model, request)
     report = _report(model, context, limits, asked, intraclass_correlations(model, free))
+    if not report.converged:
+        notes = (*notes, *flat_predictors(facts, report.icc))
+        told = "; ".join((report.status.message, *notes))
+        warnings.warn(f"{estimator} did not converge: {told}", ConvergenceWarning, stacklevel=3)
     return replace(
         report,
         estimator=estimator,
         n_dropped=n_dropped,
+        cluster=request.cluster,
         notes=(*notes, *report.notes, *(compared.notes if compared else ())),
         slopes=facts,
         h1=compared.h1 if compared else "",
@@ -141,36 +174,81 @@ def fit(request: FitRequest) -> Fit:
 
 
 @takes(FitRequest)
-def fit_all(request: FitRequest) -> dict[str, Fit]:
-    """Fit every registered method; what a method cannot do is in its notes, with status NOT_SUPPORTED.
+def fit_all(request: FitRequest) -> dict[str, FitRecord]:
+    r"""Fit every registered method; what a method cannot do is in its notes, with status NOT_SUPPORTED.
 
     ``estimator`` is of no account. Choices that only some methods have (``missing = "fiml"``, a kind of SE) are left at
     their default for the others, which a note says.
+
+    Returns
+    -------
+    dict[str, FitRecord]
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> data = simstudy.simulate(simstudy.init("contextual"), cell=0, rep=0)
+    >>> fits = simstudy.fit_all("level: 1\n y ~ bw*x\nlevel: 2\n y ~ bb*x", data, cluster="cluster")
+    >>> bool(fits["aggregated"].coef["bb"] == fits["msem"].coef["bb"])
+    False
     """
     request = replace(request, se=lavaan_words("msem", request.se)[1])
     names = registry.names()
-    problems = interval_problems(request.ci, intervals_of(None))
-    if problems:
-        raise EstimatorError(problems)
-    found: dict[str, Fit] = {}
+    check_interval(request.ci, intervals_of(None))
+    request = replace(request, data=as_frame(request.data))
+    found: dict[str, FitRecord] = {}
     for done, name in enumerate(names):
         if request.progress is not None:
             request.progress(f"fitting {name}", done, len(names))
         own, dropped = own_choices(name, request)
-        one = fit(**vars(own))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            one = fit(**vars(own))
         notes = tuple(f"{name} has no choice of '{key}'; it is fitted without" for key in dropped)
         found[name] = replace(one, notes=(*one.notes, *notes))
     if request.progress is not None:
         request.progress("done", len(names), len(names))
+    failed_ones = [name for name, one in found.items() if one.status not in (Status.OK, Status.NOT_SUPPORTED)]
+    if failed_ones:
+        warnings.warn(f"did not converge: {', '.join(failed_ones)}", ConvergenceWarning, stacklevel=3)
     return found
 
 
-def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sample, tuple[Any, ...]]:
-    """One data set with its cluster identifiers, smallest clusters first."""
+def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sample, tuple[Any, ...], IntArray]:
+    """One data set, its cluster identifiers, and the row of the data at each place, smallest clusters first."""
     sample = from_frame(data, cluster, model.level1, model.level2, missing=True)
-    counts = data.groupby(cluster, sort=False, observed=True).size()
-    order = np.argsort(counts.to_numpy(), kind="stable")
-    return sample, tuple(counts.index[order])
+    order, _ = cluster_order(data[cluster])
+    return sample, tuple(data[cluster].iloc[order[sample.layout.row_starts]]), order
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A fit in the user's units, what it was made of in working units, and why there is none."""
+
+    result: FitResult
+    free: Unrestricted
+    compared: Comparison | None
+    why: str
+    units: Units | None
+    working: FitResult
+
+
+def _fit_in_units(method: Estimator, model: TwoLevelModel, sample: Sample, request: FitRequest) -> _Done:
+    """Fit a method and compare it with the unrestricted model, in units that the data can be fitted in."""
+    tried: list[tuple[TwoLevelModel, Unrestricted, Comparison | None, str]] = []
+
+    def fit_sample(model: TwoLevelModel, sample: Sample) -> FitResult:
+        result, why = _fitted(method, model, sample, request)
+        free = unrestricted_of(model, sample, hopeless=not why and is_hopeless(method, result))
+        compared = None if why else compare(method, model, sample, result, free, request.h1)
+        tried.append((model, free, compared, why))
+        return result if compared is None else compared.result
+
+    meanings = {slope.name: method.slope_meaning(model, slope) for slope in model.slopes}
+    result, units, working = fit_in_units(fit_sample, model, sample, meanings, alike=method.averages_items)
+    used = model if units is None else units.model
+    _, free, compared, why = next(one for one in tried if one[0] is used)
+    return _Done(result, free, compared, why, units, working)
 
 
 def _fitted(method: Estimator, model: TwoLevelModel, sample: Sample, request: FitRequest) -> tuple[FitResult, str]:
@@ -265,7 +343,7 @@ def _report(
     limits: tuple[FloatArray, FloatArray, tuple[str, ...]],
     asked: dict[str, Any],
     icc: dict[str, float],
-) -> Fit:
+) -> FitRecord:
     result, sample = context.result, context.sample
     kind = next(iter(result.se))
     estimate, se = result.estimate[0], result.se[kind][0]
@@ -289,7 +367,7 @@ def _report(
     measures.setdefault("npar", float(np.sum(~np.isnan(estimate[:q]) & free)))
     n_obs = int((~np.isnan(sample.rows[0])).any(axis=1).sum())  # rows with any level-1 value count
     patterns = {tuple(row) for row in np.unique(~np.isnan(sample.rows[0]), axis=0).tolist()}
-    return Fit(
+    return FitRecord(
         model=model,
         estimator=context.method.name,
         options=asked,
@@ -300,7 +378,7 @@ def _report(
         n_dropped=0,
         status=Status(int(result.status[0])),
         admissible=bool(result.admissible[0]),
-        improper=_improper(model, estimate[:q], bool(result.admissible[0]), bool(result.converged[0])),
+        improper=_improper(model, estimate[:q], context.units, bool(result.admissible[0]), bool(result.converged[0])),
         n_iter=int(result.n_iter[0]),
         parameters=pd.DataFrame(rows, columns=list(PARAMETER_COLUMNS)),
         measures=with_intervals(measures, n_obs),
@@ -321,13 +399,16 @@ def _parameter_row(
     return lhs, op, rhs, level, label, est, se if free else np.nan, z, pvalue, lower, upper, free
 
 
-def _improper(model: TwoLevelModel, params: FloatArray, admissible: bool, converged: bool) -> tuple[str, ...]:
+def _improper(
+    model: TwoLevelModel, params: FloatArray, units: Units | None, admissible: bool, converged: bool
+) -> tuple[str, ...]:
     """What is inadmissible about the solution."""
     if admissible or not converged:
         return ()
+    moderate = params if units is None else params * units.factors
     found = [
-        f"{row.path} = {params[row.free]:.4f}"
+        f"{row.path} = {params[row.free]:.4g}"
         for row in model.table.rows
-        if row.op == "~~" and row.lhs == row.rhs and row.free >= 0 and params[row.free] < -1e-10
+        if row.op == "~~" and row.lhs == row.rhs and row.free >= 0 and moderate[row.free] < -1e-10
     ]
     return tuple(found) or ("the between covariance matrix is not positive semidefinite",)

@@ -18,9 +18,10 @@ import numpy as np
 import pandas as pd
 
 from simstudy.analysis.derived import require_solution, saturated_of, solve_on
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import refuse_slopes
 from simstudy.analysis.unrestricted import with_intervals
+from simstudy.analysis.working import in_working_units
 from simstudy.errors import EstimatorError
 from simstudy.estimation.fit_measures import Solved, baseline_model, fit_measures
 from simstudy.estimation.semidefinite import semidefinite
@@ -35,12 +36,12 @@ ROBUST = (
 )  # fmt: skip
 
 
-def level_fit(fit: Fit, *, target: bool = False) -> pd.DataFrame:
+def level_fit(fit: FitRecord, *, target: bool = False) -> pd.DataFrame:
     """Fit of each level's structure on its own, the other level unrestricted (Ryu & West 2009).
 
     Parameters
     ----------
-    fit : Fit
+    fit : FitRecord
     target : bool
         Add the target model, the whole one, as a first row with level ``both``; its SRMR is there by level only.
 
@@ -61,10 +62,11 @@ def level_fit(fit: Fit, *, target: bool = False) -> pd.DataFrame:
     require_solution(fit)
     if fit.estimator != "msem":
         raise EstimatorError(f"fit of one level is that of full-information maximum likelihood, not of {fit.estimator}")
+    own, fit = fit.measures, in_working_units(fit)
     saturated = saturated_of(fit)
     scaled = fit.options.get("se") == "robust"
     columns = ["level", *PLAIN, *ROBUST * scaled]
-    rows: list[dict[str, Any]] = [{"level": "both", **fit.measures, "srmr": np.nan}] if target else []
+    rows: list[dict[str, Any]] = [{"level": "both", **own, "srmr": np.nan}] if target else []
     for level, n_units in zip(LEVEL_NAMES, (fit.n_obs, fit.n_clusters), strict=True):
         solved = _partially_saturated(fit, fit.model, level, saturated)
         baseline = _partially_saturated(fit, baseline_model(fit.model), level, saturated)
@@ -77,7 +79,7 @@ def level_fit(fit: Fit, *, target: bool = False) -> pd.DataFrame:
     return pd.DataFrame(rows).reindex(columns=columns)
 
 
-def _partially_saturated(fit: Fit, model: TwoLevelModel, level: str, saturated: Solved) -> Solved | None:
+def _partially_saturated(fit: FitRecord, model: TwoLevelModel, level: str, saturated: Solved) -> Solved | None:
     """The model fitted with the other level unrestricted; None where labels or constraints tie the levels."""
     if "both" in model.table.levels or model.table.constraints or model.table.bounded:
         return None

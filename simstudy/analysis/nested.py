@@ -9,8 +9,9 @@ import numpy as np
 from scipy import stats
 
 from simstudy.analysis.derived import require_solution
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import prepared_slopes
+from simstudy.analysis.working import in_working_units
 from simstudy.errors import EstimatorError, ModelError, did_you_mean
 from simstudy.estimation.result import Status
 from simstudy.linalg.stacked import FloatArray
@@ -42,7 +43,7 @@ class Test:
     scaling: float = np.nan
 
 
-def wald_test(fit: Fit, restrictions: str) -> Test:
+def wald_test(fit: FitRecord, restrictions: str) -> Test:
     """Wald test of equations among parameters, with the fit's own covariance matrix.
 
     Parameters
@@ -163,7 +164,7 @@ def without_variance(model: TwoLevelModel, slope: str) -> tuple[TwoLevelModel, i
     return TwoLevelModel(model.syntax, table), covariances
 
 
-def slope_variance_test(fit: Fit, slope: str) -> SlopeTest:
+def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
     """Likelihood-ratio test that a slope does not vary over clusters (beyond what predictors of it explain).
 
     The model is fitted again without the slope's variance and covariances; see `mixture_pvalue` for the reference. The
@@ -174,6 +175,8 @@ def slope_variance_test(fit: Fit, slope: str) -> SlopeTest:
     EstimatorError
         If the fit is not one of `msem` with that slope random, the test has no meaning, or the second fit fails.
     """
+    own = fit.measures["loglik"]
+    fit = in_working_units(fit)
     prepared = prepared_slopes(fit, "test of a slope's variance")
     model, q = without_variance(fit.model, slope)
     statistics = fit.context.sample.arrange(model.level1, model.level2).statistics()
@@ -185,6 +188,7 @@ def slope_variance_test(fit: Fit, slope: str) -> SlopeTest:
     statistic = max(2.0 * (high - low), 0.0)
     if statistic < NO_GAIN * (1.0 + abs(high)):
         statistic = 0.0
+    low, high = own - (high - low), own
     notes = []
     if without.measures["boundary"][0]:
         notes.append(
@@ -196,7 +200,7 @@ def slope_variance_test(fit: Fit, slope: str) -> SlopeTest:
     )
 
 
-def likelihood_ratio_test(restricted: Fit, full: Fit) -> Test:
+def likelihood_ratio_test(restricted: FitRecord, full: FitRecord) -> Test:
     """Likelihood-ratio test of nested models fitted to the same data; scaled where both have robust SEs.
 
     The scaled difference divides by (q0 c0 - q1 c1) / (q0 - q1), with q and c the numbers of parameters and the MLR

@@ -28,7 +28,7 @@ import pandas as pd
 from scipy import stats
 
 from simstudy.analysis.derived import require_solution
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import refuse_slopes
 from simstudy.errors import EstimatorError
 from simstudy.estimation.inference import normal_draws
@@ -71,13 +71,18 @@ def composites(model: TwoLevelModel) -> list[Composite]:
 
 
 def reliability(
-    fit: Fit, *, ci: Literal["delta", "montecarlo"] = "delta", ci_level: float = 0.95, draws: int = 2000, seed: int = 1
+    fit: FitRecord,
+    *,
+    ci: Literal["delta", "montecarlo"] = "delta",
+    ci_level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 1,
 ) -> pd.DataFrame:
     """Reliability of the composites of a fit's factors, by level.
 
     Parameters
     ----------
-    fit : Fit
+    fit : FitRecord
     ci : str
         ``delta``: SE by the delta method with the fit's own covariance matrix, limits on the logit scale (Raykov &
         Marcoulides 2011); ``montecarlo``: percentiles of draws from the estimates' normal distribution.

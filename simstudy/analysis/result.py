@@ -1,8 +1,11 @@
-"""`Fit`: everything known about one method fitted to one data set."""
+"""`FitRecord`: everything known about one method fitted to one data set.
+
+A record: it neither prints nor draws. `simstudy.Fit` is this record with methods.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -50,7 +53,7 @@ class SlopeFact:
 
 
 @dataclass(frozen=True)
-class Fit:
+class FitRecord:
     """One method fitted to one data set.
 
     Attributes
@@ -94,6 +97,12 @@ class Fit:
         What the fit did with the model's random slopes.
     h1 : str
         What chi-square, CFI and RMSEA compare with: ``unrestricted``, ``psd`` (see `Msem`); empty without chi-square.
+    seconds : float
+        Time that the fit took.
+    cluster : str
+        Column of the clusters.
+    context : object
+        What further questions about the fit need; see `analysis.fit.Context`.
     """
 
     model: TwoLevelModel
@@ -117,59 +126,10 @@ class Fit:
     slopes: tuple[SlopeFact, ...] = ()
     h1: str = ""
     seconds: float = np.nan
+    cluster: str = "cluster"
     context: Any = field(default=None, repr=False, compare=False)
 
     @property
     def converged(self) -> bool:
         """Whether the method converged."""
         return self.status == Status.OK
-
-    def _moments_of(self, slope: str) -> dict[str, float]:
-        """Mean and (residual) variance of a random slope, with SEs; the mean is the intercept where it is explained."""
-        found: dict[str, float] = {}
-        table = self.parameters
-        for key, op, rhs in (("mean", "~1", ""), ("variance", "~~", slope)):
-            row = table[(table["lhs"] == slope) & (table["op"] == op) & (table["rhs"] == rhs)]
-            found[key], found[f"{key}_se"] = (float(row[c].iloc[0]) if len(row) else np.nan for c in ("est", "se"))
-        return found
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields of ``simstudy fit --json``; numbers that do not exist are None."""
-
-        def clean(value: Any) -> Any:
-            if isinstance(value, (float, np.floating)):
-                return None if not np.isfinite(value) else float(value)
-            return value
-
-        found: dict[str, Any] = {
-            "estimator": self.estimator,
-            "converged": self.converged,
-            "admissible": bool(self.admissible),
-            "status": self.status.name,
-            "message": self.status.message,
-            "improper": list(self.improper),
-            "notes": list(self.notes),
-            "options": {key: list(v) if isinstance(v, tuple) else v for key, v in self.options.items()},
-            "n_obs": self.n_obs,
-            "n_clusters": self.n_clusters,
-        }
-        found.update({key: clean(value) for key, value in self.measures.items()})
-        found["h1"] = self.h1 or None
-        if "scaling_h0" in found:
-            found["scaling_factor_h0"] = found["scaling_h0"]
-        for key in ("npar", "df", "baseline_df"):
-            if found.get(key) is not None:
-                found[key] = int(found[key])
-        if found.get("boundary") is not None:
-            found["boundary"] = bool(found["boundary"])
-        if self.slopes:
-            found["slopes"] = [
-                {**asdict(fact), **{key: clean(value) for key, value in self._moments_of(fact.name).items()}}
-                for fact in self.slopes
-            ]
-        found["icc"] = {key: clean(value) for key, value in self.icc.items()}
-        found["parameters"] = [
-            {str(key): clean(value) for key, value in row.items() if key != "free"}
-            for row in self.parameters.to_dict("records")
-        ]
-        return found

@@ -142,7 +142,8 @@ def compare(
             )
             return Comparison(other, "psd", (note, *_missing(other, found, "psd")))
     notes = tuple(_missing(result, found, h1))
-    if found.ok and not found.semidefinite and result.measures["df"][0] > 0:
+    counts = result.measures["df"][0] > 0 or result.measures["chisq"][0] > 0  # a bound can cost likelihood without df
+    if counts and found.ok and not found.semidefinite:
         notes = (_differ(method, model, sample, result, found, h1), *notes)
     return Comparison(result, _present(result, h1), notes)
 
@@ -193,7 +194,7 @@ def _against_the_other(
     one = {name: float(value[0]) for name, value in result.measures.items()}
     chisq = max(2.0 * (float(other.loglik[0]) - one["loglik"]), 0.0)
     scaled = np.nan
-    if not np.isnan(one["scaling_h0"]):
+    if one["df"] > 0 and not np.isnan(one["scaling_h0"]):
         engine = engine_for(sample.arrange(model.level1, model.level2), other.structure)
         _, scaling = engine.robust(other.best.params)
         factor = (other.npar * float(scaling[0]) - one["npar"] * one["scaling_h0"]) / one["df"]
@@ -206,7 +207,8 @@ def _statistic(found: dict[str, float]) -> str:
     if np.isnan(found["chisq"]):
         return "not to be had"
     scaled = "" if np.isnan(found["chisq_scaled"]) else f", scaled {found['chisq_scaled']:.3f}"
-    return f"{found['chisq']:.3f}{scaled}, df {found['df']:.0f}, p {found['pvalue']:.3f}"
+    pvalue = "" if np.isnan(found["pvalue"]) else f", p {found['pvalue']:.3f}"
+    return f"{found['chisq']:.3f}{scaled}, df {found['df']:.0f}{pvalue}"
 
 
 def _missing(result: FitResult, found: Unrestricted, h1: str | None) -> list[str]:

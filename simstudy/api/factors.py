@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 
 import pandas as pd
 
 from simstudy import performance as measuring
 from simstudy.api.study import up_to_date
+from simstudy.performance.choose import choose_parameters, in_order
+from simstudy.report.tables.view import choose_measures
+from simstudy.requests.effects import EffectsRequest
+from simstudy.requests.option import takes
 
 __all__ = ["factor_effects"]
 
 
-def factor_effects(
-    source: pd.DataFrame | str | Path,
-    *,
-    factors: Sequence[str] | None = None,
-    measures: Sequence[str] | None = None,
-    parameters: Sequence[str] | None = None,
-    estimators: Sequence[str] | None = None,
-    outcome: str = "cells",
-    order: int = 2,
-    basis: str = "casewise",
-) -> pd.DataFrame:
+@takes(EffectsRequest)
+def factor_effects(request: EffectsRequest) -> pd.DataFrame:
     """Eta squared of every design factor and interaction on each measure, per method, kind of SE and parameter.
-
-    Parameters
-    ----------
-    source : DataFrame or path
-        A performance table, or a results folder.
-    factors, measures, parameters, estimators, outcome, order, basis
-        As in `simstudy.performance.factor_effects`.
 
     Returns
     -------
@@ -39,17 +26,17 @@ def factor_effects(
         estimator, se_kind, parameter, level, measure, term, order, df, sum_of_squares, eta_squared,
         partial_eta_squared, omega_squared, noise_share, n_cells, note.
     """
-    table = source
+    table = request.source
     if not isinstance(table, pd.DataFrame):
         found = up_to_date(table)
-        table, factors = found.performance, factors if factors is not None else found.manifest.factors
-    return measuring.factor_effects(
-        table,
-        factors,
-        measures=measures,
-        parameters=parameters,
-        estimators=estimators,
-        outcome=outcome,
-        order=order,
-        basis=basis,
+        table = found.performance
+        if request.factors is None:
+            request = replace(request, factors=found.manifest.factors)
+    known = in_order(table["parameter"].unique())
+    request = replace(
+        request,
+        parameters=choose_parameters(request.parameters, known) if request.parameters else request.parameters,
+        measures=choose_measures(request.measures) if request.measures else request.measures,
     )
+    options = {name: value for name, value in vars(request).items() if name != "source"}
+    return measuring.factor_effects(table, **options)

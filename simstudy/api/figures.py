@@ -26,20 +26,71 @@ from simstudy.runner.pick import pick_replicates
 from simstudy.runner.store import FIGURES
 from simstudy.runner.tables import Folder, read_folder
 
-__all__ = ["charts", "figure_parameters", "plot", "plot_results", "replicates"]
-
 MAX_FIGURE_PARAMETERS = 4
 MAX_CELLS = 12
 """Figures of replicates, one a cell, that are drawn at once."""
-CHOICES = tuple(one.name for one in declared(ChartsRequest) if one.keyword_only and one.name != "own")
+CHOICES = tuple(one.name for one in declared(ChartsRequest) if one.keyword_only and one.name not in ("own", "level"))
 DEFAULT_KINDS = ("bias", "coverage")
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What figures are drawn from.
+
+    Attributes
+    ----------
+    performance : DataFrame
+        Empty where there are only replicates.
+    factors : tuple of str
+    level : float
+    folder : Path or None
+        Where replicates are; None for a table.
+    replicates : DataFrame or None
+        Replicates at hand.
+    """
+
+    performance: pd.DataFrame
+    factors: tuple[str, ...]
+    level: float
+    folder: Path | None = None
+    replicates: pd.DataFrame | None = None
+
+    @classmethod
+    def of(cls, source: Results | pd.DataFrame | str | Path, level: float | None) -> Numbers:
+        """The numbers of a study, its folder, or a table of either kind.
+
+        Raises
+        ------
+        SimstudyError
+            If there is nothing to draw, or the table is neither of performance nor of replicates.
+        """
+        if isinstance(source, pd.DataFrame):
+            return cls._of_table(source, 0.95 if level is None else level)
+        if level is not None:
+            raise SimstudyError("level: it is that of the study; it can be chosen for a table only")
+        found = source if isinstance(source, Results) else up_to_date(source)
+        if found.performance.empty:
+            raise SimstudyError(f"{found.folder}: there are no finished replicates yet")
+        return cls(found.performance, found.factors, found.level, found.folder)
+
+    @classmethod
+    def _of_table(cls, table: pd.DataFrame, level: float) -> Numbers:
+        if {"measure", "value", "estimator"} <= set(table.columns):
+            names = tuple(str(name) for name in table.columns if name not in measuring.COLUMNS)
+            return cls(table, names, level)
+        if {"estimate", "estimator"} <= set(table.columns):
+            return cls(pd.DataFrame(), (), level, replicates=table)
+        raise SimstudyError(
+            "table: it is neither a performance table (estimator, measure, value, ...) nor one of replicates "
+            "(estimator, estimate, se, ...)"
+        )
 
 
 @dataclass(frozen=True)
 class _Wanted:
     """What was asked for; None where nothing was said."""
 
-    found: Results
+    found: Numbers
     parameters: Sequence[str] | None
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -60,7 +111,7 @@ class _Wanted:
 
     def own(self, kind: FigureKind) -> dict[str, Any]:
         """Level of the intervals, and options that only this kind has."""
-        return {"level": self.found.manifest.level} | self.given(*(set(kind.options) - _COMMON))
+        return {"level": self.found.level} | self.given(*(set(kind.options) - _COMMON))
 
     def band(self, measure: str) -> dict[str, Any]:
         """The band, if it is about the measure."""
@@ -69,7 +120,7 @@ class _Wanted:
 
 
 @takes(PlotRequest)
-def plot(request: PlotRequest) -> list[Path]:
+def write_figures(request: PlotRequest) -> list[Path]:
     """Draw figures of a results folder and write them with their data, as CSV beside them.
 
     Returns
@@ -123,13 +174,13 @@ def charts(request: ChartsRequest) -> list[Chart]:
     options = {name: value for name, value in options.items() if value}
     kind, source = request.kind, request.source
     entry = check_kind(kind or "lines", list(options))
-    found = source if isinstance(source, Results) else up_to_date(source)
-    if found.performance.empty:
-        raise SimstudyError(f"{found.folder}: there are no finished replicates yet")
+    found = Numbers.of(source, request.level)
+    if found.performance.empty and entry.made_from != "replicates":
+        raise SimstudyError(f"kind: '{entry.name}' is drawn from a performance table, not from replicates")
     wanted = _Wanted(found, request.parameters, options)
     if kind is None and not request.measures:
         wanted = _Wanted(found, request.parameters, {**options, "measures": DEFAULT_KINDS})
-    return list(_MAKE[entry.made_from](entry, wanted))
+    return list((_MAKE[entry.made_from] if found.replicates is None else _of_table)(entry, wanted))
 
 
 def _of_performance(kind: FigureKind, wanted: _Wanted) -> Iterator[Chart]:
@@ -165,7 +216,7 @@ def _of_effects(kind: FigureKind, wanted: _Wanted) -> Iterator[Chart]:
     names = wanted.names()
     effects = measuring.factor_effects(
         wanted.found.performance,
-        wanted.found.manifest.factors,
+        wanted.found.factors,
         measures=measures,
         parameters=names,
         **wanted.given("estimators", "basis"),
@@ -174,6 +225,21 @@ def _of_effects(kind: FigureKind, wanted: _Wanted) -> Iterator[Chart]:
     for measure in measures:
         for name in [""] if measure in measure_names("fit") else names:
             yield drawing.make_chart(kind.name, effects, name, measure=measure, **shared)
+
+
+def _of_table(kind: FigureKind, wanted: _Wanted) -> Iterator[Chart]:
+    """Figures of replicates at hand, a cell at a time."""
+    rows = wanted.found.replicates
+    assert rows is not None
+    options = wanted.given("se_kind") | wanted.own(kind)
+    if "compare" not in options:
+        options |= wanted.given("estimators")
+    cells = wanted.options.get("cells") or (rows["cell"].unique()[:1].tolist() if "cell" in rows.columns else [None])
+    known = [str(name) for name in rows["parameter"].unique()] if "parameter" in rows.columns else []
+    names = choose_parameters(wanted.parameters, known) if wanted.parameters else known
+    for cell in cells:
+        for name in names or (None,):
+            yield drawing.make_chart(kind.name, rows, name, cell=cell, **options)
 
 
 def _of_replicates(kind: FigureKind, wanted: _Wanted) -> Iterator[Chart]:
@@ -195,6 +261,11 @@ def _of_replicates(kind: FigureKind, wanted: _Wanted) -> Iterator[Chart]:
     if problems:
         raise SimstudyError(problems)
     options = wanted.given("se_kind") | wanted.own(kind)
+    if wanted.found.folder is None:
+        raise SimstudyError(
+            f"kind: '{kind.name}' is drawn from replicates; give a results folder, or the table of "
+            "`simstudy.api.replicates`"
+        )
     names, folder = wanted.names(), read_folder(wanted.found.folder)
     for cell in cells:
         rows = pick_replicates(folder, cell, names, list(compare) if compare else estimators)

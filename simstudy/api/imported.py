@@ -73,6 +73,14 @@ def performance_of(request: ForeignRequest) -> pd.DataFrame:
     ------
     SimstudyError
         With everything that is wrong with the table.
+
+    Examples
+    --------
+    >>> import pandas as pd, simstudy
+    >>> rows = {"rep": [1, 2, 3], "estimate": [0.9, 1.2, 1.1], "se": [0.2, 0.2, 0.2], "truth": [1.0, 1.0, 1.0]}
+    >>> table = simstudy.performance_of(pd.DataFrame(rows))
+    >>> table.loc[(table["measure"] == "bias") & (table["basis"] == "casewise"), "value"].round(3).tolist()
+    [0.067]
     """
     return import_results(**vars(request)).performance
 

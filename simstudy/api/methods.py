@@ -11,14 +11,11 @@ from typing import Any
 import pandas as pd
 
 from simstudy.methods import registry
-from simstudy.report.figures.kinds.methods import methods_table, plot_methods
-
-__all__ = ["describe_estimator", "list_estimators", "methods_table", "plot_methods"]
 
 STORY = ("estimator", "year", "title", "idea", "levels", "options", "can", "cannot", "same_as", "reference", "theory")
 
 
-def list_estimators() -> pd.DataFrame:
+def estimators() -> pd.DataFrame:
     """Every known method, in teaching order.
 
     Returns
@@ -26,13 +23,20 @@ def list_estimators() -> pd.DataFrame:
     DataFrame
         Columns estimator, year (missing where a method gives none), title, idea, levels, options, can, cannot, same_as
         (another method with the same numbers), reference, theory (sections of the documentation with its formulas).
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> table = simstudy.estimators()
+    >>> table.loc[table["estimator"] == "muml", ["year", "levels"]].values.tolist()
+    [[1989, 'within, between']]
     """
     table = pd.DataFrame([_told(name) for name in registry.names()], columns=list(STORY))
     return table.astype({"year": "Int64"})
 
 
 def describe_estimator(name: str) -> dict[str, Any]:
-    """One method in full: what `list_estimators` tells, and ``details``, its docstring.
+    """One method in full: what `estimators` tells, and ``details``, its docstring.
 
     Raises
     ------

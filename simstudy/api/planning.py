@@ -19,7 +19,7 @@ from simstudy.planning.grid import value_grid
 from simstudy.planning.limits import Target
 from simstudy.planning.plan import Work, plan_axis
 from simstudy.planning.question import Question, find_parameter, read_cost
-from simstudy.planning.result import Plan
+from simstudy.planning.result import PlanRecord
 from simstudy.planning.search import Effort
 from simstudy.planning.simulate import Simulator
 from simstudy.planning.source import Source, default_folder, plan_folder, plan_json, read_source, write_plan
@@ -39,18 +39,24 @@ LOW, HIGH, LOW_SIZE, HIGH_SIZE, HIGH_SIZE_WITH_COST = 10, 10_000, 2, 200, 100
 
 
 @takes(PlanRequest)
-def plan(request: PlanRequest) -> Plan:
+def plan(request: PlanRequest) -> PlanRecord:
     """Find the smallest design that reaches a target: analytic answer, simulation search, confirming run.
 
     Returns
     -------
-    Plan
-        Its tables are DataFrames; ``plan.answer`` is the design.
+    PlanRecord
 
     Raises
     ------
     SimstudyError
         With one message a problem.
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> plan = simstudy.plan("contextual", "contextual", power=0.8, settings={"icc": 0.1}, analytic=True)
+    >>> plan
+    <Plan power 0.8 of contextual: 323 clusters of 10, analytic>
     """
     criterion = read_criterion({name: getattr(request, name) for name in MEASURES})
     _check(request)
@@ -114,7 +120,7 @@ def _question(request: PlanRequest, source: Source, criterion: Criterion, unknow
     return question
 
 
-def draw_plan(result: Plan, folder: Path) -> list[Path]:
+def draw_plan(result: PlanRecord, folder: Path) -> list[Path]:
     """Draw a plan's figures into a folder, as PDF, PNG and CSV."""
     written = []
     if len(result.curve):
@@ -126,7 +132,7 @@ def draw_plan(result: Plan, folder: Path) -> list[Path]:
     return written
 
 
-def write_copies(result: Plan, json_file: Path | None, csv: Path | None) -> list[Path]:
+def write_copies(result: PlanRecord, json_file: Path | None, csv: Path | None) -> list[Path]:
     """Write a plan as JSON, and what was simulated as CSV, where the user wants them."""
     if json_file is not None:
         write_bytes(json_file, plan_json(result))
@@ -145,7 +151,7 @@ class _Job:
     draws: Draws
     low: int | None
 
-    def make(self, simulator: Simulator, work: Work, record: dict[str, Any]) -> Plan:
+    def make(self, simulator: Simulator, work: Work, record: dict[str, Any]) -> PlanRecord:
         if self.question.cost is not None:
             result = plan_cost(self.question, self.draws, simulator, work, record, self.low)
         else:
@@ -172,7 +178,7 @@ class _Job:
         facts = {"draws": len(found.values), "tried": found.tried, "left_out": found.left_out}
         return {**facts, "reasons": dict(found.reasons), "known": known}
 
-    def grid(self, result: Plan) -> pd.DataFrame:
+    def grid(self, result: PlanRecord) -> pd.DataFrame:
         """The map around the answer; empty where cluster sizes are unequal."""
         answer, question = result.answer, self.question
         if answer is None or isinstance(answer.cluster_size, str):

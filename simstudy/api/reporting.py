@@ -10,9 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from simstudy.api.figures import MAX_FIGURE_PARAMETERS, charts, figure_parameters
-from simstudy.api.study import Results, open_design, results, status
+from simstudy.api.study import Results, read_results, status
 from simstudy.api.theory import best, theory_curve
 from simstudy.design import Design, parse_design
+from simstudy.design.inputs import DesignLike, as_design
 from simstudy.errors import SimstudyError
 from simstudy.performance import factor_effects
 from simstudy.report.document.html import Source, report_html
@@ -39,14 +40,21 @@ def write_report(folder: str | Path, out: str | Path | None = None, *, theory: b
     out : path, optional
         File to write; ``report.html`` in the folder by default.
     theory : bool
-        Draw what theory expects (`simstudy.theory_curve`) through the simulated points.
+        Draw what theory expects (`simstudy.api.theory_curve`) through the simulated points.
 
     Raises
     ------
     SimstudyError
         If it is not a results folder, or nothing is finished in it.
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> study = simstudy.run(simstudy.init("contextual"), reps=20, jobs=1, progress=False)
+    >>> simstudy.write_report(study.folder, theory=False).name
+    'report.html'
     """
-    found = results(folder)
+    found = read_results(folder)
     if found.performance.empty:
         raise SimstudyError(f"{folder}: there are no finished replicates yet")
     state, parameters = status(folder), _parameters(found.performance)
@@ -75,7 +83,7 @@ def write_report(folder: str | Path, out: str | Path | None = None, *, theory: b
     return target
 
 
-def preregister(design: Design | str | Path, out: str | Path | None = None) -> str:
+def preregister(design: DesignLike, out: str | Path | None = None) -> str:
     """Fill in the headings of ADEMP-PreReg (Siepe et al. 2024) from a design, before any run.
 
     Parameters
@@ -89,7 +97,7 @@ def preregister(design: Design | str | Path, out: str | Path | None = None) -> s
     str
         Markdown. Answers that only the researcher has are marked as to be filled in.
     """
-    found = design if isinstance(design, Design) else open_design(design)
+    found = as_design(design)
     system = f"{platform.platform()} {platform.machine()} {sys.implementation.name}"
     text = preregistration(found, list(current_versions().items()), system)
     if out is not None:

@@ -30,6 +30,13 @@ def init(template: str, out: str | Path | None = None) -> Path:
     ------
     SimstudyError
         If there is no such template, or the file is there already.
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> path = simstudy.init("contextual")
+    >>> path.name
+    'contextual.toml'
     """
     text = template_text(template)
     path = Path(f"{template}.toml") if out is None else Path(out)

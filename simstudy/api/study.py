@@ -1,4 +1,4 @@
-"""Studies: run, analyse, look at, replay."""
+"""Studies: run, analyse, look at, replay. What is returned are records; `simstudy.api.verbs` makes them speak."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from simstudy.design import Design, load_design
-from simstudy.design.load import find_modules_beside
+from simstudy.design import Design
+from simstudy.design.inputs import DesignLike, as_design
 from simstudy.errors import SimstudyError, StoreError
 from simstudy.performance import (
     SUMMARY_COLUMNS,
@@ -34,27 +34,12 @@ from simstudy.runner.manifest import MANIFEST, Manifest
 from simstudy.runner.merge import merge_folders
 from simstudy.runner.parts import FITS, DamagedPartError, set_aside
 from simstudy.runner.progress import Reporter, reporter
-from simstudy.runner.replay import Replay, draw_frame
+from simstudy.runner.replay import ReplayRecord, draw_frame
 from simstudy.runner.replay import replay as replay_fit
-from simstudy.runner.status import StudyStatus, read_status
+from simstudy.runner.status import StatusRecord, read_status
 from simstudy.runner.store import check_folder, locked, open_folder, tidy
 from simstudy.runner.tables import iterate_cells, read_folder
 from simstudy.runner.todo import BLOCK_SIZE, WHOLE, Shard, coverage, missing_tasks, wanted_replicates
-
-__all__ = [
-    "Replay",
-    "Results",
-    "StudyStatus",
-    "analyse",
-    "merge",
-    "replay",
-    "results",
-    "run",
-    "run_study",
-    "simulate",
-    "status",
-    "validate",
-]
 
 PERFORMANCE = "performance"
 UNTIL = "until"
@@ -86,27 +71,69 @@ class Results:
     until: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
 
     @property
+    def name(self) -> str:
+        """Name of the study."""
+        return self.manifest.name
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """Names of the factors of the design."""
+        return tuple(self.manifest.factors)
+
+    @property
+    def level(self) -> float:
+        """Level of the intervals."""
+        return self.manifest.level
+
+    @property
+    def replications(self) -> int:
+        """Asked for in each cell; the most of any where cells differ."""
+        return self.manifest.replications
+
+    @property
     def failed_everywhere(self) -> list[str]:
         """Methods that converged in no replicate of the study."""
         converged = self.failures.groupby("estimator", sort=False)["converged"].sum()
         return [name for name in self.manifest.methods if name in converged.index and converged[name] == 0]
 
 
-def _design(design: Design | str | Path, reps: int | None = None, timeout: float | None = None) -> Design:
-    found = design if isinstance(design, Design) else open_design(design)
+def validate(design: DesignLike) -> Design:
+    """Read and check a design without running it.
+
+    Parameters
+    ----------
+    design : path, str, dict or Design
+        A design file, its text, or a dict of its tables.
+
+    Returns
+    -------
+    Design
+        Its `Design.support` says which method can be used in which cell.
+
+    Raises
+    ------
+    SimstudyError
+        With everything that is wrong with the design.
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> design = simstudy.validate(simstudy.init("contextual"))
+    >>> print(design.summary())
+    contextual: the design is valid
+      3 cells x 1,000 replications x 6 methods = 18,000 fits
+      methods: disaggregated, aggregated, mlm, mlm_centered, two_step, msem
+      parameters: b_w, within: y ~~ y, within: x ~~ x, b_b, between: y ~~ y, between: x ~~ x, between: y ~ 1, ...
+    """
+    return as_design(design)
+
+
+def _design(design: DesignLike, reps: int | None = None, timeout: float | None = None) -> Design:
+    found = validate(design)
     if timeout is not None:
         check_timeout(timeout)
         found = dataclasses.replace(found, timeout=timeout)
     return found if reps is None else dataclasses.replace(found, replications=reps)
-
-
-def open_design(path: str | Path) -> Design:
-    """Read a design file; methods in modules beside it (``"module:Attr"``) are found.
-
-    The folder goes to the end of ``sys.path``, so that it hides no other module.
-    """
-    find_modules_beside(path)
-    return load_design(path)
 
 
 def default_folder(name: str, shard: Shard) -> Path:
@@ -116,23 +143,31 @@ def default_folder(name: str, shard: Shard) -> Path:
 
 
 @takes(RunRequest)
-def run(request: RunRequest) -> pd.DataFrame:
-    """Run a study, or what is missing of it, and return its performance table.
+def run_study(request: RunRequest) -> Results:
+    """Run a study, or what is missing of it.
 
     The same design and number of replications, or the same precision, give the same results, bit for bit, for any
     number of jobs, any block size, and whatever was there before.
 
     Returns
     -------
-    DataFrame
-        Long performance table: the factors, estimator, se_kind, parameter, measure, value, mcse, n, ...
+    Results
+
+    Raises
+    ------
+    SimstudyError
+        With everything that is wrong with the design or the choices.
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> study = simstudy.run(simstudy.init("contextual"), reps=20, jobs=1, progress=False)
+    >>> study
+    <Study contextual: 3 cells, 6 methods, 20 replications, in results/contextual>
+    >>> bias = study.performance(parameters="contextual", measures="bias", estimators="msem")
+    >>> bool((bias["value"].abs() < 0.2).all())
+    True
     """
-    return run_study(**vars(request)).performance
-
-
-@takes(RunRequest)
-def run_study(request: RunRequest) -> Results:
-    """`run`, returning failures as well."""
     check(request)
     until, methods = request.until, request.until_methods
     if until is None and (request.max_reps is not None or request.until_parameters or methods):
@@ -190,8 +225,10 @@ def _run_missing(
     execute(study, tasks, workers, report)
 
 
-def analyse(folder: str | Path, reference: str | None = None) -> pd.DataFrame:
-    """Performance table of a results folder, from its replicate rows; also written to the folder as Parquet and CSV.
+def read_results(folder: str | Path, reference: str | None = None) -> Results:
+    """Performance, failures and fit measures of a results folder, from its replicate rows.
+
+    Written to the folder as Parquet and CSV.
 
     Parameters
     ----------
@@ -199,16 +236,22 @@ def analyse(folder: str | Path, reference: str | None = None) -> pd.DataFrame:
     reference : str, optional
         Method that the others are compared with on the same replicates; by default the design's first.
 
+    Returns
+    -------
+    Results
+
     Raises
     ------
     StoreError
         If it is not a results folder, or parts of it are damaged.
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> study = simstudy.run(simstudy.init("contextual"), reps=20, jobs=1, progress=False)
+    >>> simstudy.analyse(study.folder)
+    <Study contextual: 3 cells, 6 methods, 20 replications, in results/contextual>
     """
-    return results(folder, reference).performance
-
-
-def results(folder: str | Path, reference: str | None = None) -> Results:
-    """`analyse`, returning failures as well."""
     found, damaged = _analyse(Path(folder), reference)
     if damaged:
         raise StoreError([f"{folder}: {error}; run the design again to replace it" for error in damaged])
@@ -255,37 +298,61 @@ def _no_fits() -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
 
 
-def status(folder: str | Path) -> StudyStatus:
-    """What is done, what failed and why."""
+def status(folder: str | Path) -> StatusRecord:
+    """What is done, what failed and why.
+
+    Parameters
+    ----------
+    folder : path
+        Results folder.
+
+    Returns
+    -------
+    StatusRecord
+
+    Raises
+    ------
+    StoreError
+        If it is not a results folder.
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> study = simstudy.run(simstudy.init("contextual"), reps=20, jobs=1, progress=False)
+    >>> simstudy.status(study.folder).complete
+    True
+    """
     return read_status(Path(folder))
 
 
-def validate(design: Design | str | Path) -> pd.DataFrame:
-    """Check a design without running it.
+def simulate(design: DesignLike, cell: int, rep: int, out: str | Path | None = None) -> pd.DataFrame:
+    """One data set of a study, as every method gets it.
+
+    Parameters
+    ----------
+    design : Design, path, str or dict
+    cell, rep : int
+        Numbers of the cell and the replicate, from 0.
+    out : path, optional
+        CSV or Parquet file to write as well.
 
     Returns
     -------
     DataFrame
-        One row a cell and method: cell, n_clusters, cluster_size, n_obs, the factors, estimator, and the reason why the
-        method does not support the cell (empty if it does).
+        One row an individual: ``cluster`` and the variables.
 
     Raises
     ------
     SimstudyError
-        With everything that is wrong with the design.
+        If there is no such cell or replicate, or the file cannot be of that kind.
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> data = simstudy.simulate(simstudy.init("contextual"), cell=0, rep=0)
+    >>> data.shape, list(data.columns)
+    ((500, 3), ['cluster', 'y', 'x'])
     """
-    design = _design(design)
-    cells, reasons = design.cell_table().drop(columns="key"), design.unsupported()
-    table = cells.loc[cells.index.repeat(len(design.estimators))].reset_index(drop=True)
-    table["estimator"] = [entry.name for entry in design.estimators] * len(design.cells)
-    table["reason"] = [
-        reasons.get((entry.name, cell.index), "") for cell in design.cells for entry in design.estimators
-    ]
-    return table
-
-
-def simulate(design: Design | str | Path, cell: int, rep: int, out: str | Path | None = None) -> pd.DataFrame:
-    """One data set of a study, as every method gets it; written to a CSV or Parquet file if ``out`` is given."""
     data = draw_frame(_design(design), cell, rep)
     if out is not None:
         path = Path(out)
@@ -298,13 +365,64 @@ def simulate(design: Design | str | Path, cell: int, rep: int, out: str | Path |
     return data
 
 
-def replay(folder: str | Path, cell: int, rep: int, estimator: str) -> Replay:
-    """Fit one replicate again and compare it with what is stored, bit for bit."""
+def replay(folder: str | Path, cell: int, rep: int, estimator: str) -> ReplayRecord:
+    """Fit one replicate again and compare it with what is stored, bit for bit.
+
+    Parameters
+    ----------
+    folder : path
+        Results folder.
+    cell, rep : int
+        Numbers of the cell and the replicate, from 0.
+    estimator : str
+
+    Returns
+    -------
+    ReplayRecord
+
+    Raises
+    ------
+    StoreError
+        If nothing of that kind is stored.
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> study = simstudy.run(simstudy.init("contextual"), reps=20, jobs=1, progress=False)
+    >>> simstudy.replay(study.folder, cell=2, rep=7, estimator="msem").identical
+    True
+    """
     return replay_fit(Path(folder), cell, rep, estimator)
 
 
-def merge(folders: Sequence[str | Path], out: str | Path | None = None, progress: bool = True) -> StudyStatus:
-    """Join results folders of one design into ``out`` (``results/<study name>`` by default)."""
+def merge(folders: Sequence[str | Path], out: str | Path | None = None, progress: bool = True) -> StatusRecord:
+    """Join results folders of one design, such as shards.
+
+    Parameters
+    ----------
+    folders : sequence of path
+    out : path, optional
+        Joint folder; ``results/<study name>`` by default.
+    progress : bool
+        Say on standard error what is done.
+
+    Returns
+    -------
+    StatusRecord
+
+    Raises
+    ------
+    SimstudyError
+        If a folder is no results folder, or they are of different designs.
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> design = simstudy.init("contextual")
+    >>> shares = [simstudy.run(design, reps=20, jobs=1, shard=f"{i}/2", progress=False).folder for i in (1, 2)]
+    >>> simstudy.merge(shares, progress=False)
+    <StudyStatus contextual: complete, 360 fits>
+    """
     roots = [Path(folder) for folder in folders]
     if not roots:
         raise SimstudyError("merge: give at least one results folder")
@@ -327,4 +445,4 @@ def up_to_date(folder: str | Path) -> Results:
                 return Results(root, manifest, table, pd.DataFrame(), pd.DataFrame())
     except (OSError, ValueError):
         pass
-    return results(root)
+    return read_results(root)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from simstudy.api.imported import Imported
-from simstudy.api.study import Results, results
+from simstudy.api.study import Results, read_results
 from simstudy.report import fit_measure_blocks
 from simstudy.report import format_performance as lay_out
 from simstudy.report.tables.blocks import Block
@@ -65,7 +65,7 @@ def format_performance(
     -------
     str
     """
-    found = source if isinstance(source, (Results, Imported)) else results(source, reference)
+    found = source if isinstance(source, (Results, Imported)) else read_results(source, reference)
     return lay_out(
         found.performance,
         found.failures,

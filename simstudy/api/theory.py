@@ -5,19 +5,20 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from simstudy.api.study import analyse, open_design
+from simstudy.api.study import read_results
 from simstudy.asymptotics import approximate_all
 from simstudy.asymptotics.approximate import needs_samples
 from simstudy.asymptotics.large_samples import Tick, address
 from simstudy.asymptotics.layouts import grown
 from simstudy.asymptotics.table import CALCULATIONS, Place, theory_table
 from simstudy.design import Cell, Design, EstimatorEntry
+from simstudy.design.inputs import DesignLike, as_design
 from simstudy.errors import SimstudyError, StoreError, did_you_mean
 from simstudy.requests.option import check, takes
 from simstudy.requests.theory import BiasRequest
@@ -30,25 +31,46 @@ SILENT_SECONDS = 3.0
 """Until then nothing is said about progress."""
 
 
+@dataclass(frozen=True)
+class TheoryRecord:
+    """What theory says about the methods of a design.
+
+    Attributes
+    ----------
+    table : DataFrame
+        The columns of a performance table, so that both can be joined on cell, estimator, se_kind, parameter and
+        measure, and ``method_of_calculation`` (see `CALCULATIONS`) and ``note`` (why a number is missing). A measure
+        may have several rows, one a method of calculation; `best` keeps the most exact. ``mcse`` is NaN, ``n`` 0.
+    design : Design
+    """
+
+    table: pd.DataFrame
+    design: Design
+
+
 @takes(BiasRequest)
-def bias(request: BiasRequest) -> pd.DataFrame:
+def theory_of(request: BiasRequest) -> TheoryRecord:
     """Pseudo-true values, bias, true and reported SEs, coverage and power of every method: theory, no simulation.
 
     Returns
     -------
-    DataFrame
-        The columns of `simstudy.analyse`, so that both can be joined on cell, estimator, se_kind, parameter and
-        measure, and ``method_of_calculation`` (see `CALCULATIONS`) and ``note`` (why a number is missing). A measure
-        may have several rows, one a method of calculation; `best` keeps the most exact. ``mcse`` is NaN, ``n`` 0.
+    TheoryRecord
 
     Raises
     ------
     SimstudyError
         If there is no such cell or method.
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> theory = simstudy.bias(simstudy.init("contextual"))
+    >>> print(theory.summary(parameters=["contextual"], cells=[0]).splitlines()[0])
+    contextual: theory, no simulation; 1 cell, 6 methods, 95% intervals
     """
     check(request)
     large_samples, progress = request.large_samples, request.progress
-    design = request.design if isinstance(request.design, Design) else open_design(request.design)
+    design = as_design(request.design)
     chosen, entries = _chosen_cells(design, request.cells), _chosen_entries(design, request.estimators)
     start, places = time.perf_counter(), []
     sampled = {
@@ -64,7 +86,7 @@ def bias(request: BiasRequest) -> pd.DataFrame:
             quick = not progress or tally.per_method or number == len(entries)
             if not quick and time.perf_counter() - start > SILENT_SECONDS:
                 print(f"{number} of {len(entries)} methods: {entry.name} is done", file=sys.stderr, flush=True)
-    return theory_table(design, places)
+    return TheoryRecord(theory_table(design, places), design)
 
 
 class _Tally:
@@ -109,27 +131,27 @@ def _places(
 
 
 def theory_curve(
-    design: Design | str | Path, n_clusters: Sequence[int] | None = None, *, large_samples: int = 0
+    design: DesignLike, n_clusters: Sequence[int] | None = None, *, large_samples: int = 0
 ) -> pd.DataFrame:
-    """`bias` on a grid of numbers of clusters, for curves through simulated points.
+    """`theory_of` on a grid of numbers of clusters, for curves through simulated points.
 
     Every other setting of the design has one curve, with the shares of cluster sizes of its largest cell; that is the
     cell the rows name. The factor ``n_clusters`` holds the grid.
 
     Parameters
     ----------
-    design : Design or path
+    design : Design, path, str or dict
     n_clusters : sequence of int, optional
         By default 25 numbers from the design's smallest to its largest.
     large_samples : int
-        As in `bias`; none by default, so that a report has not to wait.
+        As in `theory_of`; none by default, so that a report has not to wait.
 
     Raises
     ------
     SimstudyError
         If the number of clusters is no factor of the design.
     """
-    design = design if isinstance(design, Design) else open_design(design)
+    design = as_design(design)
     if "n_clusters" not in design.factor_names:
         raise SimstudyError("theory curve: n_clusters is no factor of the design, so that there is no curve to draw")
     found = sorted({cell.n_clusters for cell in design.cells})
@@ -167,9 +189,9 @@ def joined(theory: pd.DataFrame, performance: pd.DataFrame | str | Path) -> pd.D
     Parameters
     ----------
     theory : DataFrame
-        From `bias`.
+        Of `theory_of`.
     performance : DataFrame or path
-        From `simstudy.analyse`, or a results folder of the same design.
+        From a study, or a results folder of the same design.
 
     Returns
     -------
@@ -183,7 +205,7 @@ def joined(theory: pd.DataFrame, performance: pd.DataFrame | str | Path) -> pd.D
     StoreError
         If they have no row in common: the folder is another design's.
     """
-    simulated = performance if isinstance(performance, pd.DataFrame) else analyse(performance)
+    simulated = performance if isinstance(performance, pd.DataFrame) else read_results(performance).performance
     casewise = simulated[simulated["basis"] == "casewise"]
     keys = list(KEYS)
     right = casewise[[*keys, "truth", "value", "mcse", "n", "n_attempted"]].rename(

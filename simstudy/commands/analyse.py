@@ -37,7 +37,7 @@ def analyse(
 
     wanted = (style, parameter, cell, split(measures))
     check_style(style, wanted[-1])
-    found = api.results(folder, reference)
+    found = api.read_results(folder, reference)
     refuse_empty(found)
     files = {"csv": csv, "latex": latex, "html": html, "markdown": markdown}
     write_files(found, files, *wanted)

@@ -30,42 +30,17 @@ def bias(
     from rich.console import Console
 
     from simstudy import api
-    from simstudy.report import formula_lines, joined_lines, print_lines, theory_lines, width_of, write_csv
+    from simstudy.report import print_lines, width_of, write_csv
 
-    found = api.open_design(str(request.design))
     start = time.perf_counter()
-    table = api.bias(**vars(replace(request, design=found, progress=True)))
+    found = api.bias(**vars(replace(request, progress=True)))
     seconds = time.perf_counter() - start
+    beside = None if joined is None else api.read_results(joined).performance
     console = Console(highlight=False)
-    width = width_of(console)
-    if joined is None:
-        lines = theory_lines(
-            table,
-            api.best(table),
-            parameters=parameter or None,
-            cells=request.cells,
-            factors=found.factor_names,
-            level=found.intervals.level,
-            study_name=found.name,
-            calculations=api.CALCULATIONS,
-            width=width,
-        )
-    else:
-        table = api.joined(table, joined)
-        lines = joined_lines(
-            table,
-            parameters=parameter or None,
-            cells=request.cells,
-            factors=found.factor_names,
-            study_name=found.name,
-            width=width,
-        )
-    chosen = [entry for entry in found.estimators if not request.estimators or entry.name in request.estimators]
-    places = {entry.name: api.describe_estimator(entry.method)["theory"] for entry in chosen}
-    print_lines(console, [*lines, *formula_lines(places, width)])
+    print_lines(console, found.lines(parameter or None, request.cells, beside=beside, width=width_of(console)))
     if csv is not None:
-        write_csv(table, csv)
+        write_csv(found.to_frame() if beside is None else found.beside(beside), csv)
         say(f"\nwritten: {csv}")
     if timing:
-        n = len(set(request.cells)) if request.cells else len(found.cells)
+        n = len(set(request.cells)) if request.cells else len(found.design.cells)
         say(f"theory of {n} cell{'s' * (n != 1)}: {seconds:.2f} s")

@@ -28,7 +28,7 @@ def estimators(
 
     console = Console(highlight=False)
     width = min(console.width, TEXT_WIDTH) if console.is_terminal else TEXT_WIDTH
-    table = api.list_estimators()
+    table = api.estimators()
     lines: list[Line] = []
     if names:
         blocks = [story_lines(api.describe_estimator(name), width) for name in names]

@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from simstudy.commands.shared import Folder, print_lines, say
-from simstudy.commands.table import (
-    CsvOption,
-    HtmlOption,
-    LatexOption,
-    MarkdownOption,
-    MeasuresOption,
-    ParameterOption,
-)
-from simstudy.requests.values import split
+from simstudy.commands.build import options_of
+from simstudy.commands.shared import print_lines, say
+from simstudy.commands.table import CsvOption, HtmlOption, LatexOption, MarkdownOption
+from simstudy.requests.effects import EffectsRequest
 
 
+@options_of(EffectsRequest)
 def factors(
-    folder: Folder,
-    parameter: ParameterOption = None,
-    measures: MeasuresOption = None,
-    estimator: Annotated[list[str] | None, typer.Option(help="Method; may be repeated.", show_default=False)] = None,
-    outcome: Annotated[
-        str, typer.Option(help="'cells': the measures of the cells; 'replicates': the numbers they are means of.")
-    ] = "cells",
-    order: Annotated[int, typer.Option(help="1: main effects; 2: two-way interactions too; ...")] = 2,
+    request: EffectsRequest,
     csv: CsvOption = None,
     latex: LatexOption = None,
     html: HtmlOption = None,
@@ -36,25 +20,16 @@ def factors(
     from rich.console import Console
 
     from simstudy import api
-    from simstudy.performance.choose import choose_parameters, in_order
+    from simstudy.performance.choose import in_order
     from simstudy.report import effect_blocks, key_parameters, write_csv, write_text
     from simstudy.report.tables.performance import FILE_WIDTH
     from simstudy.report.tables.render import to_html, to_latex, to_lines, to_markdown
-    from simstudy.report.tables.view import choose_measures
 
-    found = api.up_to_date(folder)
-    known = in_order(found.performance["parameter"].unique())
-    chosen = choose_parameters(parameter, known) if parameter else key_parameters(known)
-    effects = api.factor_effects(
-        found.performance,
-        factors=found.manifest.factors,
-        parameters=chosen,
-        measures=choose_measures(split(measures)) or None,
-        estimators=estimator or None,
-        outcome=outcome,
-        order=order,
-    )
-    blocks = effect_blocks(effects, title=found.manifest.name, outcome=outcome)
+    found = api.up_to_date(str(request.source))
+    parameters = request.parameters or key_parameters(in_order(found.performance["parameter"].unique()))
+    options = vars(request) | {"source": found.performance, "factors": found.manifest.factors, "parameters": parameters}
+    effects = api.factor_effects(**options)
+    blocks = effect_blocks(effects, title=found.manifest.name, outcome=request.outcome)
     if csv is not None:
         say(f"written: {write_csv(effects, csv)}")
     for path, text in (

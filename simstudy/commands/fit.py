@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +18,13 @@ from simstudy.commands.build import options_of
 from simstudy.commands.fit_input import ALL, read_inputs
 from simstudy.commands.fit_slopes import check_slope_choices, print_slope_tests
 from simstudy.commands.shared import FAILED, say
-from simstudy.errors import EstimatorError, SimstudyError
+from simstudy.errors import EstimatorError, SimstudyError, SimstudyWarning
 from simstudy.requests.fit import FitRequest
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from simstudy.analysis.result import Fit
+    from simstudy.analysis.result import FitRecord
 
 QUIET_SECONDS, LINE_SECONDS = 1.0, 5.0
 """Without a terminal: progress is printed from so many seconds on, and then so often."""
@@ -93,7 +94,8 @@ def fit(
         raise SimstudyError(problems)
     estimator, asked = request.estimator, vars(request)
     console = Console(highlight=False)
-    with _named(path), _progress(sys.stderr) as progress:
+    with _named(path), _progress(sys.stderr) as progress, warnings.catch_warnings():
+        warnings.simplefilter("ignore", SimstudyWarning)  # the summary and the exit code say the same
         if estimator == ALL:
             fits = fit_all(**{**asked, "progress": progress})
         else:
@@ -109,7 +111,7 @@ def fit(
             "reliability": reliability,
         }  # fmt: skip
         extra = _extra(one, wanted)
-        print_fit(console, one, cluster=request.cluster, **extra)
+        print_fit(console, one, **extra)
         tests = print_slope_tests(one, lrt_slope or []) if one.converged else []
         _further(one, wald=wald, scores=scores)
     _write(fits, extra, tests, json_file, csv)
@@ -127,7 +129,7 @@ def fit(
         raise typer.Exit(FAILED)
 
 
-def _further(fit: Fit, *, wald: str | None, scores: Path | None) -> None:
+def _further(fit: FitRecord, *, wald: str | None, scores: Path | None) -> None:
     """Print or write what was asked for beyond the summary."""
     if wald is not None:
         from simstudy.analysis.nested import wald_test
@@ -140,13 +142,14 @@ def _further(fit: Fit, *, wald: str | None, scores: Path | None) -> None:
         found = factor_scores(fit)
         stem = scores.with_suffix("")
         stem.parent.mkdir(parents=True, exist_ok=True)
-        for level, table in (("between", found.between), ("within", found.within)):
+        rows = found.within.set_axis(found.within.index + 1).rename_axis("row")  # as messages count them
+        for level, table in (("between", found.between), ("within", rows)):
             target = stem.with_name(f"{stem.name}-{level}.csv")
-            table.to_csv(target, index=False)
+            table.to_csv(target)
             say(f"written: {target}")
 
 
-def _failed(fits: Mapping[str, Fit]) -> bool:
+def _failed(fits: Mapping[str, FitRecord]) -> bool:
     """Whether a fit did not converge; among all methods, those that cannot fit the model do not count."""
     tried = [one for one in fits.values() if len(fits) == 1 or one.status.name != "NOT_SUPPORTED"]
     return not all(one.converged for one in tried) or not tried
@@ -212,13 +215,13 @@ class _Lines:
 # ---------------------------------------------------------------------- output
 
 
-def _extra(fit: Fit, wanted: Mapping[str, bool]) -> dict[str, pd.DataFrame]:
+def _extra(fit: FitRecord, wanted: Mapping[str, bool]) -> dict[str, pd.DataFrame]:
     """Tables that were asked for; what does not exist for this fit is said."""
     from simstudy.analysis import derived
     from simstudy.analysis.level_fit import level_fit
     from simstudy.analysis.reliability import reliability
 
-    makers: dict[str, Callable[[Fit], pd.DataFrame]] = {
+    makers: dict[str, Callable[[FitRecord], pd.DataFrame]] = {
         "standardized": derived.standardized,
         "r_squared": derived.r_squared,
         "residuals": derived.residuals,
@@ -236,17 +239,18 @@ def _extra(fit: Fit, wanted: Mapping[str, bool]) -> dict[str, pd.DataFrame]:
 
 
 def _write(
-    fits: Mapping[str, Fit],
+    fits: Mapping[str, FitRecord],
     extra: Mapping[str, pd.DataFrame],
     tests: list[dict[str, Any]],
     json_file: Path | None,
     csv: Path | None,
 ) -> None:
     """JSON with everything, CSV with the parameters."""
+    from simstudy.analysis.as_dict import fit_as_dict
     from simstudy.report.tables.performance import write_csv
 
     if json_file is not None:
-        records = [one.to_json() for one in fits.values()]
+        records = [fit_as_dict(one) for one in fits.values()]
         content: dict[str, Any] = records[0] if len(records) == 1 else {"estimator": ALL, "fits": records}
         if tests:
             content["slope_tests"] = tests

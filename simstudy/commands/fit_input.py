@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from simstudy.errors import EstimatorError, ModelError, SimstudyError, did_you_mean
+from simstudy.errors import EstimatorError, SimstudyError, did_you_mean
 from simstudy.requests.fit import FitRequest
 from simstudy.requests.option import problems_of
-
-if TYPE_CHECKING:
-    from simstudy.model.twolevel import TwoLevelModel
 
 ALL = "all"
 """In place of a method's name: all of them."""
@@ -20,7 +17,8 @@ ALL = "all"
 
 def read_inputs(request: FitRequest, options: list[str], plot: Path | None) -> FitRequest:
     """The request with model, data and options of the method read; all that is wrong with them is reported together."""
-    from simstudy.analysis.choices import in_our_words, interval_problems, intervals_of
+    from simstudy.analysis.choices import in_our_words, interval_problems, intervals_of, weight_problems
+    from simstudy.analysis.inputs import as_model
     from simstudy.analysis.read import read_data
 
     try:
@@ -30,11 +28,12 @@ def read_inputs(request: FitRequest, options: list[str], plot: Path | None) -> F
     of_all = request.estimator == ALL
     problems = problems_of(request, flags=True)
     problems += interval_problems(request.ci, intervals_of(None if of_all else request.estimator), "--ci")
+    problems += weight_problems(request.weights, "--weights")
     problems += _check_estimator(request.estimator, options) + _check_plot(plot)
     found: list[Any] = []
     steps: tuple[Callable[[], Any], ...] = (
         lambda: _parse_options(options),
-        lambda: _read_model(str(request.model), std_lv=request.std_lv, auto=_known_rule(request.auto)),
+        lambda: as_model(str(request.model), std_lv=request.std_lv, auto=_known_rule(request.auto)),
         lambda: read_data(str(request.data)),
     )
     for step in steps:
@@ -102,30 +101,3 @@ def _known_rule(auto: str) -> str:
     from simstudy.model.defaults import AUTO
 
     return auto if auto in AUTO else AUTO[0]
-
-
-def _read_model(model: str, *, std_lv: bool, auto: str) -> TwoLevelModel:
-    """The model in a file, or the text itself."""
-    from simstudy.model.foreign import is_foreign
-    from simstudy.model.twolevel import TwoLevelModel
-
-    path = Path(model)
-    try:
-        is_file, is_folder = path.is_file(), path.is_dir()
-    except OSError:  # too long to be a name
-        is_file = is_folder = False
-    if not is_file and "level:" not in model.replace(" ", "").lower() and not is_foreign(model):
-        folder = path.parent
-        near = [other.name for other in folder.iterdir()] if folder.is_dir() else []
-        what = "this is a folder" if is_folder else f"there is no such file{did_you_mean(path.name, near)}"
-        raise ModelError(f"{model}: {what}; give a model file, or the text itself with its 'level:' blocks")
-    if not is_file:
-        return TwoLevelModel.from_syntax(model, std_lv=std_lv, auto=auto)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ModelError(f"{path}: this is not a text file") from None
-    try:
-        return TwoLevelModel.from_syntax(text, std_lv=std_lv, auto=auto)
-    except ModelError as error:
-        raise ModelError([f"{path}: {problem}" for problem in error.problems]) from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from simstudy.errors import SimstudyError
 
 if TYPE_CHECKING:
-    from simstudy.analysis.result import Fit
+    from simstudy.analysis.result import FitRecord
     from simstudy.requests.fit import FitRequest
 
 
@@ -18,11 +18,12 @@ def check_slope_choices(request: FitRequest, tests: Sequence[str], caterpillar: 
     """Problems of what is asked about random slopes, found before anything is fitted."""
     from simstudy.analysis.choices import check_no_slopes
     from simstudy.analysis.nested import without_variance
+    from simstudy.model.twolevel import TwoLevelModel
     from simstudy.report.figures.kinds.caterpillar import check_format
 
     problems: list[str] = []
     model = request.model
-    assert not isinstance(model, str)
+    assert isinstance(model, TwoLevelModel)  # read already
     if not model.slopes:
         try:
             check_no_slopes(request.slopes, request.nodes)
@@ -47,7 +48,7 @@ def check_slope_choices(request: FitRequest, tests: Sequence[str], caterpillar: 
     return problems
 
 
-def print_slope_tests(fit: Fit, names: Sequence[str]) -> list[dict[str, Any]]:
+def print_slope_tests(fit: FitRecord, names: Sequence[str]) -> list[dict[str, Any]]:
     """Test the variances of slopes; returns what the JSON file holds."""
     from simstudy.analysis.nested import slope_variance_test
 

@@ -14,5 +14,5 @@ def plot(request: PlotRequest) -> None:
     """
     from simstudy import api
 
-    for path in api.plot(**vars(request)):
+    for path in api.write_figures(**vars(request)):
         print(path)

@@ -56,19 +56,3 @@ def print_lines(lines: Sequence[Any]) -> None:
     console = Console(highlight=False)
     for line in lines:
         console.print(Text(line.text, style=line.style), soft_wrap=True)
-
-
-def print_table(table: Any, left: int) -> None:
-    """Print a table, numbers with every digit."""
-    from simstudy.report.tables.text import TextTable
-
-    rows = tuple(tuple(_shown(value) for value in row) for row in table.itertuples(index=False, name=None))
-    for line in TextTable(tuple(map(str, table.columns)), rows, left=left).lines():
-        print(f"  {line.text}")
-
-
-def _shown(value: object) -> str:
-    """Write numbers with every digit, so that equal numbers look equal."""
-    if isinstance(value, float):
-        return "-" if value != value else repr(float(value))
-    return str(value)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from typing import Any
 
 import pandas as pd
@@ -128,9 +129,13 @@ class Intervals:
     draws: int = 1000
 
 
-@dataclass(frozen=True)
+MAX_ROWS = 24
+"""Cells that a notebook shows."""
+
+
+@dataclass(frozen=True, repr=False)
 class Design:
-    """A study.
+    """A study, before it is run; from `simstudy.validate`, or from a design file, its text or a dict of it.
 
     Attributes
     ----------
@@ -151,6 +156,18 @@ class Design:
         Whether variances of latent variables are fixed to 1 (instead of a loading).
     timeout : float or None
         Time limit a fit, in seconds.
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> design = simstudy.validate(simstudy.init("contextual"))
+    >>> design
+    <Design contextual: 3 cells x 1,000 replications x 6 methods>
+    >>> design.to_frame()
+       cell  n_clusters cluster_size  n_obs
+    0     0          50           10    500
+    1     1         100           10   1000
+    2     2         200           10   2000
     """
 
     name: str
@@ -183,6 +200,66 @@ class Design:
                 "intervals": dataclasses.asdict(self.intervals),
             }
         )
+
+    def __repr__(self) -> str:
+        return f"<Design {self.name}: {self._size}>"
+
+    @property
+    def _size(self) -> str:
+        cells, methods = len(self.cells), len(self.estimators)
+        counts = f"{cells:,} cell{'s' * (cells != 1)} x {self.replications:,} replications"
+        return f"{counts} x {methods} method{'s' * (methods != 1)}"
+
+    def summary(self) -> str:
+        """What ``simstudy validate`` prints."""
+        fits = len(self.cells) * self.replications * len(self.estimators)
+        lines = [
+            f"{self.name}: the design is valid",
+            f"  {self._size} = {fits:,} fits",
+            f"  methods: {', '.join(entry.name for entry in self.estimators)}",
+            f"  parameters: {', '.join(self.model.reported)}",
+        ]
+        reasons: dict[tuple[str, str], int] = {}
+        for (name, _), reason in self.unsupported().items():
+            reasons[name, reason] = reasons.get((name, reason), 0) + 1
+        for (name, reason), count in reasons.items():
+            where = "all cells" if count == len(self.cells) else f"{count} of {len(self.cells)} cells"
+            lines.append(f"  {name} cannot be used in {where}: {reason}; its fits will be reported as NOT_SUPPORTED")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        head, *lines = (escape(line) for line in self.summary().splitlines())
+        body = "".join(f"<div>{line.strip()}</div>" for line in lines)
+        table = self.to_frame().to_html(index=False, border=0, max_rows=MAX_ROWS)
+        return f"<div><strong>{head}</strong>{body}{table}</div>"
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a cell: cell, the factors, and n_clusters, cluster_size, n_obs where they are no factors."""
+        return self.cell_table().drop(columns="key")
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is run, as plain values, and the text of the file."""
+        return {
+            "name": self.name,
+            "aim": self.aim,
+            "replications": self.replications,
+            "seed": self.seed,
+            "methods": [entry.name for entry in self.estimators],
+            "factors": list(self.factor_names),
+            "parameters": list(self.model.reported),
+            "cells": self.to_frame().to_dict("records"),
+            "text": self.text,
+        }
+
+    def support(self) -> pd.DataFrame:
+        """Which method can be used where: the cells, estimator, and the reason why not (empty where it can)."""
+        cells, reasons = self.to_frame(), self.unsupported()
+        table = cells.loc[cells.index.repeat(len(self.estimators))].reset_index(drop=True)
+        table["estimator"] = [entry.name for entry in self.estimators] * len(self.cells)
+        table["reason"] = [
+            reasons.get((entry.name, cell.index), "") for cell in self.cells for entry in self.estimators
+        ]
+        return table
 
     def cell_table(self) -> pd.DataFrame:
         """One row a cell: cell, key, the factors, and n_clusters, cluster_size, n_obs where they are no factors."""

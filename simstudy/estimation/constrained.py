@@ -10,9 +10,9 @@ import numpy as np
 from simstudy.estimation.boundary import Boundary, Round, active_set
 from simstudy.estimation.engine import Engine
 from simstudy.estimation.fit_measures import Solved
+from simstudy.estimation.optimum import Box
 from simstudy.estimation.reduction import Reduction, reduced_engine
 from simstudy.estimation.result import Status
-from simstudy.estimation.scoring import Box
 from simstudy.linalg.stacked import FloatArray, IntArray, columns
 from simstudy.model.constraints import ConstraintSet
 from simstudy.model.implied import TwoLevelStructure

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from simstudy.data.incomplete import IncompleteStatistics
 from simstudy.data.statistics import TwoLevelStatistics
+from simstudy.estimation.free_moments import two_level_optimiser
 from simstudy.estimation.inference import covariance
-from simstudy.estimation.scoring import Box, Optimum, with_fallback
+from simstudy.estimation.optimum import Box, Optimum
+from simstudy.estimation.scoring import SCORING, Optimiser
 from simstudy.estimation.starts import feasible_between, starts_from_moments, two_level_starts
 from simstudy.likelihood.evaluation import Likelihood, Selectable
 from simstudy.likelihood.normal import two_group
@@ -34,16 +36,22 @@ class Engine:
         params (R, q) -> sum over clusters of outer products of their scores (R, q, q).
     starts : tuple of (R, q)
         Starting points.
+    optimiser : Optimiser
     """
 
     likelihood: Likelihood[Any]
     data: Selectable
     meat: Callable[[FloatArray], FloatArray]
     starts: tuple[FloatArray, ...]
+    optimiser: Optimiser = field(default=SCORING, kw_only=True)
 
     def solve(self, *more: FloatArray, box: Box | None = None) -> Optimum:
         """Maximise the likelihood within a box; ``more`` starts are tried first."""
-        return with_fallback(self.likelihood, self.data, (*more, *self.starts), box=box)
+        return self.optimiser.fully(self.likelihood, self.data, (*more, *self.starts), box)
+
+    def solve_once(self) -> Optimum:
+        """Scoring from the first start, without the slower tries that follow where it fails."""
+        return self.optimiser.once(self.likelihood, self.data, self.starts[0])
 
     def observed(self, params: FloatArray) -> FloatArray:
         """Observed information (R, q, q)."""
@@ -91,7 +99,8 @@ def complete_engine(structure: TwoLevelStructure, statistics: TwoLevelStatistics
         result: FloatArray = np.matmul(transpose(scores), scores)
         return result
 
-    return Engine(likelihood, Data.of(statistics), meat, two_level_starts(structure, statistics))
+    starts = two_level_starts(structure, statistics)
+    return Engine(likelihood, Data.of(statistics), meat, starts, optimiser=two_level_optimiser(structure))
 
 
 def pseudo_balanced_engine(

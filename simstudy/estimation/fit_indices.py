@@ -44,8 +44,8 @@ def indices(
 ) -> Indices:
     """CFI, TLI and RMSEA (R,) each; robust ones from unscaled chi-squares with their scaling factors.
 
-    NaN where a number they need is NaN, or a scaling factor is not positive. Without degrees of freedom the model is
-    the unrestricted one: 1, 1 and 0.
+    NaN where a number they need is NaN, or a scaling factor is not positive. Without degrees of freedom TLI is 1 and
+    RMSEA 0, and so is CFI 1 unless bounds on parameters cost likelihood.
 
     Parameters
     ----------
@@ -65,15 +65,15 @@ def indices(
     [0.874, 0.767, 0.042]
     """
     with np.errstate(all="ignore"):
-        c = np.where(np.asarray(scaling) > 0, scaling, np.nan)
+        c = np.where(np.asarray(scaling) > 0, scaling, np.nan) if df > 0 else 1.0
         c_baseline = np.where(np.asarray(scaling_baseline) > 0, scaling_baseline, np.nan)
-        if df <= 0:
-            nothing = 0.0 * chisq
-            return Indices(1.0 + nothing, 1.0 + nothing, nothing)
         excess, excess_baseline = chisq - c * df, baseline - c_baseline * df_baseline
         most = np.maximum(np.maximum(excess, excess_baseline), 0.0)
         cfi = np.where(most > 0, 1.0 - np.maximum(excess, 0.0) / most, 1.0)
         cfi = np.where(np.isnan(most), np.nan, cfi)
+        if df <= 0:
+            nothing = 0.0 * chisq
+            return Indices(np.where(chisq == 0.0, 1.0, cfi), 1.0 + nothing, nothing)
         tli = 1.0 - (excess / df) / (excess_baseline / df_baseline)
         rmsea = np.sqrt(n_groups * np.maximum(excess, 0.0) / (df * n_units))
     return Indices(cfi, tli, rmsea)

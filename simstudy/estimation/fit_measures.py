@@ -8,8 +8,8 @@ import numpy as np
 
 from simstudy.estimation.engine import Engine
 from simstudy.estimation.fit_indices import indices, upper_tail
+from simstudy.estimation.optimum import Optimum
 from simstudy.estimation.result import Status
-from simstudy.estimation.scoring import Optimum
 from simstudy.linalg.stacked import BoolArray, FloatArray, dot, entries, submatrix
 from simstudy.model.exogenous import exogenous_variables
 from simstudy.model.implied import TwoLevelStructure

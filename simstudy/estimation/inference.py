@@ -7,8 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from simstudy.estimation.optimum import inverse_beside
 from simstudy.estimation.result import FitResult
-from simstudy.estimation.scoring import inverse_beside
 from simstudy.linalg.stacked import BoolArray, FloatArray, cholesky, eigh, submatrix, transpose
 from simstudy.model.estimands import Estimands
 from simstudy.population.draw import generator

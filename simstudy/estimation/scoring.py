@@ -13,105 +13,34 @@ the verdict are those of the projected step and of the parameters that are not h
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from simstudy.estimation.optimum import DENSE, Box, Metric, Optimum, beside, inverse_beside
 from simstudy.estimation.result import Status
 from simstudy.likelihood.evaluation import Evaluation, Likelihood, Selectable
-from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, dot, eigh, inverse_spd, matvec, transpose
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, dot, eigh, is_spd, transpose
 
 D = TypeVar("D", bound=Selectable)
 
 TOLERANCE = 1e-12
 MAX_ITER = 60
-FALLBACK_MAX_ITER = 400
+FALLBACK_MAX_ITER = 150  # where Newton finds a maximum, it takes fewer steps but in one of a hundred
 STUCK = 1e8
 
 
-@dataclass(frozen=True)
-class Box:
-    """Bounds of parameters.
+class Optimiser(Protocol):
+    """A way to maximise a likelihood."""
 
-    Attributes
-    ----------
-    lower, upper : (q,)
-        Infinite where there are none.
-    """
+    def once(self, likelihood: Any, data: Any, start: FloatArray) -> Optimum:
+        """Scoring from one start (R, q), without the slower tries that follow where it fails."""
+        ...
 
-    lower: FloatArray
-    upper: FloatArray
-
-    def clip(self, params: FloatArray) -> FloatArray:
-        """The nearest parameters (R, q) within the bounds."""
-        return np.clip(params, self.lower, self.upper)
-
-    def holds(self, params: FloatArray, score: FloatArray) -> BoolArray:
-        """Which parameters (R, q) lie at a bound that the score would have them cross."""
-        return np.asarray((params <= self.lower) & (score <= 0) | (params >= self.upper) & (score >= 0))
-
-
-def inverse_beside(information: FloatArray, held: BoolArray | None) -> tuple[FloatArray, BoolArray]:
-    """Inverse information (R, q, q) of the parameters that are not held, 0 for those that are (R, q).
-
-    Returns it, and where the information beside the held parameters is positive definite.
-    """
-    if held is None:
-        return inverse_spd(information)
-    apart = held[:, :, None] | held[:, None, :]
-    inverse, ok = inverse_spd(np.where(apart, np.eye(information.shape[-1]), information))
-    return np.where(apart, 0.0, inverse), ok
-
-
-@dataclass(frozen=True)
-class Optimum:
-    """Where the optimiser stopped.
-
-    Attributes
-    ----------
-    params : (R, q)
-    loglik : (R,)
-    information : (R, q, q)
-        As evaluated within 1e-6 standard errors of ``params``.
-    inverse : (R, q, q)
-        Its inverse, NaN where it is not positive definite; 0 in the rows and columns of held parameters.
-    status, n_iter : (R,)
-    held : (R, q) or None
-        Parameters that a bound holds; None without bounds.
-    """
-
-    params: FloatArray
-    loglik: FloatArray
-    information: FloatArray
-    inverse: FloatArray
-    status: IntArray
-    n_iter: IntArray
-    held: BoolArray | None = None
-
-    def put(self, where: IntArray, other: Optimum) -> Optimum:
-        """Replace the replicates ``where`` by those of another optimum."""
-
-        def merge(mine: FloatArray, theirs: FloatArray) -> FloatArray:
-            mine = mine.copy()
-            mine[where] = theirs
-            return mine
-
-        status, n_iter = self.status.copy(), self.n_iter.copy()
-        status[where], n_iter[where] = other.status, other.n_iter
-        held = None
-        if self.held is not None and other.held is not None:
-            held = self.held.copy()
-            held[where] = other.held
-        return Optimum(
-            merge(self.params, other.params),
-            merge(self.loglik, other.loglik),
-            merge(self.information, other.information),
-            merge(self.inverse, other.inverse),
-            status,
-            n_iter,
-            held,
-        )
+    def fully(self, likelihood: Any, data: Any, starts: tuple[FloatArray, ...], box: Box | None = None) -> Optimum:
+        """The best point found from all starts, with slower tries for what is left."""
+        ...
 
 
 def maximise(
@@ -122,8 +51,11 @@ def maximise(
     tolerance: float = TOLERANCE,
     max_iter: int = MAX_ITER,
     box: Box | None = None,
+    metric: Metric = DENSE,
 ) -> Optimum:
     """Climb from ``start`` (R, q), or the nearest point of the box, with the information that ``evaluate`` returns.
+
+    Score and information are in the coordinates of ``metric``; a box needs those of the parameters.
 
     A start where the likelihood does not exist ends as `Status.NON_PD`.
     """
@@ -131,23 +63,33 @@ def maximise(
     params = start.copy() if box is None else box.clip(start)
     first = evaluate(params, data)
     loglik, score, information = first.loglik.copy(), first.score.copy(), first.information.copy()
-    inverse = np.full((n, q, q), np.nan)
+    newton = np.full((n, q), np.nan)  # the undamped step I^-1 g, NaN where I is not positive definite
     status = np.where(first.ok, int(Status.MAX_ITER), int(Status.NON_PD)).astype(np.int64)
     n_iter = np.zeros(n, dtype=np.int64)
     damping = np.zeros(n)
     active: IntArray = np.flatnonzero(first.ok)
     current: IntArray | None = None
-    fresh = first.ok.copy()  # whether the inverse belongs to the present point
+    fresh = first.ok.copy()  # where the undamped step is not yet that of the present point
     held = None if box is None else np.zeros((n, q), dtype=bool)
+
+    def local(which: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Information and score, those of held parameters such that they do not move."""
+        if held is None:
+            return information[which], score[which]
+        return beside(information[which], held[which]), np.where(held[which], 0.0, score[which])
+
     for iteration in range(max_iter + 1):
         if held is not None and box is not None:
             held[active] = box.holds(params[active], score[active])
-        _refresh(active, fresh, information, inverse, held)
-        usable = np.isfinite(inverse[active, 0, 0])
-        step = matvec(inverse[active], score[active])
+        moved = active[fresh[active]]  # a refused step changes neither score nor information
+        if len(moved):
+            newton[moved], _ = metric.solve(*local(moved))
+            fresh[moved] = False
+        step = newton[active]
+        usable = np.isfinite(step).all(axis=-1)
         decrement = np.where(usable, dot(score[active], step), np.inf)
         done = usable & (decrement >= 0) & (decrement < tolerance)
-        params[active[done]] += step[done]
+        params[active[done]] += metric.move(information[active[done]], step[done])
         if box is not None:
             params[active[done]] = box.clip(params[active[done]])
         status[active[done]] = int(Status.OK)
@@ -163,16 +105,13 @@ def maximise(
         damping[active[~usable & (damping[active] == 0)]] = 1e-3
         damped = damping[active] > 0
         if damped.any():
-            still = None if held is None else held[active[damped]]
-            step[damped] = _damped_step(
-                information[active[damped]], score[active[damped]], damping[active[damped]], still
-            )
-        trial = params[active] + step
+            step[damped] = metric.damped(*local(active[damped]), damping[active[damped]])
+        trial = params[active] + metric.move(information[active], step)
         if box is not None:
             trial = box.clip(trial)
             step = trial - params[active]
         found = evaluate(trial, subset)
-        predicted = dot(step, score[active]) - 0.5 * dot(step, matvec(information[active], step))
+        predicted = dot(step, score[active]) - 0.5 * metric.curvature(information[active], step)
         with np.errstate(invalid="ignore"):
             gain = found.loglik - loglik[active]
             noise = 1e-11 * (1.0 + np.abs(loglik[active]))
@@ -184,37 +123,8 @@ def maximise(
         fresh[taken] = True
         damping[active] = _next_damping(damping[active], accept, ratio)
     left = status == int(Status.MAX_ITER)
-    status[left & ~np.isfinite(inverse[:, 0, 0])] = int(Status.SINGULAR_INFORMATION)
-    return Optimum(params, loglik, information, inverse, status, n_iter, held)
-
-
-def _refresh(
-    active: IntArray, fresh: BoolArray, information: FloatArray, inverse: FloatArray, held: BoolArray | None
-) -> None:
-    """Invert the information of replicates that have moved."""
-    moved = active[fresh[active]]
-    if len(moved):
-        found, ok = inverse_beside(information[moved], None if held is None else held[moved])
-        inverse[moved] = np.where(ok[:, None, None], found, np.nan)
-        fresh[moved] = False
-
-
-def _damped_step(
-    information: FloatArray, score: FloatArray, damping: FloatArray, held: BoolArray | None = None
-) -> FloatArray:
-    """Solve (I + lambda diag|I|) s = g; where even that is singular, take a short step along the gradient.
-
-    Held parameters do not move.
-    """
-    diagonal = np.abs(np.diagonal(information, axis1=-2, axis2=-1))
-    diagonal = np.maximum(diagonal, 1e-10 * diagonal.max(axis=-1, keepdims=True) + 1e-300)
-    raised = information + damping[:, None, None] * diagonal[:, :, None] * np.eye(information.shape[-1])
-    inverse, ok = inverse_beside(raised, held)
-    step = matvec(inverse, score)
-    plain = score / (diagonal * (1.0 + damping[:, None]))
-    if held is not None:
-        plain = np.where(held, 0.0, plain)
-    return np.where(ok[:, None], step, plain)
+    status[left & ~np.isfinite(newton).all(axis=-1)] = int(Status.SINGULAR_INFORMATION)
+    return Optimum(params, loglik, information, status, n_iter, held)
 
 
 def _next_damping(damping: FloatArray, accept: BoolArray, ratio: FloatArray) -> FloatArray:
@@ -223,7 +133,7 @@ def _next_damping(damping: FloatArray, accept: BoolArray, ratio: FloatArray) -> 
     return np.where(accept, good, np.maximum(8.0 * damping, 0.3))
 
 
-def first_try(
+def scored(
     likelihood: Likelihood[D],
     data: D,
     start: FloatArray,
@@ -252,29 +162,57 @@ def with_fallback(
     definite where it is not, from where the first scoring stopped, from the last start, and (within a box) from the
     best point so far. What then fails is reported as failed.
     """
-    best = first_try(likelihood, data, starts[0], tolerance=tolerance, max_iter=max_iter, box=box)
+
+    def climb(subset: D, start: FloatArray) -> Optimum:
+        return scored(likelihood, subset, start, tolerance=tolerance, max_iter=max_iter, box=box)
+
+    best = climb(data, starts[0])
+    first = best.params
+    for k, start in enumerate(starts[1:], 1):
+        tried = np.logical_or.reduce([(start == other).all(axis=-1) for other in starts[:k]])
+        best = try_again(best, data, start, climb, ~tried)
+    best = with_newton(likelihood, data, best, (first, starts[-1]), tolerance=tolerance, box=box)
+    if box is None:
+        return best
+    # sides of a box make local maxima: the best point so far may not be the first one's
+    return _name_singular(with_newton(likelihood, data, best, (best.params,), tolerance=tolerance, box=box))
+
+
+class Scoring:
+    """`scored`, and `with_fallback`."""
+
+    def once(self, likelihood: Any, data: Any, start: FloatArray) -> Optimum:
+        """Scoring from one start (R, q)."""
+        return scored(likelihood, data, start)
+
+    def fully(self, likelihood: Any, data: Any, starts: tuple[FloatArray, ...], box: Box | None = None) -> Optimum:
+        """Scoring from all starts, then Newton's method."""
+        return with_fallback(likelihood, data, starts, box=box)
+
+
+SCORING = Scoring()
+
+
+def with_newton(
+    likelihood: Likelihood[D],
+    data: D,
+    best: Optimum,
+    starts: tuple[FloatArray, ...],
+    *,
+    tolerance: float = TOLERANCE,
+    box: Box | None = None,
+    where: BoolArray | None = None,
+) -> Optimum:
+    """Newton's method with the observed information for replicates that are not finished (of those in ``where``)."""
     newton = _newton(likelihood)
-    tries: list[tuple[Callable[[FloatArray, D], Evaluation], FloatArray | None, int]] = [
-        (likelihood.evaluate, start, max_iter) for start in starts[1:]
-    ]
-    tries += [(newton, start, FALLBACK_MAX_ITER) for start in (best.params, starts[-1])]
-    if box is not None:  # sides of a box make local maxima: the best point so far may not be the first one's
-        tries.append((newton, None, FALLBACK_MAX_ITER))
-    for evaluate, given, limit in tries:
-        left = np.flatnonzero(best.status != int(Status.OK))
-        if not len(left):
-            break
-        start = best.params if given is None else given
-        subset = data.select(left)
-        again = maximise(evaluate, subset, start[left], tolerance=tolerance, max_iter=limit, box=box)
-        if evaluate is newton:
-            again = _verify(likelihood, subset, again)
-        again = replace(again, n_iter=again.n_iter + best.n_iter[left])
-        better = (again.status == int(Status.OK)) | (again.loglik > best.loglik[left])
-        chosen = np.flatnonzero(better)
-        merged = best.put(left[chosen], _pick(again, chosen))
-        best = replace(merged, n_iter=_total(merged.n_iter, left, again.n_iter))
-    return best if box is None else _name_singular(best)
+
+    def climb(subset: D, start: FloatArray) -> Optimum:
+        found = maximise(newton, subset, start, tolerance=tolerance, max_iter=FALLBACK_MAX_ITER, box=box)
+        return _verify(likelihood, subset, found)
+
+    for start in starts:
+        best = try_again(best, data, start, climb, where)
+    return best
 
 
 def _name_singular(optimum: Optimum) -> Optimum:
@@ -287,22 +225,30 @@ def _name_singular(optimum: Optimum) -> Optimum:
     return replace(optimum, status=status)
 
 
+def try_again(
+    best: Optimum,
+    data: D,
+    start: FloatArray,
+    climb: Callable[[D, FloatArray], Optimum],
+    where: BoolArray | None = None,
+) -> Optimum:
+    """Another try for the replicates that are not finished (of those in ``where``), kept where it led higher."""
+    unfinished = best.status != int(Status.OK)
+    left = np.flatnonzero(unfinished if where is None else unfinished & where)
+    if not len(left):
+        return best
+    again = climb(data.select(left), start[left])
+    again = replace(again, n_iter=again.n_iter + best.n_iter[left])
+    better = (again.status == int(Status.OK)) | (again.loglik > best.loglik[left])
+    chosen = np.flatnonzero(better)
+    merged = best.put(left[chosen], again.pick(chosen))
+    return replace(merged, n_iter=_total(merged.n_iter, left, again.n_iter))
+
+
 def _total(n_iter: IntArray, where: IntArray, values: IntArray) -> IntArray:
     n_iter = n_iter.copy()
     n_iter[where] = values
     return n_iter
-
-
-def _pick(optimum: Optimum, which: IntArray) -> Optimum:
-    return Optimum(
-        optimum.params[which],
-        optimum.loglik[which],
-        optimum.information[which],
-        optimum.inverse[which],
-        optimum.status[which],
-        optimum.n_iter[which],
-        None if optimum.held is None else optimum.held[which],
-    )
 
 
 def _newton(likelihood: Likelihood[D]) -> Callable[[FloatArray, D], Evaluation]:
@@ -333,7 +279,7 @@ def _refuse_saddles(likelihood: Likelihood[D], data: D, optimum: Optimum) -> Opt
     if not len(moved):
         return optimum
     observed = likelihood.observed_information(optimum.params[moved], data.select(moved))
-    _, maximum = inverse_beside(observed, None if optimum.held is None else optimum.held[moved])
+    maximum = _positive(observed, optimum.pick(moved))
     status = optimum.status.copy()
     status[moved[~maximum]] = int(Status.SINGULAR_INFORMATION)
     return replace(optimum, status=status)
@@ -342,10 +288,16 @@ def _refuse_saddles(likelihood: Likelihood[D], data: D, optimum: Optimum) -> Opt
 def _verify(likelihood: Likelihood[D], data: D, optimum: Optimum) -> Optimum:
     """Give the expected information back, and take the verdict OK away from saddle points."""
     found = likelihood.evaluate(optimum.params, data)
-    inverse, ok = inverse_beside(found.information, optimum.held)
-    _, maximum = inverse_beside(likelihood.observed_information(optimum.params, data), optimum.held)
     status = optimum.status.copy()
-    status[(status == int(Status.OK)) & ~(ok & maximum)] = int(Status.SINGULAR_INFORMATION)
-    return replace(
-        optimum, information=found.information, inverse=np.where(ok[:, None, None], inverse, np.nan), status=status
-    )
+    done = np.flatnonzero(status == int(Status.OK))
+    if len(done):
+        observed = likelihood.observed_information(optimum.params[done], data.select(done))
+        some = optimum.pick(done)
+        maximum = _positive(found.information[done], some) & _positive(observed, some)
+        status[done[~maximum]] = int(Status.SINGULAR_INFORMATION)
+    return replace(optimum, information=found.information, status=status)
+
+
+def _positive(information: FloatArray, optimum: Optimum) -> BoolArray:
+    """Where an information is positive definite beside what is held (R,)."""
+    return is_spd(information if optimum.held is None else beside(information, optimum.held))

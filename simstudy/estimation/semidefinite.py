@@ -24,8 +24,9 @@ import numpy as np
 
 from simstudy.estimation.engine import Engine
 from simstudy.estimation.fit_measures import Solved
+from simstudy.estimation.optimum import Optimum
 from simstudy.estimation.result import Status
-from simstudy.estimation.scoring import Optimum, first_try, maximise
+from simstudy.estimation.scoring import maximise
 from simstudy.likelihood.evaluation import Evaluation
 from simstudy.linalg.stacked import (
     BoolArray,
@@ -36,7 +37,6 @@ from simstudy.linalg.stacked import (
     eigh,
     entries,
     inverse,
-    inverse_spd,
     matvec,
     submatrix,
     transpose,
@@ -102,7 +102,7 @@ def scored_once(structure: TwoLevelStructure, engine: Engine) -> Solved:
 
     It is enough to start `semidefinite` from, whose maximum always exists.
     """
-    return Solved(structure, engine, first_try(engine.likelihood, engine.data, engine.starts[0]), structure.q)
+    return Solved(structure, engine, engine.solve_once(), structure.q)
 
 
 class _Cone:
@@ -238,10 +238,8 @@ class _Climb:
             found = self.likelihood.evaluate(theta, data)
             inwards, _, _ = eigh(self.cone.slope(found.score, basis))
             maximum = (best.status == int(Status.OK)) & (inwards[:, -1] < INWARDS)
-            inverse, ok = inverse_spd(found.information)
         status = np.where(maximum & found.ok, int(Status.OK), int(Status.MAX_ITER)).astype(np.int64)
-        inverse = np.where(ok[:, None, None], inverse, np.nan)
-        return Optimum(theta, found.loglik, found.information, inverse, status, best.n_iter)
+        return Optimum(theta, found.loglik, found.information, status, best.n_iter)
 
     def _evaluate(self, xi: FloatArray, data: _ConeData) -> Evaluation:
         """Log-likelihood, score and information in working parameters, the latter's eigenvalues made positive."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from simstudy.data.statistics import TwoLevelStatistics, total_scatter
+from simstudy.estimation.latent_starts import SHARE, extended_moments
 from simstudy.linalg.stacked import (
     FloatArray,
     IntArray,
@@ -14,11 +15,13 @@ from simstudy.linalg.stacked import (
     entries,
     inverse,
     matvec,
+    outer,
     submatrix,
     transpose,
 )
 from simstudy.model.implied import LevelStructure, TwoLevelStructure
 from simstudy.model.parameters import Parameter
+from simstudy.model.representation import LevelMatrices
 
 # Between-to-within variance ratio that weighs clusters of different size in the starting between moments.
 TYPICAL_RATIO = 0.15
@@ -68,24 +71,25 @@ def feasible_between(within: FloatArray, between: FloatArray, p1: int, floor: fl
     return result
 
 
-def two_level_starts(structure: TwoLevelStructure, statistics: TwoLevelStatistics) -> tuple[FloatArray, FloatArray]:
-    """Two starting points (R, q): from the moments as they are, and from a positive definite Sigma_between.
+def two_level_starts(structure: TwoLevelStructure, statistics: TwoLevelStatistics) -> tuple[FloatArray, ...]:
+    """Starting points (R, q): from the moments as they are, from a positive definite Sigma_between, and crude ones.
 
-    The first is the maximum-likelihood estimate of saturated path models on balanced data.
+    The first is the maximum-likelihood estimate of saturated path models on balanced data. Only models with latent
+    variables have crude ones.
     """
     layout, p1 = statistics.layout, structure.p1
     mean, within, between = moment_estimates(statistics)
     largest = float(layout.distinct[-1])
     first = between if layout.balanced else feasible_between(within, between, p1, -0.7 / largest)
     second = feasible_between(within, between, p1, 0.3 / layout.mean_size)
-    return (
-        starts_from_moments(structure, mean, within, first),
-        starts_from_moments(structure, mean, within, second),
-    )
+    starts = [starts_from_moments(structure, mean, within, found) for found in (first, second)]
+    if any(len(level.maps.variables) > level.n_observed for level in (structure.within, structure.between)):
+        starts.append(starts_from_moments(structure, mean, within, second, crude=True))
+    return tuple(starts)
 
 
 def starts_from_moments(
-    structure: TwoLevelStructure, mean: FloatArray, within: FloatArray, between: FloatArray
+    structure: TwoLevelStructure, mean: FloatArray, within: FloatArray, between: FloatArray, *, crude: bool = False
 ) -> FloatArray:
     """Parameters (R, q) that reproduce unrestricted moments where the model can, and least squares where it cannot.
 
@@ -100,8 +104,8 @@ def starts_from_moments(
     only = np.array([k for k in range(structure.p1) if k not in at], dtype=np.int64)
     mean_within = np.zeros((len(mean), structure.p1))
     mean_within[:, only] = mean[:, only]
-    add_level_starts(structure.within, within, mean_within, sums, counts)
-    add_level_starts(structure.between, submatrix(between, at, at), columns(mean, at), sums, counts)
+    add_level_starts(structure.within, within, mean_within, sums, counts, crude=crude)
+    add_level_starts(structure.between, submatrix(between, at, at), columns(mean, at), sums, counts, crude=crude)
     start = sums / np.maximum(counts, 1.0)
     user: dict[int, float] = {}
     rows: tuple[Parameter, ...] = structure.model.table.rows
@@ -114,23 +118,38 @@ def starts_from_moments(
 
 
 def add_level_starts(
-    level: LevelStructure, cov: FloatArray, mean: FloatArray, sums: FloatArray, counts: FloatArray
+    level: LevelStructure,
+    cov: FloatArray,
+    mean: FloatArray,
+    sums: FloatArray,
+    counts: FloatArray,
+    *,
+    crude: bool = False,
 ) -> None:
     """Add one level's starting values to ``sums`` (R, q), and how many each parameter has to ``counts`` (q,).
 
-    Paths among observed variables are least squares on the level's covariance matrix; residual covariances and
-    intercepts follow. Levels with latent variables take crude values, from which scoring climbs.
+    Paths are least squares on the level's covariance matrix, in which latent variables have been filled in
+    (`latent_starts`); residual covariances and intercepts follow. Without latent variables they reproduce the matrix;
+    with them, residual variances start no smaller than a share of the variance.
 
     Parameters
     ----------
     cov : (R, p_l, p_l)
     mean : (R, p_l)
+    crude : bool
+        Whether latent variables take crude values instead.
     """
     maps = level.maps
     k, v = maps.n_observed, len(maps.variables)
-    if v > k:
-        _latent_starts(level, cov, mean, sums, counts)
+    latent = v > k
+    if latent and crude:
+        _crude_starts(level, cov, mean, sums, counts)
         return
+    if latent:
+        own = np.diagonal(cov, axis1=-2, axis2=-1)
+        variances = np.maximum(own, 1e-3 * np.abs(cov).max(axis=(-2, -1))[:, None])
+        cov = extended_moments(maps, cov, variances)
+        mean = np.concatenate([mean, np.zeros((len(mean), v - k))], axis=-1)
     paths = np.broadcast_to(maps.base_paths, (len(cov), v, v)).copy()
     for outcome in np.unique(maps.paths.row):
         mine = maps.paths.row == outcome
@@ -143,8 +162,12 @@ def add_level_starts(
         _accumulate(sums, maps.paths.free[mine], slopes)
     residual = np.eye(v) - paths
     psi = np.matmul(np.matmul(residual, cov), transpose(residual))
+    if latent:
+        psi = _proper(psi, cov, maps)
     _accumulate(sums, maps.covariances.free, entries(psi, maps.covariances.row, maps.covariances.column))
     intercepts = matvec(residual, mean)
+    if latent:  # means of latent variables start at 0
+        intercepts[:, k:] = 0.0
     _accumulate(sums, maps.means.free, columns(intercepts, maps.means.row))
     for group in (maps.paths, maps.covariances, maps.means):
         np.add.at(counts, group.free, 1.0)
@@ -156,9 +179,24 @@ def _accumulate(sums: FloatArray, index: IntArray, values: FloatArray) -> None:
         sums[:, place] += values[:, k]
 
 
-def _latent_starts(
+def _proper(psi: FloatArray, cov: FloatArray, maps: LevelMatrices) -> FloatArray:
+    """Residual covariances (R, v, v) with variances of at least a share of the variables', and smaller correlations."""
+    at = np.arange(psi.shape[-1])
+    floor = SHARE * np.diagonal(cov, axis1=-2, axis2=-1)
+    fixed = maps.base_covariances[at, at]
+    free = np.zeros(len(at), dtype=bool)
+    free[maps.covariances.row[maps.covariances.row == maps.covariances.column]] = True
+    variances = np.where(free, np.maximum(psi[:, at, at], floor), fixed)
+    limit = 0.9 * np.sqrt(np.maximum(outer(variances, variances), 0.0))
+    result = np.clip(psi, -limit, limit)
+    result[:, at, at] = variances
+    return result
+
+
+def _crude_starts(
     level: LevelStructure, cov: FloatArray, mean: FloatArray, sums: FloatArray, counts: FloatArray
 ) -> None:
+    """Loadings of 1, paths of 0, half of the variances: another place to climb from."""
     maps = level.maps
     k = maps.n_observed
     scale = np.maximum(np.diagonal(cov, axis1=-2, axis2=-1), 1e-3 * np.abs(cov).max(axis=(-2, -1))[:, None])

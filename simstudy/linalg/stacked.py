@@ -16,6 +16,9 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 
+# Smallest squared pivot, after scaling to a unit diagonal, of a matrix that counts as positive definite.
+RCOND = 1e-14
+
 
 def _finite(a: FloatArray) -> tuple[FloatArray, BoolArray]:
     """Replace matrices with a non-finite entry by the identity; say which were finite."""
@@ -65,20 +68,41 @@ def eigh(a: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
     return values, _blank(vectors, ok), ok
 
 
-def inverse_spd(a: FloatArray, *, rcond: float = 1e-14) -> tuple[FloatArray, BoolArray]:
+def inverse_spd(a: FloatArray, *, rcond: float = RCOND) -> tuple[FloatArray, BoolArray]:
     """Inverses of symmetric positive definite matrices, by Cholesky after scaling to a unit diagonal.
 
     ``ok`` is False where a matrix is not positive definite, or so nearly singular after scaling that a pivot falls
     below ``sqrt(rcond)``: an information matrix of that kind says that the parameters are not identified.
     """
     with np.errstate(all="ignore"):
-        scale = 1.0 / np.sqrt(np.diagonal(a, axis1=-2, axis2=-1))
-        factor, ok = cholesky(a * scale[..., :, None] * scale[..., None, :])
-        pivots = np.diagonal(factor, axis1=-2, axis2=-1)
-        ok = ok & ~(pivots.min(axis=-1, initial=1.0) < np.sqrt(rcond))
+        _, scale, factor, ok = _scaled_factor(a, rcond)
         half, _ = inverse(np.where(ok[..., None, None], factor, np.nan))
         result = np.matmul(half.swapaxes(-1, -2), half) * scale[..., :, None] * scale[..., None, :]
     return result, ok
+
+
+def solve_spd(a: FloatArray, x: FloatArray, *, rcond: float = RCOND) -> tuple[FloatArray, BoolArray]:
+    """Solutions (..., p) of a s = x for matrices of which `inverse_spd` says that they are positive definite."""
+    with np.errstate(all="ignore"):
+        scaled, scale, _, ok = _scaled_factor(a, rcond)
+        scaled = np.where(ok[..., None, None], scaled, np.eye(a.shape[-1]))
+        result = np.linalg.solve(scaled, (scale * x)[..., None])[..., 0] * scale
+    return np.where(ok[..., None], result, np.nan), ok
+
+
+def is_spd(a: FloatArray, *, rcond: float = RCOND) -> BoolArray:
+    """Which matrices are positive definite, as `inverse_spd` judges it."""
+    with np.errstate(all="ignore"):
+        return _scaled_factor(a, rcond)[3]
+
+
+def _scaled_factor(a: FloatArray, rcond: float) -> tuple[FloatArray, FloatArray, FloatArray, BoolArray]:
+    """The matrix scaled to a unit diagonal, the scale, its Cholesky factor, and whether the pivots are large enough."""
+    scale = 1.0 / np.sqrt(np.diagonal(a, axis1=-2, axis2=-1))
+    scaled = a * scale[..., :, None] * scale[..., None, :]
+    factor, ok = cholesky(scaled)
+    pivots = np.diagonal(factor, axis1=-2, axis2=-1)
+    return scaled, scale, factor, ok & ~(pivots.min(axis=-1, initial=1.0) < np.sqrt(rcond))
 
 
 def matvec(a: FloatArray, x: FloatArray) -> FloatArray:
@@ -99,7 +123,9 @@ def columns(a: FloatArray, index: IntArray) -> FloatArray:
 
 def entries(a: FloatArray, row: IntArray, column: IntArray) -> FloatArray:
     """Entries (row, column) of stacks of matrices (..., m, n), in C order: (..., k)."""
-    result: FloatArray = np.take(a.reshape(*a.shape[:-2], -1), row * a.shape[-1] + column, axis=-1)
+    result: FloatArray = np.take(
+        a.reshape(*a.shape[:-2], a.shape[-2] * a.shape[-1]), row * a.shape[-1] + column, axis=-1
+    )
     return result
 
 

@@ -15,10 +15,10 @@ from simstudy.errors import EstimatorError
 from simstudy.estimation.em_steps import Anderson, EmStep
 from simstudy.estimation.em_verdict import NEAR, Cone, interior
 from simstudy.estimation.engine import Engine, complete_engine
+from simstudy.estimation.optimum import Box, Optimum
 from simstudy.estimation.result import FitResult, Status
-from simstudy.estimation.scoring import Box, Optimum
 from simstudy.likelihood.evaluation import Evaluation
-from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, cholesky, inverse_spd, matvec, submatrix
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, cholesky, inverse_spd, is_spd, matvec, submatrix
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
 from simstudy.methods.look import BLACK, DASH, Look
 from simstudy.methods.protocol import Estimator
@@ -174,14 +174,13 @@ class Climb:
             self._advance(active)
             self.n_iter[active] += 1
             step += 1
-        inverse, ok = inverse_spd(self.here.information)
+        ok = is_spd(self.here.information)
         moved = np.flatnonzero((self.status == int(Status.OK)) & (self.n_iter > 0))
         if len(moved):  # stationary points that are no maxima, as in scoring
             observed = engine.likelihood.observed_information(self.params[moved], engine.data.select(moved))
-            ok[moved] &= inverse_spd(observed)[1]
+            ok[moved] &= is_spd(observed)
         self.status[(self.status == int(Status.OK)) & ~ok] = int(Status.SINGULAR_INFORMATION)
-        inverse = np.where(ok[:, None, None], inverse, np.nan)
-        return Optimum(self.params, self.here.loglik, self.here.information, inverse, self.status, self.n_iter)
+        return Optimum(self.params, self.here.loglik, self.here.information, self.status, self.n_iter)
 
     def _judge(self, active: IntArray, step: int) -> IntArray:
         """Take out those that have arrived, or never will."""

@@ -18,8 +18,8 @@ from simstudy.estimation.engine import Engine, complete_engine, incomplete_engin
 from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.fit_measures import Solved, baseline_model, fit_measures
 from simstudy.estimation.inference import covariance
+from simstudy.estimation.optimum import Optimum
 from simstudy.estimation.result import FitResult, Status
-from simstudy.estimation.scoring import Optimum
 from simstudy.estimation.semidefinite import scored_once, semidefinite
 from simstudy.estimation.starts import starts_from_moments
 from simstudy.estimation.unrestricted import unrestricted_model

@@ -12,8 +12,9 @@ from simstudy.data.products import ClusterProducts
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.cholesky import CholeskyParameters
+from simstudy.estimation.optimum import Optimum
 from simstudy.estimation.result import FitResult
-from simstudy.estimation.scoring import Optimum, with_fallback
+from simstudy.estimation.scoring import with_fallback
 from simstudy.estimation.slope_starts import slope_starts
 from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.likelihood.slopes.chain import Treatment

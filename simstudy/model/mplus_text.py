@@ -58,20 +58,20 @@ def _body(code: str) -> str:
 
 @dataclass(frozen=True)
 class _Item:
-    """A variable in a list, with what is said about its parameter."""
+    """A variable in a list, with what is said about its parameter; labels by the variable on the other side."""
 
     name: str
     fixed: str = ""
     start: str = ""
     freed: bool = False
-    label: str = ""
+    labels: tuple[str, ...] = ()
 
-    def terms(self, target: str) -> list[str]:
+    def terms(self, target: str, owner: int = 0) -> list[str]:
         """What it is in this syntax: one term a modifier."""
         modifiers = [self.fixed] if self.fixed else []
         modifiers += ["NA"] if self.freed else []
         modifiers += [f"start({self.start})"] if self.start else []
-        modifiers += [self.label] if self.label else []
+        modifiers += [self.labels[owner]] if self.labels else []
         return [f"{modifier}*{target}" for modifier in modifiers] or [target]
 
 
@@ -84,9 +84,9 @@ class _Text:
     level: str = ""
     spelling: dict[str, str] = field(default_factory=dict)
 
-    def items(self, text: str) -> list[_Item]:
+    def items(self, text: str, owners: int = 1) -> list[_Item]:
         """Variables of a list; Mplus does not tell capitals from small letters, so the first spelling counts."""
-        found = _items(text, self.names)
+        found = _items(text, self.names, owners)
         return [replace(item, name=self.spelling.setdefault(item.name.lower(), item.name)) for item in found]
 
     def add(self, line: str) -> None:
@@ -129,7 +129,7 @@ def translate_mplus(text: str) -> Translation:
     if "define" in sections and sections["define"].strip():
         notes.append("DEFINE is not translated: make those variables columns of the data")
     estimator = _setting(analysis, "estimator").upper()
-    options = f"--estimator {estimator}" if estimator in ("ML", "MLR", "BAYES") else ""
+    options = f"--estimator {estimator}" if estimator in ("ML", "MLR") else ""
     cluster = (_listed(variable, "cluster") or [""])[0]
     return Translation("\n".join(lines), cluster, options, tuple(notes))
 
@@ -157,8 +157,11 @@ def _spread(first: str, last: str, names: list[str]) -> list[str]:
     return [first, last]
 
 
-def _items(text: str, names: list[str]) -> list[_Item]:
-    """Variables of a list, ranges spread out, labels given to what stands before them on their line."""
+def _items(text: str, names: list[str], owners: int = 1) -> list[_Item]:
+    """Variables of a list, ranges spread out, labels given to what stands before them on their line.
+
+    With several ``owners`` on the other side a list of labels goes through the variables of the first, then the next.
+    """
     found: list[_Item] = []
     line_from = 0
     spelling = {name.lower(): name for name in names}
@@ -166,9 +169,10 @@ def _items(text: str, names: list[str]) -> list[_Item]:
         if match["line"]:
             line_from = len(found)
         elif match["label"] is not None:
-            labels = _labels(match["label"], len(found) - line_from)
-            for k, label in enumerate(labels):
-                found[line_from + k] = replace(found[line_from + k], label=label)
+            count = len(found) - line_from
+            labels = _labels(match["label"], count * owners)
+            for k in range(count):
+                found[line_from + k] = replace(found[line_from + k], labels=tuple(labels[k::count]))
             line_from = len(found)
         elif match["first"]:
             span = _spread(match["first"], match["last"], names) if match["last"] else [match["first"]]
@@ -213,11 +217,13 @@ def _statement(text: str, found: _Text) -> None:
 
 def _relation(left: str, verb: str, right: str, found: _Text) -> None:
     """``left BY|ON|WITH right``."""
-    for owner in found.items(left):
+    owners = found.items(left)
+    items = found.items(right, len(owners))
+    for at, owner in enumerate(owners):
         terms: list[str] = []
-        for k, item in enumerate(found.items(right)):
+        for k, item in enumerate(items):
             kept = item if verb == "by" and k == 0 else replace(item, freed=False)
-            terms += kept.terms(item.name)
+            terms += kept.terms(item.name, at)
         found.add(f"{owner.name} {_OPERATORS[verb]} {' + '.join(terms)}")
 
 

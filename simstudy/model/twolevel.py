@@ -21,6 +21,13 @@ class TwoLevelModel:
         The text it was read from.
     table : ParameterTable
         All parameters of both levels.
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> model = simstudy.TwoLevelModel.from_syntax("level: within; y ~ bw*x; level: between; y ~ bb*x")
+    >>> model.level1, model.names[0]
+    (('y', 'x'), 'bw')
     """
 
     syntax: str

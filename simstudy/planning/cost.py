@@ -20,7 +20,7 @@ from simstudy.errors import DesignError, SimstudyError
 from simstudy.planning.axis import Axis, lowest
 from simstudy.planning.plan import Work, plan_axis, search_axis
 from simstudy.planning.question import Question, unusable
-from simstudy.planning.result import BEYOND, IMPOSSIBLE, Plan
+from simstudy.planning.result import BEYOND, IMPOSSIBLE, PlanRecord
 from simstudy.planning.simulate import Design, Simulator
 from simstudy.planning.uncertain import Draws
 from simstudy.planning.verdict import impossible
@@ -59,7 +59,7 @@ class Frontier:
 
 def plan_cost(
     question: Question, draws: Draws, simulator: Simulator, work: Work, record: dict[str, Any], wanted_low: int | None
-) -> Plan:
+) -> PlanRecord:
     """Find the cheapest design that reaches the target.
 
     Raises
@@ -82,7 +82,7 @@ def plan_cost(
     numbers = frontier.numbers({})
     if not numbers:
         why = f"no number of clusters up to {question.high:,} (--max) reaches {question.criterion.target:g} at any size"
-        return Plan(BEYOND, why, record)
+        return PlanRecord(BEYOND, why, record)
     best = _cheapest(question, numbers)
     work.say(f"analytic: J = {numbers[best]:,}, n = {best:,}, cost {_price(question, numbers, best):,.6g}")
     analytic = plan_axis(frontier.axes[best], simulator, replace(work, simulate=False), record).answer

@@ -26,7 +26,7 @@ from simstudy.planning.result import (
     NOT_CONFIRMED,
     NOTHING,
     Answer,
-    Plan,
+    PlanRecord,
 )
 from simstudy.planning.search import Bounds, Effort, Found, Z, search
 from simstudy.planning.simulate import Outcome, Simulator
@@ -63,7 +63,7 @@ class Work:
     say: Callable[[str], None]
 
 
-def plan_axis(axis: Axis, simulator: Simulator, work: Work, request: dict[str, Any]) -> Plan:
+def plan_axis(axis: Axis, simulator: Simulator, work: Work, request: dict[str, Any]) -> PlanRecord:
     """Plan along one line.
 
     Raises
@@ -82,7 +82,7 @@ def plan_axis(axis: Axis, simulator: Simulator, work: Work, request: dict[str, A
     if limits.dropped:
         total = limits.dropped + len(limits.populations)
         notes.append(f"theory has no curve for {limits.dropped} of {total} draws; its mean is over the others")
-    plan = Plan(IMPOSSIBLE, why, request, notes=tuple(notes))
+    plan = PlanRecord(IMPOSSIBLE, why, request, notes=tuple(notes))
     if why:
         return _timed(_shown(plan, axis, simulator, work), begin, simulator)
     at = axis.answer()
@@ -101,7 +101,7 @@ def plan_axis(axis: Axis, simulator: Simulator, work: Work, request: dict[str, A
     return _timed(_confirmed(plan, axis, found, simulator, work), begin, simulator)
 
 
-def _timed(plan: Plan, begin: float, simulator: Simulator) -> Plan:
+def _timed(plan: PlanRecord, begin: float, simulator: Simulator) -> PlanRecord:
     return replace(plan, seconds=time.monotonic() - begin, replicates=simulator.replicates)
 
 
@@ -137,7 +137,7 @@ def _runner(axis: Axis, simulator: Simulator) -> Callable[[int, int, int], Outco
     return run
 
 
-def _confirmed(plan: Plan, axis: Axis, found: Found, simulator: Simulator, work: Work) -> Plan:
+def _confirmed(plan: PlanRecord, axis: Axis, found: Found, simulator: Simulator, work: Work) -> PlanRecord:
     """Add what the search found, and run the answer with fresh replicates.
 
     Where these do not agree with the curve within chance, they join the search's, and the answer that follows is
@@ -207,7 +207,7 @@ def _why(axis: Axis, status: str, found: Found, point: Observed) -> str:
     return ""
 
 
-def _notes(plan: Plan, axis: Axis, point: Observed, found: Found) -> tuple[str, ...]:
+def _notes(plan: PlanRecord, axis: Axis, point: Observed, found: Found) -> tuple[str, ...]:
     notes = list(plan.notes)
     if axis.left_out:
         notes.append(
@@ -260,7 +260,7 @@ def _curve(axis: Axis, found: Found | None, answer: int | None) -> pd.DataFrame:
     return table
 
 
-def _shown(plan: Plan, axis: Axis, simulator: Simulator, work: Work) -> Plan:
+def _shown(plan: PlanRecord, axis: Axis, simulator: Simulator, work: Work) -> PlanRecord:
     """Show an impossible target: what a simulation finds at an ordinary size."""
     if not work.simulate:
         return plan

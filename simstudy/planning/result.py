@@ -1,4 +1,4 @@
-"""`Plan`: what a plan came to."""
+"""`PlanRecord`: what a plan came to."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlanRecord:
     """What a plan came to.
 
     Attributes

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from simstudy.design import Design
+from simstudy.design.inputs import NAME, DesignLike, design_text
 from simstudy.design.load import find_modules_beside
 from simstudy.design.scenario import Scenario, read_scenario
 from simstudy.design.templates import template_names, template_text
 from simstudy.errors import SimstudyError, StoreError, did_you_mean
-from simstudy.planning.result import Plan
+from simstudy.planning.result import PlanRecord
 from simstudy.runner.files import TEMPORARY, write_bytes
 from simstudy.runner.store import LOCK, locked
 
@@ -63,7 +64,7 @@ class Source:
         )
 
 
-def read_source(design: Design | str | Path) -> tuple[str, str]:
+def read_source(design: DesignLike) -> tuple[str, str]:
     """Text of a design, and what messages call it: a file, or a template.
 
     Raises
@@ -73,7 +74,10 @@ def read_source(design: Design | str | Path) -> tuple[str, str]:
     """
     if isinstance(design, Design):
         return design.text, design.name
-    path = Path(design)
+    text = design_text(design)
+    if text is not None:
+        return text, NAME
+    path = Path(str(design))
     if path.is_file():
         find_modules_beside(path)
         try:
@@ -135,7 +139,7 @@ def _refuse_other(folder: Path, digest: str) -> None:
         )
 
 
-def write_plan(plan: Plan, folder: Path) -> list[Path]:
+def write_plan(plan: PlanRecord, folder: Path) -> list[Path]:
     """Write a plan as JSON and its tables as CSV; return what was written."""
     written = []
     for name, table in (("evaluations", plan.evaluations), ("designs", plan.designs)):
@@ -146,7 +150,7 @@ def write_plan(plan: Plan, folder: Path) -> list[Path]:
     return [folder / PLAN_FILE, *written]
 
 
-def plan_json(plan: Plan) -> bytes:
+def plan_json(plan: PlanRecord) -> bytes:
     """A plan as JSON."""
     return _json({"format": FORMAT, **plan.to_dict()})
 

@@ -11,8 +11,11 @@ from simstudy.requests.option import Argument, Keyword, Option, placeholder
 from simstudy.requests.values import read_levels
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from simstudy.api.study import Results
 else:
+    DataFrame = placeholder("DataFrame")
     Results = placeholder("Results")
 
 
@@ -75,12 +78,20 @@ _Kind = Annotated[
 
 @dataclass(frozen=True)
 class ChartsRequest(_Drawn):
-    """Options of `simstudy.charts`."""
+    """Options of `simstudy.api.charts`."""
 
-    source: Annotated[str | Path | Results, Argument("Results folder, or the results.", metavar="DIR")]
+    source: Annotated[
+        str | Path | Results | DataFrame,
+        Argument(
+            "Results folder, or the results.",
+            metavar="DIR",
+            more="Or a performance table; for zip, scatter and bland-altman a table of replicates.",
+        ),
+    ]
     kind: _Kind = None
     _: KW_ONLY
     parameters: _Parameters = None
+    level: Annotated[float | None, Keyword("Of the intervals in a table; .95 by default. A study has its own.")] = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,12 +27,17 @@ class FitRequest:
     """Options of `simstudy.fit`, of `simstudy.fit_all` and of ``simstudy fit``."""
 
     model: Annotated[
-        str | TwoLevelModel,
+        str | Path | TwoLevelModel,
         Argument("File with the model, or the text itself (with 'level:' blocks).", metavar="MODEL", type=str),
     ]
     data: Annotated[
-        DataFrame | str | Path,
-        Argument("CSV (also .gz), .tsv, Parquet, Stata .dta, SPSS .sav.", metavar="DATA", type=Path),
+        DataFrame | str | Path | Mapping[str, Sequence[Any]],
+        Argument(
+            "CSV (also .gz), .tsv, Parquet, Excel, Stata .dta, SPSS .sav.",
+            metavar="DATA",
+            type=Path,
+            more="Or a DataFrame, or columns by name.",
+        ),
     ]
     _: KW_ONLY
     cluster: Annotated[str, Option("Column of clusters.", metavar="COLUMN")]
@@ -74,6 +79,16 @@ class FitRequest:
             more="fiml with msem, fiml_wide and goldstein.",
         ),
     ] = "listwise"
+    na: Annotated[
+        str | float | Sequence[str | float] | None,
+        Option(
+            "Codes for missing values, such as '-99,.'.",
+            metavar="CODES",
+            type=str,
+            more="A number, text with commas, or a sequence; in the variables of the model.",
+        ),
+    ] = None
+    weights: Annotated[str | None, Option("Sampling weights: refused, with what is known.", metavar="COLUMN")] = None
     fixed_x: Annotated[bool, Option("Fix the moments of exogenous variables.")] = False
     bounds: Annotated[
         str | None,
@@ -109,7 +124,7 @@ class FitRequest:
             "What chi-square is against: unrestricted, or psd (Sigma_between positive semidefinite, as by EM).",
             metavar="WHAT",
             allowed=("unrestricted", "psd"),
-            more="By default the former, and the latter where the unrestricted model has no maximum; a note says so.",
+            more="By default unrestricted, and psd where the unrestricted model has no maximum; a note says so.",
         ),
     ] = None
     progress: Annotated[Progress | None, Keyword("Called with (what, done, total) by whatever takes long.")] = None

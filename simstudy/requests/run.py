@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from simstudy.requests.option import Argument, Keyword, Option, placeholder
 
@@ -19,7 +19,12 @@ else:
 class RunRequest:
     """Options of `simstudy.run` and of ``simstudy run``."""
 
-    design: Annotated[Design | str | Path, Argument("Design file (TOML).", metavar="DESIGN")]
+    design: Annotated[
+        Design | str | Path | Mapping[str, Any],
+        Argument(
+            "Design file (TOML).", metavar="DESIGN", type=Path, more="Or its text, a dict of its tables, or a `Design`."
+        ),
+    ]
     out: Annotated[str | Path | None, Option("Results folder; results/<study name> by default.")] = None
     jobs: Annotated[int | None, Option("Processes; all cores by default.")] = None
     reps: Annotated[int | None, Option("Replications instead of the design's.", least=1)] = None

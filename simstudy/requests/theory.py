@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from simstudy.requests.option import Argument, Keyword, Option, placeholder
 
@@ -19,7 +19,12 @@ else:
 class BiasRequest:
     """Options of `simstudy.bias` and of ``simstudy bias``."""
 
-    design: Annotated[Design | str | Path, Argument("Design file (TOML).", metavar="DESIGN")]
+    design: Annotated[
+        Design | str | Path | Mapping[str, Any],
+        Argument(
+            "Design file (TOML).", metavar="DESIGN", type=Path, more="Or its text, a dict of its tables, or a `Design`."
+        ),
+    ]
     _: KW_ONLY
     cells: Annotated[
         Sequence[int] | None, Option("Cell to show with every measure; may be repeated.", flag="--cell")

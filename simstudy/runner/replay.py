@@ -24,7 +24,7 @@ FACTS = ["status", "admissible", "n_iter", "loglik"]
 
 
 @dataclass(frozen=True)
-class Replay:
+class ReplayRecord:
     """One fit, stored and made again.
 
     Attributes
@@ -86,7 +86,7 @@ def draw_frame(design: Design, cell: int, replicate: int) -> pd.DataFrame:
         return draw_sample(population, design.seed, range(replicate, replicate + 1)).to_frame(0)
 
 
-def replay(root: Path, cell: int, replicate: int, estimator: str) -> Replay:
+def replay(root: Path, cell: int, replicate: int, estimator: str) -> ReplayRecord:
     """Fit one replicate again and compare it with the stored rows.
 
     Raises
@@ -137,7 +137,7 @@ def replay(root: Path, cell: int, replicate: int, estimator: str) -> Replay:
     same &= _equal(facts.loc[["loglik"], "stored"], facts.loc[["loglik"], "again"])
     changes = version_changes(folder.manifest, current_versions())
     error = "\n".join(f.traceback for f in failures)
-    return Replay(cell, replicate, estimator, table, facts, same, error, _largest_difference(table), changes)
+    return ReplayRecord(cell, replicate, estimator, table, facts, same, error, _largest_difference(table), changes)
 
 
 def _largest_difference(table: pd.DataFrame) -> float:

@@ -18,11 +18,12 @@ PROBLEM_COLUMNS = ("cell", "estimator", "status", "replicate", "count", "message
 
 
 @dataclass(frozen=True)
-class StudyStatus:
+class StatusRecord:
     """State of a results folder.
 
     Attributes
     ----------
+    folder : Path
     name : str
     replications : int
         Asked for, in each cell; the most of any where cells differ.
@@ -39,6 +40,7 @@ class StudyStatus:
         Precision that decided the numbers of replications, see `Manifest`; empty if none did.
     """
 
+    folder: Path
     name: str
     replications: int
     progress: pd.DataFrame
@@ -53,7 +55,7 @@ class StudyStatus:
         return int(self.progress["missing"].sum()) == 0
 
 
-def read_status(root: Path) -> StudyStatus:
+def read_status(root: Path) -> StatusRecord:
     """State of a results folder, from the footers of its parts.
 
     Raises
@@ -63,7 +65,8 @@ def read_status(root: Path) -> StudyStatus:
     """
     folder = read_folder(root)
     manifest = folder.manifest
-    return StudyStatus(
+    return StatusRecord(
+        folder=root,
         name=manifest.name,
         replications=manifest.replications,
         progress=_progress(folder),

@@ -10,7 +10,7 @@ from scipy import stats
 from simstudy.analysis import bootstrap as module
 from simstudy.analysis.bootstrap import bootstrap
 from simstudy.analysis.fit import fit
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.errors import EstimatorError
 
 MODEL = """
@@ -41,11 +41,11 @@ def data() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def plain(data) -> Fit:
+def plain(data) -> FitRecord:
     return fit(MODEL, data, cluster="g", se="expected")
 
 
-def refits(found: Fit, draws: int, *, parametric: bool = True, seed: int = 1, progress=None) -> np.ndarray:
+def refits(found: FitRecord, draws: int, *, parametric: bool = True, seed: int = 1, progress=None) -> np.ndarray:
     return bootstrap(found.context, found.model, parametric=parametric, draws=draws, seed=seed, progress=progress)
 
 

@@ -9,7 +9,7 @@ import pytest
 from simstudy.analysis.derived import r_squared, residuals, standardized
 from simstudy.analysis.fit import fit
 from simstudy.analysis.level_fit import level_fit
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.errors import EstimatorError
 from simstudy.model.implied import TwoLevelStructure
 
@@ -49,7 +49,7 @@ def with_gaps(data: pd.DataFrame) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def fits(data) -> dict[str, Fit]:
+def fits(data) -> dict[str, FitRecord]:
     return {
         "paths": fit(FULL, data, cluster="g", se="observed"),
         "factors": fit(FACTORS, data, cluster="g", se="observed"),

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from simstudy.analysis.as_dict import fit_as_dict
 from simstudy.analysis.fit import fit, fit_all
-from simstudy.analysis.result import PARAMETER_COLUMNS, Fit
+from simstudy.analysis.result import PARAMETER_COLUMNS, FitRecord
 from simstudy.errors import DataError, EstimatorError, ModelError
 from simstudy.estimation.result import Status
 from simstudy.methods import registry
@@ -43,7 +44,7 @@ def data() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def found(data) -> Fit:
+def found(data) -> FitRecord:
     return fit(MODEL, data, cluster="school", se="robust")
 
 
@@ -170,7 +171,7 @@ def test_intraclass_correlations_are_those_of_the_unrestricted_model(data, found
 
 
 def test_json_has_the_documented_fields_and_no_nan(found) -> None:
-    content = found.to_json()
+    content = fit_as_dict(found)
     text = json.dumps(content, allow_nan=False)  # numpy types and NaN would raise
     assert json.loads(text) == content
     documented = {"estimator", "converged", "admissible", "status", "n_obs", "n_clusters", "loglik", "npar", "chisq"}
@@ -203,7 +204,7 @@ def test_json_has_the_documented_fields_and_no_nan(found) -> None:
 
 @pytest.mark.parametrize("estimator", registry.names())
 def test_json_of_every_method(data, estimator) -> None:
-    content = fit(MODEL.replace("  y ~~ 0.9*y\n", ""), data, cluster="school", estimator=estimator).to_json()
+    content = fit_as_dict(fit(MODEL.replace("  y ~~ 0.9*y\n", ""), data, cluster="school", estimator=estimator))
     json.dumps(content, allow_nan=False)
     assert content["estimator"] == estimator
     assert content["converged"] == (content["status"] == "OK")
@@ -213,7 +214,9 @@ def test_json_of_every_method(data, estimator) -> None:
 
 def test_json_of_a_fit_that_failed_has_nulls() -> None:
     data = less_than_no_variance()
-    content = fit("level: within\n y ~ x\nlevel: between\n y ~ x", data, cluster="school", bounds="variances").to_json()
+    content = fit_as_dict(
+        fit("level: within\n y ~ x\nlevel: between\n y ~ x", data, cluster="school", bounds="variances")
+    )
     json.dumps(content, allow_nan=False)
     if not content["converged"]:
         assert content["loglik"] is None
@@ -223,7 +226,7 @@ def test_json_of_a_fit_that_failed_has_nulls() -> None:
 # ---------------------------------------------------------------------- order and types
 
 
-def numbers(found: Fit) -> np.ndarray:
+def numbers(found: FitRecord) -> np.ndarray:
     return found.parameters[["est", "se"]].to_numpy(dtype=float)
 
 
@@ -347,7 +350,7 @@ def test_an_indefinite_level_is_named() -> None:
         ({"missing": "fimml"}, "(did you mean 'fiml'?)"),
         ({"bounds": "variance"}, "(did you mean 'variances'?)"),
         ({"ci_level": 95}, "ci_level: found 95; allowed: between 0 and 1"),
-        ({"draws": 10, "ci": "montecarlo"}, "draws: found 10; at least 100 are needed"),
+        ({"draws": 10, "ci": "montecarlo"}, "draws: found 10; allowed: 100 or more"),
         ({"estimator": "mlm", "se": "robust"}, "method 'mlm' has model-based ('expected') standard errors only"),
         ({"estimator": "mlm", "missing": "fiml"}, "method 'mlm' has no choice of 'missing'"),
         ({"estimator": "aggregated", "fixed_x": True}, "method 'aggregated' has no choice of 'fixed_x'"),

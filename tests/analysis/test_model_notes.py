@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from simstudy.analysis.choices import lavaan_words
-from simstudy.analysis.derived import level_fit
 from simstudy.analysis.fit import fit, fit_all
+from simstudy.analysis.level_fit import level_fit
 from simstudy.errors import DataError, EstimatorError, ModelError
 from simstudy.model.twolevel import TwoLevelModel
 

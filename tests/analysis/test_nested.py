@@ -12,7 +12,7 @@ from scipy import stats
 
 from simstudy.analysis.fit import fit
 from simstudy.analysis.nested import likelihood_ratio_test, wald_test
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.errors import EstimatorError, ModelError
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "data"
@@ -23,19 +23,19 @@ def frame(case: str) -> pd.DataFrame:
     return pd.read_csv(REFERENCE / owner / "data.csv")
 
 
-def fitted(case: str, se: str = "observed", text: str | None = None, **options) -> Fit:
+def fitted(case: str, se: str = "observed", text: str | None = None, **options) -> FitRecord:
     found = fit(text or (REFERENCE / case / "model.lav").read_text(), frame(case), cluster="g", se=se, **options)
     assert found.converged
     return found
 
 
 @pytest.fixture(scope="module")
-def mediation() -> Fit:
+def mediation() -> FitRecord:
     """`iii_m111_unb`, with defined parameters ind_w, ind_b, ind_diff, ..."""
     return fitted("iii_m111_unb")
 
 
-def row(found: Fit, label: str) -> pd.Series:
+def row(found: FitRecord, label: str) -> pd.Series:
     return found.parameters.set_index("label").loc[label]
 
 

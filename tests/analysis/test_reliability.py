@@ -10,7 +10,7 @@ import pytest
 
 from simstudy.analysis.fit import fit
 from simstudy.analysis.reliability import composites, reliability
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.errors import EstimatorError
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -32,7 +32,7 @@ def draw(sizes: list[int], seed: int) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def fitted() -> Fit:
+def fitted() -> FitRecord:
     found = fit(CONFIGURAL, draw(SIZES, 1), cluster="g")
     assert found.converged
     return found

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from simstudy.analysis.as_dict import fit_as_dict
 from simstudy.analysis.derived import residuals
 from simstudy.analysis.fit import fit, fit_all
 from simstudy.analysis.level_fit import level_fit
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.analysis.unrestricted import compare, unrestricted_of, with_intervals
 from simstudy.errors import EstimatorError
 
@@ -43,14 +44,14 @@ def data(residual: float = 0.0, gaps: float = 0.0) -> pd.DataFrame:
 
 
 @cache
-def fitted(h1: str | None = None, residual: float = 0.0, **options) -> Fit:
+def fitted(h1: str | None = None, residual: float = 0.0, **options) -> FitRecord:
     text = FACTORS if not residual else FACTORS.replace("0*", "")
     found = fit(text, data(residual), cluster="g", h1=h1, **options)
     assert found.converged
     return found
 
 
-def about_eigenvalues(found: Fit) -> list[str]:
+def about_eigenvalues(found: FitRecord) -> list[str]:
     return [note for note in found.notes if "eigenvalue" in note]
 
 
@@ -60,7 +61,7 @@ def test_both_chi_squares_are_told_where_they_differ() -> None:
     assert psd.measures["chisq"] < free.measures["chisq"] - 0.1
     assert psd.measures["loglik"] == free.measures["loglik"]
     np.testing.assert_array_equal(psd.params, free.params)
-    assert psd.to_json()["h1"] == "psd"
+    assert fit_as_dict(psd)["h1"] == "psd"
     for one, other in ((free, psd), (psd, free)):
         (note,) = about_eigenvalues(one)
         assert f"{other.measures['chisq']:.3f}" in note

@@ -207,7 +207,7 @@ msem = { slopes = "fixed", se = ["expected", "robust"] }
 def test_the_table_has_samples_and_their_errors(tmp_path, small) -> None:
     path = tmp_path / "design.toml"
     path.write_text(DESIGN)
-    table = simstudy.bias(path, large_samples=20)
+    table = simstudy.bias(path, large_samples=20).to_frame()
     rows = table[table["parameter"] == "bw"].set_index(["cell", "se_kind", "measure"])
     assert rows.loc[(0, "expected", "bias"), "method_of_calculation"] == "asymptotic"
     assert rows.loc[(0, "expected", "mean_se"), "method_of_calculation"] == "asymptotic"
@@ -217,11 +217,11 @@ def test_the_table_has_samples_and_their_errors(tmp_path, small) -> None:
         assert 0 < row["mcse"] < row["value"]
     halves = rows.loc[(0, "robust", "empirical_se"), "mcse"] / rows.loc[(1, "robust", "empirical_se"), "mcse"]
     assert halves == pytest.approx(2.0)  # SE and its error fall with sqrt J
-    none = simstudy.bias(path, large_samples=0)
+    none = simstudy.bias(path, large_samples=0).to_frame()
     assert none.loc[none["measure"] == "empirical_se", "value"].isna().all()
     assert not (none["method_of_calculation"] == "large_samples").any()
     with pytest.raises(SimstudyError, match="large_samples: found -1"):
-        simstudy.bias(path, large_samples=-1)
+        simstudy.bias(path, large_samples=-1).to_frame()
 
 
 # -------------------------------------------------------------------------------------------------------- closed forms

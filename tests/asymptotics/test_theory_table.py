@@ -57,7 +57,7 @@ def design(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def theory(design) -> pd.DataFrame:
-    return simstudy.bias(design)
+    return simstudy.bias(design).to_frame()
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_columns_are_those_of_analyse(theory) -> None:
 
 def test_every_simulated_number_has_its_theory(theory, folder) -> None:
     """All casewise rows of `analyse` but those of fits, and NaN only where a reason is given or nothing is defined."""
-    simulated = simstudy.analyse(folder)
+    simulated = simstudy.analyse(folder).to_frame()
     rows = simulated[(simulated["basis"] == "casewise") & (simulated["parameter"] != "")]
     keys = set(zip(*(api.best(theory)[k] for k in KEYS), strict=True))
     # Monte Carlo intervals have no standard error to speak of, and by draws their misses are counted together
@@ -107,7 +107,7 @@ def test_joined_has_both_and_their_distance(theory, folder) -> None:
     assert row["z"] == pytest.approx((row["simulated"] - row["value"]) / row["mcse"])
     bias = both[(both["measure"] == "bias") & both["parameter"].isin(["aw", "bw", "ab", "bb"])]
     assert bias["z"].abs().max() < 4  # 60 replicates, of 48 numbers
-    other = simstudy.analyse(folder).assign(truth=lambda t: t["truth"] + 1.0)
+    other = simstudy.analyse(folder).to_frame().assign(truth=lambda t: t["truth"] + 1.0)
     with pytest.raises(SimstudyError, match="other true values"):
         api.joined(theory, other)
     with pytest.raises(SimstudyError, match="in common"):
@@ -140,19 +140,19 @@ def test_numbers_agree_with_each_other(theory) -> None:
 
 
 def test_cells_and_methods_can_be_chosen(design, theory) -> None:
-    some = simstudy.bias(design, cells=[1, 3], estimators=["msem"])
+    some = simstudy.bias(design, cells=[1, 3], estimators=["msem"]).to_frame()
     assert set(some["cell"]) == {1, 3}
     assert set(some["estimator"]) == {"msem"}
     whole = theory[theory["cell"].isin([1, 3]) & (theory["estimator"] == "msem")].reset_index(drop=True)
     pd.testing.assert_frame_equal(some, whole)
     with pytest.raises(SimstudyError, match="cell: found 9; allowed: 0 to 3"):
-        simstudy.bias(design, cells=[9])
+        simstudy.bias(design, cells=[9]).to_frame()
     with pytest.raises(SimstudyError, match=r"no method 'mesm'.*did you mean 'msem'"):
-        simstudy.bias(design, estimators=["mesm"])
+        simstudy.bias(design, estimators=["mesm"]).to_frame()
 
 
 def test_curves_go_through_the_cells(design, theory) -> None:
-    curve = simstudy.theory_curve(design, [40, 60, 80])
+    curve = api.theory_curve(design, [40, 60, 80])
     assert set(curve["n_clusters"]) == {40, 60, 80}
     keys = ["n_clusters", "cluster_size", *KEYS[1:], "method_of_calculation"]
     both = curve.merge(theory, on=keys)
@@ -161,14 +161,14 @@ def test_curves_go_through_the_cells(design, theory) -> None:
     flat = design.parent / "flat.toml"
     flat.write_text(DESIGN.replace("n_clusters = [40, 80]\n", "").replace("icc = 0.25", "icc = 0.25\nn_clusters = 40"))
     with pytest.raises(SimstudyError, match="n_clusters is no factor"):
-        simstudy.theory_curve(flat)
+        api.theory_curve(flat)
 
 
 @pytest.mark.parametrize(
     ("name", "said"), [("missing_mar", "values are missing"), ("nonnormal", "data are not normal")]
 )
 def test_what_theory_cannot_say_has_a_reason(name, said) -> None:
-    table = simstudy.bias(Path(__file__).parents[2] / "designs" / f"{name}.toml", cells=[3], large_samples=0)
+    table = simstudy.bias(Path(__file__).parents[2] / "designs" / f"{name}.toml", cells=[3], large_samples=0).to_frame()
     unknown = table[(table["measure"] == "empirical_se") & table["value"].isna()]
     assert len(unknown)
     assert unknown["note"].str.contains(said).all()

@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 from typer.testing import CliRunner
 
-import simstudy
+from simstudy import api
 from simstudy.cli import app
 from simstudy.errors import EstimatorError
 from simstudy.methods import registry
@@ -40,7 +40,7 @@ def test_every_built_in_method_tells_its_story(name) -> None:
     assert cls.idea[0].islower()  # one sentence, written as `can` and `cannot` are
     assert ". " not in cls.idea + " "
     assert str(cls.year) in cls.reference  # the year is that of a reference
-    told = simstudy.describe_estimator(name)
+    told = api.describe_estimator(name)
     done = run(name)
     assert done.exit_code == 0
     flat = " ".join(done.stdout.split())
@@ -66,11 +66,11 @@ def test_an_unknown_name_is_one_clear_message() -> None:
     assert done.exit_code == 2
     assert "unknown method 'croom' (did you mean 'croon'?)" in done.output
     with pytest.raises(EstimatorError):
-        simstudy.describe_estimator("croom")
+        api.describe_estimator("croom")
 
 
 def test_options_are_told_with_what_else_they_may_be() -> None:
-    options = {row["estimator"]: row["options"] for row in simstudy.list_estimators().to_dict("records")}
+    options = {row["estimator"]: row["options"] for row in api.estimators().to_dict("records")}
     assert options["mlm"] == "likelihood = reml (or ml); slopes = random (or fixed)"
     assert options["croon"] == "se = robust (also expected, corrected); first_step = anova (or ml)"
     assert "fixed_x = false (or true)" in options["msem"]
@@ -102,11 +102,11 @@ class Bare:
 def test_a_plug_in_without_year_and_idea_is_listed_too(monkeypatch) -> None:
     monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
     registry.register(Bare)
-    table = simstudy.list_estimators()
+    table = api.estimators()
     assert table["year"].isna().tolist() == [False] * (len(table) - 1) + [True]
     lines = [line.text for line in story_table_lines(table, 110)]
     assert lines[-1].split() == ["bare", "a", "method", "from", "elsewhere"]
-    told = [line.text for line in story_lines(simstudy.describe_estimator("bare"), 110)]
+    told = [line.text for line in story_lines(api.describe_estimator("bare"), 110)]
     assert told[0] == "bare: a method from elsewhere"
     assert not any("idea" in text or "formulas" in text for text in told)
     assert "  options:   weights = (1.0, 2.0)" in told
@@ -115,7 +115,7 @@ def test_a_plug_in_without_year_and_idea_is_listed_too(monkeypatch) -> None:
 
 
 def test_narrow_terminals_get_short_lines() -> None:
-    lines = story_table_lines(simstudy.list_estimators(), 60)
+    lines = story_table_lines(api.estimators(), 60)
     assert max(len(line.text) for line in lines) <= 60
-    lines = story_lines(simstudy.describe_estimator("msem") | {"details": ""}, 60)
+    lines = story_lines(api.describe_estimator("msem") | {"details": ""}, 60)
     assert max(len(line.text) for line in lines) <= 60

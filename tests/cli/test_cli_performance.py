@@ -10,7 +10,6 @@ import pytest
 from run_fakes import design_text
 from typer.testing import CliRunner
 
-import simstudy as package
 from simstudy import api
 from simstudy.cli import app
 from simstudy.design import parse_design
@@ -44,7 +43,7 @@ def test_analyse_writes_every_format(folder, tmp_path, style):
         assert path.read_text(encoding="utf-8").startswith(starts.get(option, ""))
         assert f"written: {path}" in done.stderr
     assert {path.name for path in (tmp_path / "new").iterdir()} == {path.name for path in names.values()}
-    assert names["latex"].read_text() == package.format_performance(folder, "latex", style=style)
+    assert names["latex"].read_text() == api.format_performance(folder, "latex", style=style)
 
 
 def test_analyse_chooses_measures_and_reference(folder):
@@ -54,15 +53,15 @@ def test_analyse_chooses_measures_and_reference(folder):
     assert "ref: mlm, the reference method" in done.stdout
     saved = pd.read_parquet(folder / "performance.parquet")
     assert set(saved["reference"]) == {"", "mlm"}
-    assert set(package.analyse(folder)["reference"]) == {"", "fake"}  # the design's first, again
+    assert set(api.analyse(folder).to_frame()["reference"]) == {"", "fake"}  # the design's first, again
 
 
 def test_a_study_that_went_out_comes_back_the_same(folder, table):
     """siman's layout holds all there is: our own numbers follow from the file."""
     head = table.read_text().splitlines()[0].split(",")
     assert head[:9] == ["rep", "dgm", "target", "method", "estimate", "se", "lci", "uci", "true"]
-    ours = package.analyse(folder).query("basis == 'casewise' and parameter != ''")
-    theirs = package.performance_of(table, by=head[9:], reference="fake").query("basis == 'casewise'")
+    ours = api.analyse(folder).to_frame().query("basis == 'casewise' and parameter != ''")
+    theirs = api.performance_of(table, by=head[9:], reference="fake").query("basis == 'casewise'")
     kinds = ours.drop_duplicates(["cell", "estimator", "parameter", "measure"])  # the first kind of SE
     keys = ["cell", "estimator", "parameter", "measure"]
     both = kinds.merge(theirs, on=keys, suffixes=("", "_file"))
@@ -99,7 +98,7 @@ def test_factors_prints_eta_squared(folder, tmp_path):
     assert "by chance" in done.stdout
     written = pd.read_csv(tmp_path / "f.csv", keep_default_na=False)
     assert set(written["measure"]) == {"bias", "coverage"}
-    found = package.factor_effects(folder, parameters=["bb"], measures=["bias", "coverage"])
+    found = api.factor_effects(folder, parameters=["bb"], measures=["bias", "coverage"])
     assert len(found) == len(written)
     for option in ("latex", "html", "markdown"):
         assert simstudy("factors", folder, f"--{option}", tmp_path / option).exit_code == 0

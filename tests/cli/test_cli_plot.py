@@ -10,7 +10,6 @@ import pytest
 from run_fakes import design_text
 from typer.testing import CliRunner
 
-import simstudy as package
 from simstudy import api
 from simstudy.cli import app
 from simstudy.design import parse_design
@@ -63,7 +62,7 @@ def test_measures_and_cells_are_figures_of_their_own(folder, tmp_path):
     measures = ("--measure", "rmse", "--measure", "convergence")
     names = written(simstudy("plot", folder, "lines", "--parameter", "bb", *measures, *shared))
     assert names == ["rmse_bb.svg", "rmse_bb.csv", "convergence.svg", "convergence.csv"]
-    made = package.charts(folder, "scatter", parameters=["bb"], cells=[0, 1])
+    made = api.charts(folder, "scatter", parameters=["bb"], cells=[0, 1])
     assert [chart.stem for chart in made] == ["scatter_bb_cell-0", "scatter_bb_cell-1"]
 
 
@@ -102,11 +101,11 @@ def test_two_problems_are_two_messages(folder):
 
 
 def test_charts_come_with_words_and_data(folder):
-    made = package.charts(folder, "nested-loop", parameters=["b?"], measures=["bias", "coverage"])
+    made = api.charts(folder, "nested-loop", parameters=["b?"], measures=["bias", "coverage"])
     assert all(isinstance(chart, Chart) for chart in made)
     assert [chart.stem for chart in made] == ["nested-loop_bias_coverage_bw", "nested-loop_bias_coverage_bb"]
     assert all(chart.alt.startswith(chart.title) for chart in made)
-    assert {chart.title for chart in package.charts(folder, parameters=["bb"])} == {
+    assert {chart.title for chart in api.charts(folder, parameters=["bb"])} == {
         "Bias: bb (between)",
         "Coverage of 95% intervals: bb (between)",
     }
@@ -117,7 +116,7 @@ def test_replicates_are_the_converged_rows_of_the_store(folder):
     assert len(by_cell(opened)[1]) > 1  # several parts
     rows = read_cell(opened, 1, by_cell(opened)[1], [])
     good = rows.fits[rows.fits["status"] == "OK"]
-    found = package.replicates(folder, 1, parameters=["bb"], estimators=["fake"])
+    found = api.replicates(folder, 1, parameters=["bb"], estimators=["fake"])
     expected = rows.replicates[(rows.replicates["param"] == "bb") & (rows.replicates["estimator"] == "fake")]
     expected = expected[expected["rep"].isin(good.loc[good["estimator"] == "fake", "rep"])]
     assert 0 < len(found) < len(opened.cells) * opened.manifest.replications * 2
@@ -127,7 +126,7 @@ def test_replicates_are_the_converged_rows_of_the_store(folder):
             assert mine[name].tolist() == stored[name].tolist()
     assert found["truth"].unique().tolist() == opened.truth.query("cell == 1 and param == 'bb'")["truth"].tolist()
     assert found.columns[:3].tolist() == list(opened.manifest.factors) == ["n_clusters", "cluster_size", "icc"]
-    everything = package.replicates(folder)
+    everything = api.replicates(folder)
     assert set(everything["parameter"]) == set(opened.params)
     assert {"fake", "mlm"} <= set(everything["estimator"])
     assert "unsupported" not in set(everything["estimator"])

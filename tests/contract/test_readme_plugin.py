@@ -32,7 +32,7 @@ def test_design_beside_it(plugin):
     text = re.sub(r"use = \[.*?\]", 'use = ["msem", "fixed_effects:FixedEffects"]', text, flags=re.DOTALL)
     (plugin / "own.toml").write_text(text, encoding="utf-8")
     found = simstudy.run(plugin / "own.toml", plugin / "out", jobs=1, reps=20, progress=False)
-    rows = found[(found["measure"] == "mean_estimate") & (found["parameter"] == "bw") & (found["basis"] == "casewise")]
+    rows = found.performance(measures="mean_estimate", parameters="bw", basis="casewise")
     both = rows.drop_duplicates(["cell", "estimator"]).pivot_table(index="cell", columns="estimator", values="value")
     # balanced or not, the within slope of a saturated model is close to the least-squares one
     assert (both["msem"] - both["fixed_effects:FixedEffects"]).abs().max() < 0.02

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from simstudy.analysis.as_dict import fit_as_dict
 from simstudy.analysis.fit import fit
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.estimation.result import Status
@@ -65,18 +66,18 @@ def data() -> pd.DataFrame:
 
 
 @cache
-def fitted(tail: str = "", **options) -> Fit:
+def fitted(tail: str = "", **options) -> FitRecord:
     found = fit(BASE + tail, data(), cluster="g", **options)
     assert found.converged, tail
     return found
 
 
-def values(found: Fit, names: tuple[str, ...] = NAMES) -> np.ndarray:
+def values(found: FitRecord, names: tuple[str, ...] = NAMES) -> np.ndarray:
     table = found.parameters.drop_duplicates("label").set_index("label")
     return table.loc[list(names), "est"].to_numpy(dtype=float)
 
 
-def notes_of_bounds(found: Fit) -> list[str]:
+def notes_of_bounds(found: FitRecord) -> list[str]:
     return [note for note in found.notes if "at its bound," in note or "holds with equality" in note]
 
 
@@ -126,9 +127,9 @@ def test_a_bound_has_no_standard_error_and_is_named() -> None:
     assert np.isnan(row["se"])
     assert found.covariance[found.model.names.index("aw")].tolist() == [0.0] * len(found.model.names)
     assert "aw is at its bound, 0.3" in found.notes
-    assert found.to_json()["boundary"] is True
+    assert fit_as_dict(found)["boundary"] is True
     assert not notes_of_bounds(fitted("aw < 0.4"))
-    assert fitted("aw < 0.4").to_json()["boundary"] is False
+    assert fit_as_dict(fitted("aw < 0.4"))["boundary"] is False
 
 
 def test_what_bounds_alone_define_has_no_standard_error_either() -> None:

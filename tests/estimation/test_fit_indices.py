@@ -72,3 +72,10 @@ def test_indices_without_misfit_and_without_degrees_of_freedom() -> None:
     saturated = indices(np.array([0.0, np.nan]), 0, one(300.0), 15, 200)
     assert [float(value[0]) for value in saturated] == [1.0, 1.0, 0.0]
     assert all(np.isnan(value[1]) for value in saturated)
+
+
+def test_cfi_of_a_bound_that_costs_likelihood_without_degrees_of_freedom() -> None:
+    """lavaan 0.7-2 on an inequality that holds with equality: chi-square .566 on 0 df, CFI .99718, TLI 1, RMSEA 0."""
+    found = indices(one(0.566304551178746), 0, one(206.573003472392), 6, 300)
+    assert found.cfi[0] == pytest.approx(0.997176566430304, rel=1e-12)  # one division
+    assert (found.tli[0], found.rmsea[0]) == (1.0, 0.0)

@@ -9,8 +9,8 @@ from scipy import optimize
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.estimation.engine import Engine, complete_engine, incomplete_engine
+from simstudy.estimation.optimum import Optimum
 from simstudy.estimation.result import Status
-from simstudy.estimation.scoring import Optimum
 from simstudy.estimation.semidefinite import between_eigenvalues, is_semidefinite, solve_semidefinite
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.model.implied import TwoLevelStructure

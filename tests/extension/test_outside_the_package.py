@@ -125,8 +125,8 @@ def rows_of(table: pd.DataFrame, measure: str, estimator: str, basis: str = "cas
 
 
 def test_run_and_analyse_compute_the_measures_of_the_method(study: Path) -> None:
-    table = simstudy.analyse(study)
-    replicates = simstudy.replicates(study, 0, parameters=["bb"], estimators=["pooled"]).drop_duplicates("rep")
+    table = simstudy.analyse(study).to_frame()
+    replicates = api.replicates(study, 0, parameters=["bb"], estimators=["pooled"]).drop_duplicates("rep")
     errors = (replicates["estimate"] - replicates["truth"]).abs()
     found = rows_of(table, "mean_abs_error", "pooled").iloc[0]
     assert found["n"] == REPS
@@ -149,16 +149,16 @@ def test_the_study_of_before_is_analysed_again_when_a_measure_is_new(study: Path
 
 def test_tables_write_the_measure_and_its_formula(study: Path) -> None:
     for name in ("mean_abs_error", "mae"):
-        text = simstudy.format_performance(study, measures=[name], parameters=["bb"])
+        text = api.format_performance(study, measures=[name], parameters=["bb"])
         assert "Mean |error| (MCSE)" in text
         assert DISTANCE.formula in text
-    assert "mean_abs_error" in simstudy.format_performance(study, "csv")
-    effects = simstudy.factor_effects(study, measures=["mean_abs_error"], parameters=["bb"])
+    assert "mean_abs_error" in api.format_performance(study, "csv")
+    effects = api.factor_effects(study, measures=["mean_abs_error"], parameters=["bb"])
     assert set(effects["measure"]) == {"mean_abs_error"}
 
 
 def test_theory_has_its_counterpart(study: Path) -> None:
-    table = simstudy.bias(study.parent / "own.toml")
+    table = simstudy.bias(study.parent / "own.toml").to_frame()
     values = {
         measure: rows_of(table, measure, "msem", "theory").set_index("cell")["value"]
         for measure in ("mean_abs_error", "empirical_se")
@@ -169,18 +169,18 @@ def test_theory_has_its_counterpart(study: Path) -> None:
 
 def test_figures_draw_the_measure_and_the_kind(study: Path, tmp_path: Path) -> None:
     for kind in ("lines", "heatmap", "lollipop", "nested-loop"):
-        (made,) = simstudy.charts(study, kind, measures=["mean_abs_error"], parameters=["bb"])
+        (made,) = api.charts(study, kind, measures=["mean_abs_error"], parameters=["bb"])
         assert "Mean absolute error" in made.title
         assert set(made.data["measure"]) == {"mean_abs_error"}
-    (made,) = simstudy.charts(study, "lines", measures=["mean_abs_error"], parameters=["bb"], band="own2026")
+    (made,) = api.charts(study, "lines", measures=["mean_abs_error"], parameters=["bb"], band="own2026")
     assert "0 to .5 (own2026)" in {text.get_text() for text in made.figure.legends[0].get_texts()}
-    (made,) = simstudy.charts(study, "strip", parameters=["bb"], own={"size": 2.0})
+    (made,) = api.charts(study, "strip", parameters=["bb"], own={"size": 2.0})
     assert made.alt == "Mean |error| of bb: 6 dots."
     assert made.figure.axes[0].lines[0].get_markersize() == 2.0
-    written = simstudy.plot(study, ["bb"], "strip", out=tmp_path, formats=["svg"])
+    written = simstudy.plot(study, "strip", parameters=["bb"]).save(tmp_path, formats=["svg"])
     assert [path.name for path in written] == ["strip_mean_abs_error_bb.svg", "strip_mean_abs_error_bb.csv"]
     with pytest.raises(SimstudyError, match="basis: 'strip' has no use for it"):
-        simstudy.charts(study, "strip", basis="common")
+        api.charts(study, "strip", basis="common")
 
 
 def test_the_report_explains_the_measure_and_shows_the_figure(study: Path) -> None:

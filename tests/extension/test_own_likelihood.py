@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import simstudy
+from simstudy import api
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.estimation.result import FitResult
@@ -191,8 +192,8 @@ def test_the_method_keeps_the_contract() -> None:
 
 def test_a_study_draws_the_data_and_maximises_the_likelihood(design: Path, tmp_path: Path) -> None:
     simstudy.run(design, tmp_path / "out", jobs=1, reps=REPS, progress=False)
-    stored = simstudy.replicates(tmp_path / "out", 0, parameters=["bw"], estimators=["two_rows"])
-    loaded = simstudy.load_design(design)
+    stored = api.replicates(tmp_path / "out", 0, parameters=["bw"], estimators=["two_rows"])
+    loaded = simstudy.validate(design)
     found = draw(loaded.cells[0].population, loaded.seed, range(REPS))
     x, y = (found.values[..., found.names.index(name)] for name in "xy")
     slope = (x * y).sum(axis=1) / (x * x).sum(axis=1)
@@ -203,7 +204,7 @@ def test_a_study_draws_the_data_and_maximises_the_likelihood(design: Path, tmp_p
 
 
 def test_one_data_set_is_turned_into_it(design: Path) -> None:
-    loaded = simstudy.load_design(design)
+    loaded = simstudy.validate(design)
     frame = simstudy.simulate(design, cell=0, rep=3)
     fit = simstudy.fit(loaded.model, frame, cluster="cluster", estimator="two_rows")
     table = fit.parameters.set_index("label")

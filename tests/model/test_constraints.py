@@ -13,7 +13,7 @@ import pytest
 
 from simstudy.analysis.fit import fit
 from simstudy.analysis.nested import likelihood_ratio_test, wald_test
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.errors import ModelError
 from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
 from simstudy.model.constraints import ConstraintSet
@@ -54,17 +54,17 @@ def model(constraints: str) -> TwoLevelModel:
     return TwoLevelModel.from_syntax(BASE + constraints)
 
 
-def fitted(constraints: str, data: pd.DataFrame, se: str = "expected", base: str = BASE, **options) -> Fit:
+def fitted(constraints: str, data: pd.DataFrame, se: str = "expected", base: str = BASE, **options) -> FitRecord:
     found = fit(base + constraints, data, cluster="g", se=se, **options)
     assert found.converged
     return found
 
 
-def value(found: Fit, name: str) -> float:
+def value(found: FitRecord, name: str) -> float:
     return float(found.params[found.model.names.index(name)])
 
 
-def se_of(found: Fit, name: str) -> float:
+def se_of(found: FitRecord, name: str) -> float:
     k = found.model.names.index(name)
     return float(np.sqrt(found.covariance[k, k]))
 
@@ -180,7 +180,7 @@ def test_two_values_of_one_label_are_a_contradiction() -> None:
 # ---------------------------------------------------------------------- fits that need no constraint
 
 
-def same_fit(found: Fit, expected: Fit, names: dict[str, str] | None = None) -> None:
+def same_fit(found: FitRecord, expected: FitRecord, names: dict[str, str] | None = None) -> None:
     """Equal log-likelihood, fit measures, and estimates and SEs by name."""
     for name in ("loglik", "npar", "df", "chisq", "aic", "bic", "cfi", "rmsea", "srmr_between", "scaling"):
         a, b = found.measures[name], expected.measures[name]
@@ -255,7 +255,7 @@ NONLINEAR = {
 class Unconstrained:
     """The likelihood without constraints, in the order of ``names``."""
 
-    def __init__(self, found: Fit) -> None:
+    def __init__(self, found: FitRecord) -> None:
         self.model = TwoLevelModel.from_syntax(BASE)
         sample = found.context.sample.arrange(self.model.level1, self.model.level2)
         self.statistics, layout = sample.statistics(), sample.layout

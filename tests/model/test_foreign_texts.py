@@ -90,6 +90,13 @@ def test_the_message_shows_the_model_and_the_call() -> None:
     assert "--cluster clus --estimator MLR" in problem
 
 
+def test_lists_of_labels_go_through_both_sides() -> None:
+    found = translate_mplus("MODEL: %WITHIN%\n y1-y2 ON x1-x2 (b1-b4);\n y3 ON x1 x2 (c);\n%BETWEEN%\n y1-y2 (v1-v2);")
+    here = "level: within\n y1 ~ b1*x1 + b2*x2\n y2 ~ b3*x1 + b4*x2\n y3 ~ c*x1 + c*x2\n"
+    here += "level: between\n y1 ~~ v1*y1\n y2 ~~ v2*y2"
+    assert content(found.model) == content(here)
+
+
 @pytest.mark.parametrize(
     ("statement", "said"),
     [

@@ -59,7 +59,7 @@ def _print_both_sides(write, reports) -> None:
     case_width, what_width = (max(len(row[k]) for row in noted) + 2 for k in (0, 1))
     write(f"{'case':<{case_width}}{'':<{what_width}}{'simstudy':>14}{'other':>14}  why, where they differ")
     for case, what, ours, theirs, why in noted:
-        write(f"{case:<{case_width}}{what:<{what_width}}{ours:>14.6g}{theirs:>14.6g}  {why}")
+        write(f"{case:<{case_width}}{what:<{what_width}}{ours:>14.8g}{theirs:>14.8g}  {why}")
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from outside_cases import data, expected, model_text
 
+from simstudy.analysis.as_dict import fit_as_dict
 from simstudy.analysis.fit import fit
 from simstudy.analysis.level_fit import level_fit
 from simstudy.analysis.reliability import reliability
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 
 # Numbers printed with three or four digits.
 DIGITS_3, DIGITS_4 = 5.1e-4, 5.1e-5
@@ -26,7 +27,7 @@ LAVAAN_STOP = 2e-5
 
 
 @cache
-def fitted(case: str, cluster: str, se: str = "expected", fixed_x: bool = False, h1: str | None = None) -> Fit:
+def fitted(case: str, cluster: str, se: str = "expected", fixed_x: bool = False, h1: str | None = None) -> FitRecord:
     found = fit(model_text(case), data(case), cluster=cluster, se=se, fixed_x=fixed_x, h1=h1)
     assert found.converged
     return found
@@ -137,7 +138,7 @@ def test_scaling_factor_of_the_model_is_that_of_mplus(both_sides) -> None:
     ours = fitted("mplus_ex9_6", "clus", "robust", True)
     theirs = expected("mplus_ex9_6")["mplus_8.2"]["scaling_h0"]
     both_sides("mplus_ex9_6", "scaling factor H0", ours.measures["scaling_h0"], theirs, 5e-4)
-    assert ours.to_json()["scaling_factor_h0"] == ours.measures["scaling_h0"]
+    assert fit_as_dict(ours)["scaling_factor_h0"] == ours.measures["scaling_h0"]
 
 
 # ---------------------------------------------------------------------- robust indices

@@ -15,20 +15,20 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 from slope_data import WITHIN, school_data
 
 import simstudy
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import random_effects
 from simstudy.errors import SimstudyError
 from simstudy.report.figures.kinds.caterpillar import NAMED, caterpillar_data, plot_caterpillar, save_caterpillar
 
 
 @cache
-def fitted(n_clusters: int = 30) -> Fit:
+def fitted(n_clusters: int = 30) -> FitRecord:
     return simstudy.fit(WITHIN, school_data(n_clusters), cluster="school")
 
 
 def test_data_are_ordered_and_complete() -> None:
     data = caterpillar_data(fitted(), ["s", "y"], level=0.9)
-    effects = random_effects(fitted()).set_index("cluster")
+    effects = random_effects(fitted())
     for name in ("s", "y"):
         mine = data[data["name"] == name]
         assert mine["rank"].tolist() == list(range(1, 31))

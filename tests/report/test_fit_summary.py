@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from simstudy import __version__
-from simstudy.analysis.result import PARAMETER_COLUMNS, Fit
+from simstudy.analysis.result import PARAMETER_COLUMNS, FitRecord
 from simstudy.errors import SimstudyError
 from simstudy.estimation.result import Status
 from simstudy.methods import registry
@@ -35,7 +35,7 @@ ROBUST = {
 }  # fmt: skip
 
 
-def fit_by_hand(text: str, **changes: object) -> Fit:
+def fit_by_hand(text: str, **changes: object) -> FitRecord:
     """A fit with made-up estimates: 0.51, 0.52, ... with standard errors 0.1."""
     model = TwoLevelModel.from_syntax(text)
     rows = []
@@ -66,17 +66,17 @@ def fit_by_hand(text: str, **changes: object) -> Fit:
         "covariance": np.eye(q),
         **changes,
     }
-    return Fit(**values)  # type: ignore[arg-type]
+    return FitRecord(**values)  # type: ignore[arg-type]
 
 
-def failed(fit: Fit, **changes: object) -> Fit:
+def failed(fit: FitRecord, **changes: object) -> FitRecord:
     """The same fit without a number in it."""
     table = fit.parameters.copy()
     table.loc[table["free"], ["est", "se", "z", "pvalue", "ci_lower", "ci_upper"]] = np.nan
     return replace(fit, parameters=table, **changes)  # type: ignore[arg-type]
 
 
-def summary(fit: Fit, **options: object) -> str:
+def summary(fit: FitRecord, **options: object) -> str:
     return "\n".join(line.text for line in fit_summary_lines(fit, **options))  # type: ignore[arg-type]
 
 
@@ -89,7 +89,7 @@ def row_of(text: str, start: str) -> list[str]:
 
 
 def test_head_and_data():
-    text = summary(fit_by_hand(MEDIATION, n_dropped=7), cluster="school")
+    text = summary(fit_by_hand(MEDIATION, n_dropped=7, cluster="school"))
     assert text.startswith(f"simstudy {__version__} ended normally after 17 iterations\n")
     assert row_of(text, "  Estimator") == ["Estimator", "msem"]
     assert "multilevel SEM, full-information maximum likelihood" in text
@@ -303,7 +303,7 @@ def test_long_names_keep_the_columns_apart():
 def test_print_fit_has_no_markup_in_a_file():
     stream = io.StringIO()
     fit = fit_by_hand(MEDIATION, improper=("between: m ~~ m = -0.0028",))
-    print_fit(Console(file=stream), fit, cluster="[bold]g[/bold]")
+    print_fit(Console(file=stream), replace(fit, cluster="[bold]g[/bold]"))
     assert "Number of clusters [[bold]g[/bold]]" in stream.getvalue()
     assert "\x1b" not in stream.getvalue()
 
@@ -311,14 +311,14 @@ def test_print_fit_has_no_markup_in_a_file():
 # ---------------------------------------------------------------------- side by side
 
 
-def conflated(fit: Fit, name: str) -> Fit:
+def conflated(fit: FitRecord, name: str) -> FitRecord:
     """A method with one slope for both levels."""
     table = fit.parameters.copy()
     table.loc[(table["lhs"] == "y") & (table["op"] == "~") & (table["rhs"] == "m"), "est"] = 0.4321
     return replace(fit, estimator=name, parameters=table)
 
 
-def side_by_side() -> dict[str, Fit]:
+def side_by_side() -> dict[str, FitRecord]:
     msem = fit_by_hand(MEDIATION)
     between_only = fit_by_hand(MEDIATION, estimator="aggregated")
     between_only.parameters.loc[between_only.parameters["level"] == "within", ["est", "se"]] = np.nan
@@ -335,7 +335,7 @@ def side_by_side() -> dict[str, Fit]:
     }
 
 
-def compared(fits: dict[str, Fit], **options: object) -> str:
+def compared(fits: dict[str, FitRecord], **options: object) -> str:
     return "\n".join(line.text for line in side_by_side_lines(fits, **options))  # type: ignore[arg-type]
 
 

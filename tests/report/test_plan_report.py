@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from simstudy.planning.result import BEYOND, CONFIRMED, NOT_CONFIRMED, Answer, Plan
+from simstudy.planning.result import BEYOND, CONFIRMED, NOT_CONFIRMED, Answer, PlanRecord
 from simstudy.report import plan_lines, plot_plan, plot_plan_map, save_figure
 
 REQUEST = {
@@ -28,7 +28,7 @@ def plan(**changes):
     rows = pd.DataFrame({"n_clusters": [*sizes, 104], "cluster_size": 10, "role": ["search"] * 3 + ["confirm"],
                          "value": [0.7, 0.79, 0.88, 0.805], "mcse": 0.01, "n": 1000, "attempted": 1000,
                          "converged": 990})  # fmt: skip
-    found = Plan(
+    found = PlanRecord(
         status=CONFIRMED,
         why="",
         request=REQUEST,

@@ -97,7 +97,7 @@ def test_the_page_follows_ademp_and_names_seed_and_commands(page: Page, study: P
 
 def test_the_selector_has_the_numbers_of_the_performance_table(page: Page, study: Path) -> None:
     data = json.loads(page.scripts["numbers"])
-    performance = api.analyse(study)
+    performance = api.analyse(study).to_frame()
     names = [name for name, _ in data["measures"]]
     checked = 0
     for cell, basis, parameter, estimator, kind, *_, numbers in data["rows"]:
@@ -120,7 +120,7 @@ def test_the_selector_has_the_numbers_of_the_performance_table(page: Page, study
 
 
 def test_numbers_cannot_close_the_script_element(study: Path) -> None:
-    performance = api.analyse(study)
+    performance = api.analyse(study).to_frame()
     odd = performance.assign(parameter=performance["parameter"].replace("bw", "</script><b>"))
     text = payload(odd, [], ["</script><b>"], list(odd["estimator"].unique()))
     assert "</script" not in text

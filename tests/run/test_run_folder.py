@@ -162,7 +162,7 @@ def test_the_manifest_says_where_results_come_from(study):
 
 
 def test_figures_are_written_with_their_data(study):
-    written = api.plot(study)
+    written = api.plot(study).save(study / "figures")
     assert {path.name for path in written} == {
         f"{kind}_contextual.{suffix}" for kind in ("bias", "coverage") for suffix in ("pdf", "png", "csv")
     }

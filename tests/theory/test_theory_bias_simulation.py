@@ -92,7 +92,7 @@ def test_random_design(number, tmp_path, check) -> None:
     design = parse_design(random_design(number))
     folder = tmp_path / "study"
     simstudy.run(design, folder, jobs=1, progress=False)
-    both = api.joined(simstudy.bias(design), folder)
+    both = api.joined(simstudy.bias(design).to_frame(), folder)
     rows = both[both["measure"].isin(MEASURES) & ~both["parameter"].str.contains(":")]
     rows = rows[rows["z"].notna() & (rows["n"] == REPLICATIONS)]
     # an estimate that is the same in every replicate up to rounding, contextual of one slope, has no MCSE to speak of
@@ -161,7 +161,7 @@ n_clusters = 12
 """)
     folder = tmp_path / "study"
     simstudy.run(design, folder, jobs=1, progress=False)
-    both = api.joined(simstudy.bias(design), folder)
+    both = api.joined(simstudy.bias(design).to_frame(), folder)
     rows = both[(both["method_of_calculation"] == "exact") & both["z"].notna() & (both["measure"] != "median_bias")]
     assert len(rows) >= 20 if name != "unequal" else 6
     for row in rows.itertuples():

@@ -28,6 +28,14 @@ class HalfVectors:
         first = np.take(left, row, axis=-2) * np.take(right, column, axis=-2)
         return first + np.take(left, column, axis=-2) * np.take(right, row, axis=-2)
 
+    def full(self, columns: FloatArray, p: int) -> FloatArray:
+        """Symmetric matrices (..., q, p, p) of half vectors in columns (..., n, q) over p coordinates."""
+        place = np.zeros((p, p), dtype=np.int64)
+        n = columns.shape[-2]
+        place[self.row[:n], self.column[:n]] = place[self.column[:n], self.row[:n]] = np.arange(n)
+        picked = np.take(np.ascontiguousarray(transpose(columns)), place.ravel(), axis=-1)
+        return picked.reshape(*picked.shape[:-1], p, p)
+
 
 class Collapse:
     """Adds up the entries that share a free parameter."""

@@ -23,7 +23,8 @@ import numpy as np
 
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.likelihood.evaluation import Evaluation, Likelihood
-from simstudy.likelihood.normal.half_vectors import Collapse, HalfVectors, frobenius
+from simstudy.likelihood.normal.half_vectors import Collapse, HalfVectors
+from simstudy.likelihood.normal.second_derivatives import kernels, linear_part
 from simstudy.linalg.stacked import (
     BoolArray,
     FloatArray,
@@ -166,7 +167,7 @@ class TwoLevelLikelihood(Likelihood[Data]):
             ok = ok & ((variances[..., :p1, :] * self.sizes).min(axis=(-2, -1)) > SINGULAR)
         return _Rotation(within, between, mu, matrix, eigenvalues, variances, log_det_within, log_det_z, ok)
 
-    def _rotated_scatter(self, rotation: _Rotation, data: Data) -> tuple[FloatArray, FloatArray]:
+    def rotated_scatter(self, rotation: _Rotation, data: Data) -> tuple[FloatArray, FloatArray]:
         """Rotated means r = P (m_s - mu) (R, p, S) and rotated scatter about mu (R, p, p, S)."""
         p, n_sizes = data.means.shape[-2:]
         matrix = rotation.matrix
@@ -181,16 +182,24 @@ class TwoLevelLikelihood(Likelihood[Data]):
         """Log-likelihood (R,) alone, and where it exists."""
         with np.errstate(all="ignore"):
             rotation = self.rotate(params)
-            _, scatter = self._rotated_scatter(rotation, data)
-            return self._loglik(rotation, scatter, self._within_scatter(rotation, data)), rotation.ok
+            _, scatter = self.rotated_scatter(rotation, data)
+            return self.loglik_of(rotation, scatter, self.within_scatter(rotation, data)), rotation.ok
 
-    def _within_scatter(self, rotation: _Rotation, data: Data) -> FloatArray:
+    def margin(self, params: FloatArray) -> FloatArray:
+        """Smallest eigenvalue of any n V_n relative to Sigma_W (R,): `SINGULAR` where the likelihood ends."""
+        with np.errstate(all="ignore"):
+            rotation = self.rotate(params)
+            return np.asarray((rotation.variances[..., : self.structure.p1, :] * self.sizes).min(axis=(-2, -1)))
+
+    def within_scatter(self, rotation: _Rotation, data: Data) -> FloatArray:
+        """Rotated within scatter (R, p1, p1)."""
         p1 = self.structure.p1
         basis = rotation.matrix[..., :p1, :p1]
         rotated: FloatArray = np.matmul(np.matmul(basis, data.scatter_within), transpose(basis))
         return rotated
 
-    def _loglik(self, rotation: _Rotation, scatter: FloatArray, within: FloatArray) -> FloatArray:
+    def loglik_of(self, rotation: _Rotation, scatter: FloatArray, within: FloatArray) -> FloatArray:
+        """Log-likelihood (R,) of rotated scatter."""
         squares = np.moveaxis(np.diagonal(scatter, axis1=1, axis2=2), -1, 1) / rotation.variances
         between = (self.counts * np.log(rotation.variances) + squares).sum(axis=-1).sum(axis=-1)
         trace = np.diagonal(within, axis1=-2, axis2=-1).sum(axis=-1)
@@ -201,10 +210,10 @@ class TwoLevelLikelihood(Likelihood[Data]):
         """Log-likelihood, score and expected information at parameters (R, q)."""
         with np.errstate(all="ignore"):
             rotation = self.rotate(params)
-            r, scatter = self._rotated_scatter(rotation, data)
-            within = self._within_scatter(rotation, data)
-            loglik = self._loglik(rotation, scatter, within)
-            grad_within, grad_between, grad_mean, weights = self._gradients(rotation, r, scatter, within)
+            r, scatter = self.rotated_scatter(rotation, data)
+            within = self.within_scatter(rotation, data)
+            loglik = self.loglik_of(rotation, scatter, within)
+            grad_within, grad_between, grad_mean, weights = self.gradients(rotation, r, scatter, within)
             x_within, x_between, x_mean = self._tangents(rotation)
             half, n = self.half, self.half.n_within
             score = np.zeros(params.shape)
@@ -216,7 +225,7 @@ class TwoLevelLikelihood(Likelihood[Data]):
         ok = rotation.ok & np.isfinite(loglik) & np.isfinite(score).all(axis=-1)
         return Evaluation(loglik, score, information, ok)
 
-    def _gradients(
+    def gradients(
         self, rotation: _Rotation, r: FloatArray, scatter: FloatArray, within: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """Rotated derivatives of -2 l: Sigma_W (R, p1, p1), Sigma_B (R, p, p); of l: mu (R, p); precisions."""
@@ -258,14 +267,20 @@ class TwoLevelLikelihood(Likelihood[Data]):
             mean[..., collapse.free] += collapse(np.matmul(matrix, level.mean_tangents(implied)))
         return result[0], result[1], mean
 
+    def pair_weights(self, ww: FloatArray) -> FloatArray:
+        """Sums over clusters of w_k w_l n^-power for the pairs (R, p*, 3), halved on the diagonal."""
+        half = self.half
+        p, n_sizes = ww.shape[-2:]
+        flat = np.take(ww.reshape(-1, p * p, n_sizes), half.row * p + half.column, axis=1)  # (R, p*, S)
+        result: FloatArray = np.matmul(flat, self.counts[:, None] * self._powers) * half.weight[:, None]
+        return result
+
     def _information(
         self, rotation: _Rotation, ww: FloatArray, x_within: FloatArray, x_between: FloatArray, x_mean: FloatArray
     ) -> FloatArray:
         """Expected information (R, q, q) from rotated derivatives."""
         half, n = self.half, self.half.n_within
-        p, n_sizes = ww.shape[-2:]
-        flat = np.take(ww.reshape(-1, p * p, n_sizes), half.row * p + half.column, axis=1)  # (R, p*, S)
-        omega = np.matmul(flat, self.counts[:, None] * self._powers) * half.weight[:, None]
+        omega = self.pair_weights(ww)
         omega_within = omega[:, :n, 2] + (self.n_obs - self.n_clusters) * half.weight[:n]
         weighted = omega[:, :, 0, None] * x_between
         cross = np.matmul(transpose(x_within), omega[:, :n, 1, None] * x_between[:, :n])
@@ -282,42 +297,19 @@ class TwoLevelLikelihood(Likelihood[Data]):
 
     def observed_information(self, params: FloatArray, data: Data) -> FloatArray:
         """Observed information (R, q, q): minus the exact second derivatives of l."""
-        s, half = self.structure, self.half
-        p1, p = s.p1, s.p1 + s.p2
+        s, p1 = self.structure, self.structure.p1
         with np.errstate(all="ignore"):
             rotation = self.rotate(params)
-            r, scatter = self._rotated_scatter(rotation, data)
-            within = self._within_scatter(rotation, data)
-            grad_within, grad_between, grad_mean, _ = self._gradients(rotation, r, scatter, within)
+            r, scatter = self.rotated_scatter(rotation, data)
+            within = self.within_scatter(rotation, data)
+            grad_within, grad_between, grad_mean, _ = self.gradients(rotation, r, scatter, within)
             x_within, x_between, x_mean = self._tangents(rotation)
-            d_within = np.zeros((*params.shape[:-1], s.q, p, p))  # rotated derivatives as full matrices
-            d_between = np.zeros_like(d_within)
-            for target, x, free, n in (
-                (d_within, x_within, self._within.free, half.n_within),
-                (d_between, x_between, self._between.free, len(half.row)),
-            ):
-                row, column = half.row[:n], half.column[:n]
-                block = np.zeros((*params.shape[:-1], len(free), p, p))
-                block[..., row, column] = transpose(x)
-                block[..., column, row] = transpose(x)
-                target[:, free] += block
             w = 1.0 / rotation.variances
-            result = np.zeros((*params.shape, s.q))
-            # within part: tr(D_a D_b (2 S - (N - J) I)) / 2
             kernel = within - 0.5 * (self.n_obs - self.n_clusters) * np.eye(p1)
-            inner = d_within[..., :p1, :p1]
-            result += frobenius(np.matmul(inner, kernel[:, None]), inner)
-            for k in range(len(self.sizes)):
-                ws = w[..., k]
-                d = d_between + d_within / self.sizes[k]
-                root = np.sqrt(ws)
-                d = d * root[:, None, :, None] * root[:, None, None, :]
-                kernel = scatter[..., k] * root[:, :, None] * root[:, None, :] - 0.5 * self.counts[k] * np.eye(p)
-                result += frobenius(np.matmul(d, kernel[:, None]), d)
-                # mean by covariance: mu_a' V^-1 D_b V^-1 t
-                t = self.mean_counts[k] * r[..., k] * root
-                cross = np.matmul(transpose(x_mean * root[..., None]), transpose(matvec(d, t[:, None])))
-                result += cross + transpose(cross)
+            triple, cross = self.second_kernels(w, r, scatter)
+            result = linear_part(
+                triple, cross, kernel, self.half, (x_within, x_between, x_mean), (self._within.free, self._between.free)
+            )
             mean_weight = np.matmul(w, self.mean_counts[:, None])
             result += np.matmul(transpose(x_mean), mean_weight * x_mean)
             basis = rotation.matrix
@@ -333,6 +325,10 @@ class TwoLevelLikelihood(Likelihood[Data]):
             for level, implied, grad_sigma, grad in pairs:
                 result += level.curvature(implied, 0.5 * grad_sigma, -grad, s.q)
         return 0.5 * (result + transpose(result))
+
+    def second_kernels(self, w: FloatArray, r: FloatArray, scatter: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """`second_derivatives.kernels` at precisions w, rotated means r (R, p, S) and scatter (R, p, p, S)."""
+        return kernels(w, r, scatter, self.counts, self.mean_counts, self._powers)
 
     def cluster_scores(
         self,

@@ -10,8 +10,9 @@ import numpy as np
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
+from simstudy.estimation.optimum import Optimum
 from simstudy.estimation.result import FitResult, Status
-from simstudy.estimation.scoring import Optimum, with_fallback
+from simstudy.estimation.scoring import with_fallback
 from simstudy.estimation.starts import add_level_starts
 from simstudy.likelihood.normal.level_with_noise import LevelWithNoise, UnitsWithNoise
 from simstudy.linalg.stacked import BoolArray, FloatArray, eigh, inverse_spd, matvec, outer, transpose

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("pdf", "png", "svg")
+SCREEN_DPI = 144
+"""Dots an inch of a figure in a notebook: two a point of the screen."""
 METADATA: dict[str, dict[str, str | None]] = {
     "svg": {"Creator": "simstudy", "Date": None},
     "pdf": {"Creator": "simstudy", "Producer": "simstudy", "CreationDate": None},
@@ -29,7 +31,7 @@ METADATA: dict[str, dict[str, str | None]] = {
 """Without dates, so that the same figure gives the same bytes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Chart:
     """A figure, what it shows in words, and exactly the numbers that are drawn.
 
@@ -45,6 +47,7 @@ class Chart:
     data : DataFrame
         The numbers drawn.
     figure : Figure
+        Made without pyplot, so that nothing is shown twice and no state is left behind.
     """
 
     kind: str
@@ -53,6 +56,12 @@ class Chart:
     alt: str
     data: pd.DataFrame
     figure: Figure
+
+    def __repr__(self) -> str:
+        return f"<Chart {self.kind}: {self.title}>"
+
+    def _repr_png_(self) -> bytes:
+        return figure_png(self, SCREEN_DPI)
 
 
 def file_stem(*parts: object) -> str:

@@ -1,7 +1,7 @@
 """A kind of figure as one record: what it draws, from which table, with which options, and its words for readers.
 
-`register_figure` adds one, here (`kinds/`) or in another package; `simstudy plot DIR KIND`, `simstudy.charts` and the
-functions made by `figure_functions` find it by name.
+`register_figure` adds one, here (`kinds/`) or in another package; `simstudy plot DIR KIND`, `simstudy.api.charts` and
+the functions made by `figure_functions` find it by name.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 OPTIONS: Mapping[str, str] = {one.name: help_text(one) for one in declared(ChartsRequest)} | {
     "measure": "The measure to draw; bias by default.",
     "cell": "Cell to draw; by default the only one.",
-    "theory": "Numbers of theory (`simstudy.theory_curve`): where the x axis is the number of clusters, they are drawn "
-    "as lines and the simulated numbers as points.",
+    "theory": "Numbers of theory (`simstudy.api.theory_curve`): where the x axis is the number of clusters, they are "
+    "drawn as lines and the simulated numbers as points.",
     "level": "Nominal level of the intervals, .95 by default.",
 }
 """What can be chosen of the built-in kinds, explained."""
@@ -114,8 +114,8 @@ class FigureKind:
     title : str
         What it shows.
     made_from : str
-        ``performance`` (a performance table), ``effects`` (`simstudy.factor_effects`) or ``replicates`` (the replicate
-        rows of one cell).
+        ``performance`` (a performance table), ``effects`` (`simstudy.api.factor_effects`) or ``replicates`` (the
+        replicate rows of one cell).
     draw : callable
         (table, `Request`) -> `Drawing`; its docstring says what is drawn.
     words : callable
@@ -163,7 +163,7 @@ KINDS: Registry[FigureKind] = Registry("figure", "simstudy.figures")
 
 
 def register_figure(kind: FigureKind) -> FigureKind:
-    """Add a kind of figure, which `simstudy plot`, `simstudy.charts` and `make_chart` then draw by its name."""
+    """Add a kind of figure, which `simstudy plot`, `simstudy.api.charts` and `make_chart` then draw by its name."""
     return KINDS.add(kind)
 
 
@@ -176,7 +176,9 @@ def find_kind(name: str) -> FigureKind:
         If there is none of this name.
     """
     if name not in KINDS:
-        raise SimstudyError(f"kind: there is no '{name}'{did_you_mean(name, KINDS)}; allowed: {', '.join(KINDS)}")
+        raise SimstudyError(
+            f"kind: there is no '{name}'{did_you_mean(name, KINDS)}; allowed: {', '.join(sorted(KINDS))}"
+        )
     return KINDS[name]
 
 
@@ -192,7 +194,7 @@ def check_kind(name: str, given: Sequence[str]) -> FigureKind:
     problems = []
     for option in given:
         if option not in found.options:
-            others = [other for other, entry in KINDS.items() if option in entry.options]
+            others = sorted(other for other, entry in KINDS.items() if option in entry.options)
             spoken = option.removesuffix("s") if option in PLURALS else option
             has = f"it has {', '.join(found.options) or 'no options'}{did_you_mean(option, found.options)}"
             use = f"it is for {', '.join(others)}" if others else has
@@ -272,6 +274,6 @@ def _spoken(function: Callable[..., Any], kind: FigureKind, name: str, returns: 
 
 _TABLES = {
     "performance": "Long performance table with its factor columns.",
-    "effects": "From `simstudy.factor_effects`.",
-    "replicates": "Replicate rows (`simstudy.replicates`, or any table with estimator, estimate, se, truth).",
+    "effects": "From `simstudy.api.factor_effects`.",
+    "replicates": "Replicate rows (`simstudy.api.replicates`, or any table with estimator, estimate, se, truth).",
 }

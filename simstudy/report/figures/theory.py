@@ -21,7 +21,8 @@ def theory_rows(theory: pd.DataFrame, data: pd.DataFrame, x: Axis) -> pd.DataFra
     Parameters
     ----------
     theory : DataFrame
-        Long table with the columns of a performance table, one row a number (`simstudy.theory_curve`, its best rows).
+        Long table with the columns of a performance table, one row a number (`simstudy.api.theory_curve`, its best
+        rows).
     data : DataFrame
         The numbers drawn.
     x : Axis

@@ -11,10 +11,11 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.errors import SimstudyError, did_you_mean
 from simstudy.methods import registry
 from simstudy.model.parameters import path_name
+from simstudy.report.tables.blocks import Block, Heading, Paragraph
 from simstudy.report.tables.text import NOT_AVAILABLE, Line, TextTable, fixed, wrapped
 
 FILE_WIDTH = 160
@@ -28,7 +29,9 @@ SAME = "="
 LEVELS = (("within", "Within"), ("between", "Between"), ("", "Defined"))
 
 
-def print_side_by_side(console: Console, fits: Mapping[str, Fit], parameters: Sequence[str] | None = None) -> None:
+def print_side_by_side(
+    console: Console, fits: Mapping[str, FitRecord], parameters: Sequence[str] | None = None
+) -> None:
     """Print fits of several methods to the same data; see `side_by_side_lines`."""
     for line in side_by_side_lines(
         fits, width=console.width if console.is_terminal else FILE_WIDTH, parameters=parameters
@@ -38,7 +41,7 @@ def print_side_by_side(console: Console, fits: Mapping[str, Fit], parameters: Se
 
 @dataclass(frozen=True)
 class _Item:
-    """One parameter of one level: its name (label or path), what it is, and its row in ``Fit.parameters``.
+    """One parameter of one level: its name (label or path), what it is, and its row in ``FitRecord.parameters``.
 
     ``of_slope``: it is the mean or the variance of a random slope.
     """
@@ -53,13 +56,13 @@ class _Item:
 
 
 def side_by_side_lines(
-    fits: Mapping[str, Fit], *, width: int = FILE_WIDTH, parameters: Sequence[str] | None = None
+    fits: Mapping[str, FitRecord], *, width: int = FILE_WIDTH, parameters: Sequence[str] | None = None
 ) -> list[Line]:
     """Lay out a table with a row a parameter and a column a method: estimate and, in parentheses, its standard error.
 
     Parameters
     ----------
-    fits : dict of Fit
+    fits : dict of FitRecord
         By method; from `fit_all`. All of one model and one data set.
     width : int
         Characters a line; columns that do not fit follow below.
@@ -95,7 +98,27 @@ def side_by_side_lines(
     return [*lines, *_footer(fits, items, any(conflated.values()), width)]
 
 
-def _items(fit: Fit) -> list[_Item]:
+def side_by_side_blocks(fits: Mapping[str, FitRecord], parameters: Sequence[str] | None = None) -> list[Block]:
+    """The table of `side_by_side_lines` for a page that scrolls sideways, and why numbers are missing."""
+    if not fits:
+        raise SimstudyError("side by side: there is no fit to show")
+    first = next(iter(fits.values()))
+    items = _chosen(_items(first), parameters)
+    conflated = {name: _conflated(fit) for name, fit in fits.items()}
+    blocks: list[Block] = [Heading("Side by side: estimate (standard error)", 1)]
+    blocks.append(Paragraph(_data_line(first).text, quiet=True))
+    rows = [
+        (name, *(_cell(fits[name], item, item.row in conflated[name]).rstrip() for item in items), _verdict(fit))
+        for name, fit in fits.items()
+    ]
+    blocks.append(TextTable(("Method", *(item.name for item in items), "converged"), tuple(rows), left=1))
+    if any(conflated.values()):
+        blocks.append(Paragraph(f"{SAME} one number for both levels (a conflated effect)", quiet=True))
+    reasons = [text for name, fit in fits.items() for text in _reasons(name, fit, items)]
+    return [*blocks, *(Paragraph(f"{NOT_AVAILABLE}: {text}", quiet=True) for text in reasons)]
+
+
+def _items(fit: FitRecord) -> list[_Item]:
     """All parameters but fixed ones."""
     found = []
     table = fit.model.table
@@ -131,7 +154,7 @@ def _chosen(items: Sequence[_Item], wanted: Sequence[str] | None) -> list[_Item]
     return [item for item in items if any(item.name == name or fnmatchcase(item.name, name) for name in wanted)]
 
 
-def _conflated(fit: Fit) -> set[int]:
+def _conflated(fit: FitRecord) -> set[int]:
     """Rows of regressions and loadings that have one and the same estimate at both levels without being tied."""
     table = fit.parameters
     found: dict[tuple[str, str, str], list[tuple[int, int, float]]] = {}
@@ -155,7 +178,7 @@ def _conflated(fit: Fit) -> set[int]:
     }
 
 
-def _cell(fit: Fit, item: _Item, same: bool) -> str:
+def _cell(fit: FitRecord, item: _Item, same: bool) -> str:
     row = fit.parameters.iloc[item.row]
     est, se = float(row["est"]), float(row["se"])
     if math.isnan(est):
@@ -179,17 +202,17 @@ def _chunks(cells: Mapping[str, Sequence[str]], items: Sequence[_Item], width: i
     return chunks
 
 
-def _verdict(fit: Fit) -> str:
+def _verdict(fit: FitRecord) -> str:
     if fit.status.name == "NOT_SUPPORTED":
         return "not fitted"
     return ("yes" if fit.admissible else "inadmissible") if fit.converged else "no"
 
 
-def _data_line(fit: Fit) -> Line:
+def _data_line(fit: FitRecord) -> Line:
     return Line(f"{fit.n_obs:,} observations in {fit.n_clusters:,} clusters", "dim")
 
 
-def _footer(fits: Mapping[str, Fit], items: Sequence[_Item], any_same: bool, width: int) -> list[Line]:
+def _footer(fits: Mapping[str, FitRecord], items: Sequence[_Item], any_same: bool, width: int) -> list[Line]:
     """What the marks mean, why numbers are missing, what every method can and cannot do."""
     lines: list[Line] = []
     width = min(width, TEXT_WIDTH)
@@ -223,7 +246,7 @@ def _footer(fits: Mapping[str, Fit], items: Sequence[_Item], any_same: bool, wid
     return lines
 
 
-def _slope_lines(fits: Mapping[str, Fit]) -> list[str]:
+def _slope_lines(fits: Mapping[str, FitRecord]) -> list[str]:
     """What each method takes the random slopes' predictors for; methods that do the same share a line."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for name, fit in fits.items():
@@ -241,7 +264,7 @@ def _portrait(name: str, *, brief: bool) -> str:
     return f"{name}: {method.title}{same}. Can: {method.can}. Cannot: {method.cannot}."
 
 
-def _reasons(name: str, fit: Fit, items: Sequence[_Item]) -> list[str]:
+def _reasons(name: str, fit: FitRecord, items: Sequence[_Item]) -> list[str]:
     """Why a method has no numbers, or lacks some of those shown."""
     if fit.status.name == "NOT_SUPPORTED":
         reasons = [note for note in fit.notes if note.startswith(f"{name} cannot")] or [fit.status.message]

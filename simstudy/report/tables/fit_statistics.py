@@ -7,7 +7,7 @@ import math
 import pandas as pd
 from scipy.stats import chi2
 
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.report.tables.fit_tables import LABEL, VALUE, fact, number
 from simstudy.report.tables.text import NOT_AVAILABLE, Line, TextTable
 
@@ -59,7 +59,7 @@ class _Measures:
             self.lines.append(fact(label, "", number(self.get(name), decimals)))
 
 
-def statistic_lines(fit: Fit) -> list[Line]:
+def statistic_lines(fit: FitRecord) -> list[Line]:
     """Test statistics, fit indices, log-likelihood, information criteria."""
     found = _Measures({name: float(value) for name, value in fit.measures.items()})
     if found.known("chisq"):
@@ -89,7 +89,7 @@ def statistic_lines(fit: Fit) -> list[Line]:
     return found.lines
 
 
-def _chisquares(found: _Measures, fit: Fit) -> None:
+def _chisquares(found: _Measures, fit: FitRecord) -> None:
     """Chi-squares of the model and the baseline model, CFI and TLI."""
     found.title("Model Test User Model:")
     if found.scaled:

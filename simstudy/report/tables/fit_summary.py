@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from simstudy import __version__
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.estimation.result import Status
 from simstudy.methods import registry
 from simstudy.report.tables.fit_compare import print_side_by_side, side_by_side_lines
@@ -27,9 +27,8 @@ FILE_WIDTH = 120
 
 def print_fit(
     console: Console,
-    fit: Fit,
+    fit: FitRecord,
     *,
-    cluster: str = "cluster",
     standardized: pd.DataFrame | None = None,
     r_squared: pd.DataFrame | None = None,
     residuals: pd.DataFrame | None = None,
@@ -39,17 +38,16 @@ def print_fit(
     """Print a fit; see `fit_summary_lines`."""
     width = console.width if console.is_terminal else FILE_WIDTH
     for line in fit_summary_lines(
-        fit, width=width, cluster=cluster, standardized=standardized, r_squared=r_squared, residuals=residuals,
+        fit, width=width, standardized=standardized, r_squared=r_squared, residuals=residuals,
         level_fit=level_fit, reliability=reliability,
     ):  # fmt: skip
         console.print(Text(line.text, style=line.style), soft_wrap=True)
 
 
 def fit_summary_lines(
-    fit: Fit,
+    fit: FitRecord,
     *,
     width: int = FILE_WIDTH,
-    cluster: str = "cluster",
     standardized: pd.DataFrame | None = None,
     r_squared: pd.DataFrame | None = None,
     residuals: pd.DataFrame | None = None,
@@ -60,17 +58,15 @@ def fit_summary_lines(
 
     Parameters
     ----------
-    fit : Fit
+    fit : FitRecord
     width : int
         Characters a line; interval limits are left out where they do not fit.
-    cluster : str
-        Name of the cluster column.
     standardized, r_squared, residuals, level_fit, reliability : DataFrame, optional
         From the functions of these names; each adds its column or table.
     """
-    lines = [*_head(fit, width), *_facts(fit, cluster), *_slopes(fit, width)]
+    lines = [*_head(fit, width), *_facts(fit), *_slopes(fit, width)]
     if fit.status != Status.NOT_SUPPORTED:
-        lines += statistic_lines(fit) + parameter_lines(fit, width, cluster, standardized, r_squared)
+        lines += statistic_lines(fit) + parameter_lines(fit, width, standardized, r_squared)
         lines += _icc(fit)
     if level_fit is not None:
         lines += level_fit_lines(level_fit)
@@ -91,7 +87,7 @@ def _bullets(texts: Sequence[str], width: int) -> list[Line]:
     return [Line(line) for text in texts for line in wrapped(f"  - {text}", width, "    ")]
 
 
-def _head(fit: Fit, width: int) -> list[Line]:
+def _head(fit: FitRecord, width: int) -> list[Line]:
     """How it ended; what is wrong stands first."""
     iterations = f"{fit.n_iter} iteration{'s' * (fit.n_iter != 1)}"
     if fit.status == Status.NOT_SUPPORTED:
@@ -119,7 +115,7 @@ def _head(fit: Fit, width: int) -> list[Line]:
     return lines
 
 
-def _facts(fit: Fit, cluster: str) -> list[Line]:
+def _facts(fit: FitRecord) -> list[Line]:
     """Method, parameters, data."""
     sizes, options = fit.sizes, fit.options
     lines = [Line(""), fact("Estimator", fit.estimator)]
@@ -137,7 +133,7 @@ def _facts(fit: Fit, cluster: str) -> list[Line]:
     lines += [Line(""), fact("Number of observations", str(fit.n_obs))]
     if fit.n_dropped:
         lines.append(fact("Rows left out", str(fit.n_dropped)))
-    lines.append(fact(f"Number of clusters [{cluster}]", str(fit.n_clusters)))
+    lines.append(fact(f"Number of clusters [{fit.cluster}]", str(fit.n_clusters)))
     if sizes:
         span = str(sizes[0]) if sizes[0] == sizes[-1] else f"{sizes[0]} to {sizes[-1]}"
         lines.append(fact("Cluster size", span))
@@ -147,7 +143,7 @@ def _facts(fit: Fit, cluster: str) -> list[Line]:
     return lines
 
 
-def _slopes(fit: Fit, width: int) -> list[Line]:
+def _slopes(fit: FitRecord, width: int) -> list[Line]:
     """Which meaning of its predictor each random slope has, and what that estimates."""
     if not fit.slopes:
         return []
@@ -162,7 +158,7 @@ def _slopes(fit: Fit, width: int) -> list[Line]:
     return lines
 
 
-def _icc(fit: Fit) -> list[Line]:
+def _icc(fit: FitRecord) -> list[Line]:
     if not fit.icc:
         return []
     width = max(17, max(len(name) for name in fit.icc) + 7)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.report.tables.text import NOT_AVAILABLE, Line, TextTable, fixed
 
 LABEL, VALUE, CELL = 42, 14, 9
@@ -51,7 +51,7 @@ def number(value: float, decimals: int = 3) -> str:
 
 
 class _Row(NamedTuple):
-    """One row of ``Fit.parameters``."""
+    """One row of ``FitRecord.parameters``."""
 
     lhs: str
     op: str
@@ -96,8 +96,15 @@ class _Columns:
         return (f"{name:<{self.names}}{shown:<{self.labels}}" + "".join(f"{cell:>{CELL}}" for cell in cells)).rstrip()
 
 
+def parameter_rows(fit: FitRecord) -> list[_Row]:
+    """Every row of ``FitRecord.parameters``; the path of a random slope is labelled with its name."""
+    random = {(row.level, *row.key): row.slope for row in fit.model.table.rows if row.slope}
+    rows = [_Row(*entry) for entry in fit.parameters[list(_Row._fields)].itertuples(index=False, name=None)]
+    return [row._replace(label=random.get((row.level, row.lhs, row.op, row.rhs), row.label)) for row in rows]
+
+
 def parameter_lines(
-    fit: Fit, width: int, cluster: str, standardized: pd.DataFrame | None, r_squared: pd.DataFrame | None
+    fit: FitRecord, width: int, standardized: pd.DataFrame | None, r_squared: pd.DataFrame | None
 ) -> list[Line]:
     """Every level's tables, and the defined parameters."""
     options = fit.options
@@ -109,16 +116,13 @@ def parameter_lines(
     percent = f"{100 * float(options.get('ci_level', 0.95)):g}%"
     drawn = "" if ci == "wald" else f", {options.get('draws', '?')} draws, seed {options.get('seed', '?')}"
     lines.append(Line(f"  Confidence intervals    {f'{percent} {CI_WORDS.get(ci, ci)}{drawn}':>{LABEL + VALUE - 24}}"))
-    random = {(row.level, *row.key): row.slope for row in fit.model.table.rows if row.slope}
-    rows = [_Row(*entry) for entry in fit.parameters[list(_Row._fields)].itertuples(index=False, name=None)]
-    names = [random.get((row.level, row.lhs, row.op, row.rhs), row.label) for row in rows]
-    rows = [row._replace(label=name) for row, name in zip(rows, names, strict=True)]
+    rows = parameter_rows(fit)
     columns, dropped = _columns(fit, rows, width, standardized)
     if dropped:
         lines.append(Line(f"  (interval limits do not fit into {width} characters; a wider terminal has them)", "dim"))
-    for number, (level, block) in enumerate((("within", "within"), ("between", cluster)), start=1):
+    for number, (level, block) in enumerate((("within", "within"), ("between", fit.cluster)), start=1):
         lines += [Line(""), Line(""), Line(f"Level {number} [{block}]:", "bold")]
-        mine = [row for row in rows if row.level == level and not _is_silent(fit, row)]
+        mine = [row for row in rows if row.level == level and not is_silent(fit, row)]
         lines += _level(fit, level, mine, columns)
         if r_squared is not None:
             lines += _r_squared(r_squared, level, columns)
@@ -129,7 +133,9 @@ def parameter_lines(
     return lines
 
 
-def _columns(fit: Fit, rows: Sequence[_Row], width: int, standardized: pd.DataFrame | None) -> tuple[_Columns, bool]:
+def _columns(
+    fit: FitRecord, rows: Sequence[_Row], width: int, standardized: pd.DataFrame | None
+) -> tuple[_Columns, bool]:
     """Widths, and whether the interval limits had to go."""
     shown = [row.rhs if row.op in ("=~", "~", "~~") else row.lhs for row in rows]
     names = max([17, *(len(name) + 6 for name in shown)])
@@ -145,7 +151,7 @@ def _columns(fit: Fit, rows: Sequence[_Row], width: int, standardized: pd.DataFr
     return _Columns(names, labels, False, fully), True
 
 
-def _is_silent(fit: Fit, row: _Row) -> bool:
+def is_silent(fit: FitRecord, row: _Row) -> bool:
     """Means fixed at 0 that the user did not write: of latent variables, and of within parts."""
     if row.op != "~1" or row.free or row.est != 0.0:
         return False
@@ -153,7 +159,7 @@ def _is_silent(fit: Fit, row: _Row) -> bool:
     return found is not None and not found.user
 
 
-def _level(fit: Fit, level: str, rows: Sequence[_Row], columns: _Columns) -> list[Line]:
+def _level(fit: FitRecord, level: str, rows: Sequence[_Row], columns: _Columns) -> list[Line]:
     """Tables of one level; a dot marks residuals, intercepts included."""
     explained = {row.lhs if row.op == "~" else row.rhs for row in fit.model.table.at(level) if row.op in ("=~", "~")}
 

@@ -11,7 +11,7 @@ import pandas as pd
 from simstudy.performance import MEASURES
 from simstudy.performance.choose import choose_parameters, in_order
 from simstudy.report.tables.performance import FILE_WIDTH
-from simstudy.report.tables.text import Line, TextTable, fixed, setting, wrapped
+from simstudy.report.tables.text import Line, TextTable, fixed, narrowed, setting, wrapped
 from simstudy.report.tables.theory import MARKS, MAX_LINES, UNKNOWN
 from simstudy.report.tables.view import choose_cells
 
@@ -63,13 +63,8 @@ def joined_lines(
 
 def _joined_table(part: pd.DataFrame, width: int) -> TextTable:
     measures = [name for name in _JOINED if (part["measure"] == name).any()]
-    for candidate in (None, *_JOINED_DROPPED_FIRST):
-        if candidate in measures:
-            measures.remove(candidate)
-        table = _joined_columns(part, measures)
-        if table.width() <= width:
-            break
-    return table
+    tables, _ = narrowed(measures, _JOINED_DROPPED_FIRST, lambda left: {"": _joined_columns(part, left)}, width)
+    return tables[""]
 
 
 def _joined_columns(part: pd.DataFrame, measures: Sequence[str]) -> TextTable:
@@ -85,7 +80,7 @@ def _joined_columns(part: pd.DataFrame, measures: Sequence[str]) -> TextTable:
         texts: list[str] = []
         for name in measures:
             value, how, simulated, z = found.get((estimator, kind, name), (math.nan, "", math.nan, math.nan))
-            decimals = 3 if name in ("coverage", "rejection") else 4
+            decimals = MEASURES[name].decimals
             theory = UNKNOWN if math.isnan(value) else fixed(value, decimals) + MARKS.get(how, "")
             shown = UNKNOWN if math.isnan(simulated) else fixed(simulated, decimals)
             texts += [theory, shown, fixed(z, 1)]

@@ -21,7 +21,7 @@ from simstudy.report.tables.blocks import Block
 from simstudy.report.tables.render import to_html, to_latex, to_lines, to_markdown
 from simstudy.report.tables.styles.mplus import mplus_blocks, mplus_frame
 from simstudy.report.tables.styles.simdesign import simdesign_blocks, simdesign_frame
-from simstudy.report.tables.styles.simstudy import simstudy_blocks
+from simstudy.report.tables.styles.simstudy import brief_blocks, simstudy_blocks
 from simstudy.report.tables.styles.simsum import simsum_blocks, simsum_frame
 from simstudy.report.tables.text import Line
 from simstudy.report.tables.view import View, choose_measures, make_view
@@ -102,6 +102,11 @@ def performance_lines(
     """Lay out a study's performance as lines of text; see `print_performance`."""
     view = _view(performance, failures, style, width, options)
     return to_lines([*STYLES[style].blocks(view), *more], width)
+
+
+def performance_blocks(performance: pd.DataFrame, failures: pd.DataFrame, **options: Any) -> list[Block]:
+    """Lay out bias, coverage and failures of a study in brief; options as in `format_performance`."""
+    return brief_blocks(_view(performance, failures, "simstudy", SCREEN_WIDTH, options))
 
 
 def print_performance(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from simstudy.planning.criterion import MEASURES
-from simstudy.planning.result import ALWAYS, ANALYTIC, CONFIRMED, NOT_CONFIRMED, Answer, Plan
+from simstudy.planning.result import ALWAYS, ANALYTIC, CONFIRMED, NOT_CONFIRMED, Answer, PlanRecord
+from simstudy.report.tables.blocks import Block, Heading, Paragraph
 from simstudy.report.tables.text import Line, TextTable, wrapped
 
 WIDTH = 110
@@ -17,7 +19,7 @@ NEAR = 0.05
 MAX_DESIGNS = 12
 
 
-def plan_lines(plan: Plan) -> list[Line]:
+def plan_lines(plan: PlanRecord) -> list[Line]:
     """Lay a plan out as lines of text."""
     request = plan.request
     lines = [Line(_question(request), "bold"), *(Line(line) for line in _setting(request)), Line("")]
@@ -30,6 +32,16 @@ def plan_lines(plan: Plan) -> list[Line]:
     if plan.why and plan.status != NOT_CONFIRMED:
         lines += _paragraph(f"Note: {plan.why}.")
     return [*lines, *_designs(plan), *_evaluations(plan), *_uncertain(plan), *_notes(plan), *_footer(plan)]
+
+
+def plan_blocks(plan: PlanRecord) -> list[Block]:
+    """Lay a plan out as blocks: the answer, how sure it is, what was simulated, notes."""
+    blocks: list[Block] = [Heading(_question(plan.request), 1)]
+    blocks += [Paragraph(text, quiet=True) for text in _setting(plan.request)]
+    blocks += [_answers(plan), Paragraph(_verdict(plan))] if plan.found else [Paragraph(f"{plan.status}: {plan.why}")]
+    if not plan.evaluations.empty:
+        blocks.append(replace(_simulated(plan), title="Simulated"))
+    return [*blocks, *(Paragraph(f"Note: {note}.", quiet=True) for note in plan.notes)]
 
 
 def _question(request: Any) -> str:
@@ -65,7 +77,7 @@ def _setting(request: Any) -> list[str]:
     return found
 
 
-def _answers(plan: Plan) -> TextTable:
+def _answers(plan: PlanRecord) -> TextTable:
     """The analytic and the simulated answer side by side."""
     rows = []
     if plan.analytic is not None:
@@ -78,7 +90,7 @@ def _answers(plan: Plan) -> TextTable:
     return TextTable(header, tuple(rows))
 
 
-def _answer(plan: Plan, answer: Answer) -> tuple[str, ...]:
+def _answer(plan: PlanRecord, answer: Answer) -> tuple[str, ...]:
     by_size = plan.request["over"] == "cluster_size"
     span = _span(answer)
     clusters = f"{answer.n_clusters:,}{'' if by_size else span}"
@@ -98,7 +110,7 @@ def _span(answer: Answer) -> str:
     return f" [{low}, {answer.high:,}]" if answer.high is not None else f" [{low} or more]"
 
 
-def _verdict(plan: Plan) -> str:
+def _verdict(plan: PlanRecord) -> str:
     measure = MEASURES[plan.request["measure"]].words
     if plan.confirmed is None:
         return "Analytic only: nothing was simulated. Without --analytic the answer is searched and confirmed."
@@ -114,7 +126,7 @@ def _verdict(plan: Plan) -> str:
     return f"{word} by {text}{interval}."
 
 
-def _designs(plan: Plan) -> list[Line]:
+def _designs(plan: PlanRecord) -> list[Line]:
     """Designs that cost hardly more than the cheapest."""
     if plan.designs.empty:
         return []
@@ -134,24 +146,28 @@ def _designs(plan: Plan) -> list[Line]:
     ]
 
 
-def _evaluations(plan: Plan) -> list[Line]:
+def _evaluations(plan: PlanRecord) -> list[Line]:
     if plan.evaluations.empty:
         return []
+    return [Line(""), Line("Simulated:", "bold"), *_indented(_simulated(plan))]
+
+
+def _simulated(plan: PlanRecord) -> TextTable:
+    """Every simulated size and what it came to."""
     measure = MEASURES[plan.request["measure"]].words
     rows = tuple(
         (str(row["role"]), f"{row['n_clusters']:,}", str(row["cluster_size"]), f"{row['attempted']:,}",
          f"{row['converged']:,}", _number(row["value"], row["mcse"]))
         for row in _records(plan.evaluations)
     )  # fmt: skip
-    table = TextTable(("", "clusters", "cluster size", "data sets", "converged", f"{measure} (MCSE)"), rows)
-    return [Line(""), Line("Simulated:", "bold"), *_indented(table)]
+    return TextTable(("", "clusters", "cluster size", "data sets", "converged", f"{measure} (MCSE)"), rows)
 
 
 def _number(value: float, mcse: float) -> str:
     return "n/a" if math.isnan(value) else f"{value:.4f} ({mcse:.4f})"
 
 
-def _uncertain(plan: Plan) -> list[Line]:
+def _uncertain(plan: PlanRecord) -> list[Line]:
     facts = plan.uncertain
     if not facts:
         return []
@@ -173,11 +189,11 @@ def _uncertain(plan: Plan) -> list[Line]:
     return lines
 
 
-def _notes(plan: Plan) -> list[Line]:
+def _notes(plan: PlanRecord) -> list[Line]:
     return [line for note in plan.notes for line in (Line(""), *_paragraph(f"Note: {note}."))]
 
 
-def _footer(plan: Plan) -> list[Line]:
+def _footer(plan: PlanRecord) -> list[Line]:
     text = f"{plan.replicates:,} data sets simulated in {plan.seconds:.1f} s" if plan.replicates else ""
     if not text and plan.status != ANALYTIC and len(plan.evaluations):
         text = f"nothing was left to simulate; {plan.seconds:.1f} s"

@@ -20,7 +20,7 @@ def story_table_lines(methods: pd.DataFrame, width: int) -> list[Line]:
     Parameters
     ----------
     methods : DataFrame
-        From `list_estimators`.
+        From `estimators`.
     width : int
         Characters a line; what a method is goes on below itself.
     """

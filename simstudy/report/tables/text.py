@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 NOT_AVAILABLE = "n/a"
 """No replicate entered."""
@@ -90,6 +91,21 @@ def beside(items: Sequence[T], make: Callable[[Sequence[T]], TextTable], width: 
         tables.append(make(left[:count]))
         left = left[count:]
     return tables
+
+
+def narrowed(
+    columns: Sequence[str], dropped_first: Sequence[str], make: Callable[[list[str]], Mapping[K, TextTable]], width: int
+) -> tuple[Mapping[K, TextTable], list[str]]:
+    """Tables of some columns, without those that may go first where a table is too wide; and what was dropped."""
+    left, dropped = list(columns), []
+    tables = make(left)
+    for candidate in (name for name in dropped_first if name in columns):
+        if max((table.width() for table in tables.values()), default=0) <= width:
+            break
+        left.remove(candidate)
+        dropped.append(candidate)
+        tables = make(left)
+    return tables, dropped
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from simstudy.report.tables.performance import FILE_WIDTH
-from simstudy.report.tables.text import Line, TextTable, beside, fixed, wrapped
+from simstudy.report.tables.text import Line, TextTable, beside, fixed, narrowed, wrapped
 from simstudy.report.tables.view import Shown, facts_shown, rows_shown
 
 MAX_FULL_CELLS = 8
@@ -34,17 +34,6 @@ NEGATIVE_FROM = 0.0005
 """Probability of a negative variance from which it is printed."""
 
 # Headings; the first to go on a narrow terminal last. Limit and asymptotic bias are asymptotic by definition.
-_COLUMNS = (
-    "limit",
-    "bias",
-    "relative_bias",
-    "bias_at_j",
-    "empirical_se",
-    "model_se",
-    "se_ratio",
-    "coverage",
-    "rejection",
-)
 _DROPPED_FIRST = ("relative_bias", "bias_at_j", "rejection", "limit")
 _HEADINGS = {
     "limit": "Limit",
@@ -83,7 +72,7 @@ def width_of(console: Console) -> int:
 
 
 def formula_lines(places: Mapping[str, str], width: int) -> list[Line]:
-    """Where the formulas of each method are explained; ``places`` as in `list_estimators`, by method."""
+    """Where the formulas of each method are explained; ``places`` as in `estimators`, by method."""
     told = [f"{method} {place.replace('; ', ', ').replace(PAGES, '')}" for method, place in places.items() if place]
     if not told:
         return []
@@ -210,14 +199,12 @@ def _text(view: _Theory, key: tuple[int, str, str, str], column: str) -> str:
 def _full(view: _Theory) -> list[Line]:
     """One block a cell, one table a parameter."""
     one_kind = view.one_kind
-    columns = list(_HEADINGS)
     pairs = [(cell, parameter) for cell in view.settings for parameter in view.parameters]
-    for candidate in (None, *_DROPPED_FIRST):
-        if candidate is not None:
-            columns.remove(candidate)
-        tables = {pair: _parameter_table(view, *pair, columns, one_kind) for pair in pairs}
-        if max((table.width() for table in tables.values()), default=0) <= view.width:
-            break
+
+    def make(columns: Sequence[str]) -> dict[tuple[int, str], TextTable]:
+        return {pair: _parameter_table(view, *pair, columns, one_kind) for pair in pairs}
+
+    tables, _ = narrowed(tuple(_HEADINGS), _DROPPED_FIRST, make, view.width)
     lines: list[Line] = []
     for cell in view.settings:
         lines += [Line(view.cell_title(cell), "bold underline"), Line("")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.errors import SimstudyError, did_you_mean
 from simstudy.model.parameters import Parameter
 from simstudy.report.figures.chart import write_figure
@@ -32,7 +32,7 @@ FILL = {"observed": "white", "part": "white", "factor": "0.93"}
 LEVELS = (("between", "Between clusters (level 2)"), ("within", "Within clusters (level 1)"))
 
 
-def path_diagram(fit: Fit, *, labels: Literal["estimates", "names"] = "estimates", decimals: int = 2) -> Figure:
+def path_diagram(fit: FitRecord, *, labels: Literal["estimates", "names"] = "estimates", decimals: int = 2) -> Figure:
     """Draw the model of a fit, a panel a level.
 
     Squares are observed variables, ellipses are factors, circles of the between panel are latent between parts of
@@ -40,7 +40,7 @@ def path_diagram(fit: Fit, *, labels: Literal["estimates", "names"] = "estimates
 
     Parameters
     ----------
-    fit : Fit
+    fit : FitRecord
     labels : str
         ``estimates`` (with standard errors) or ``names`` (the model's labels).
     decimals : int
@@ -122,7 +122,7 @@ def save_diagram(figure: Figure, path: str | Path) -> Path:
 # ---------------------------------------------------------------------- what is drawn
 
 
-def _arrows(fit: Fit, level: str, labels: str, decimals: int) -> list[Arrow]:
+def _arrows(fit: FitRecord, level: str, labels: str, decimals: int) -> list[Arrow]:
     """Paths, covariances and variances of a level with their texts."""
     table = fit.parameters
     keys = zip(table["lhs"], table["op"], table["rhs"], table["level"], strict=True)
@@ -173,7 +173,7 @@ def _look(row: Parameter, est: float, low: float, high: float, labels: str) -> s
     return "dashed" if low <= 0.0 <= high else "solid"
 
 
-def _notes(fit: Fit, labels: str) -> list[str]:
+def _notes(fit: FitRecord, labels: str) -> list[str]:
     """What the shapes mean, and what must be known of the fit."""
     level = 100 * float(fit.options.get("ci_level", 0.95))
     notes = [

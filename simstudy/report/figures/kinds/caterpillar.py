@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import random_effects, random_means
 from simstudy.errors import SimstudyError, did_you_mean
 from simstudy.methods.look import COLOURS
@@ -31,12 +31,12 @@ APART, ALIKE, EDGE = COLOURS[0], "#B0B0B0", "#5A5A5A"
 """Clusters whose interval leaves the mean out (dark also in grey print), the others, and their markers."""
 
 
-def caterpillar_data(fit: Fit, names: str | Sequence[str] | None = None, level: float = 0.95) -> pd.DataFrame:
+def caterpillar_data(fit: FitRecord, names: str | Sequence[str] | None = None, level: float = 0.95) -> pd.DataFrame:
     """What `plot_caterpillar` draws.
 
     Parameters
     ----------
-    fit : Fit
+    fit : FitRecord
         Of a model with random slopes.
     names : str or sequence of str, optional
         Random slopes, random intercepts (variables of both blocks) or latent variables; by default all slopes.
@@ -69,7 +69,7 @@ def caterpillar_data(fit: Fit, names: str | Sequence[str] | None = None, level: 
     z = float(norm.ppf(0.5 + level / 2.0))
     tables = []
     for name in chosen:
-        table = pd.DataFrame({"cluster": effects["cluster"], "estimate": effects[name], "se": effects[f"{name}_se"]})
+        table = pd.DataFrame({"cluster": effects.index, "estimate": effects[name], "se": effects[f"{name}_se"]})
         table = table.sort_values("estimate", kind="stable", ignore_index=True)
         table.insert(0, "name", name)
         table.insert(1, "rank", np.arange(1, len(table) + 1))
@@ -81,7 +81,7 @@ def caterpillar_data(fit: Fit, names: str | Sequence[str] | None = None, level: 
 
 
 @styled
-def plot_caterpillar(fit: Fit, names: str | Sequence[str] | None = None, level: float = 0.95) -> Figure:
+def plot_caterpillar(fit: FitRecord, names: str | Sequence[str] | None = None, level: float = 0.95) -> Figure:
     """Draw each cluster's own slope (or intercept), ordered, with intervals and the mean; a panel a name.
 
     Estimates are empirical Bayes: shrunken to the mean, the more so the less a cluster says. Takes the arguments of
@@ -143,7 +143,7 @@ def _panel(axes: Axes, table: pd.DataFrame, level: float) -> None:
     axes.set_ylim(low - 0.03 * (high - low), high + 0.25 * (high - low))  # room for the legend
 
 
-def save_caterpillar(fit: Fit, path: str | Path, names: str | Sequence[str] | None = None) -> tuple[Path, Path]:
+def save_caterpillar(fit: FitRecord, path: str | Path, names: str | Sequence[str] | None = None) -> tuple[Path, Path]:
     """Write the plot to a .png, .pdf or .svg file, and its data to a .csv file beside it."""
     path = Path(path)
     check_format(path)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from simstudy.methods.look import COLOURS
 from simstudy.planning.criterion import MEASURES
-from simstudy.planning.result import Plan
+from simstudy.planning.result import PlanRecord
 from simstudy.report.figures.style import KEY, LABEL, styled
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ COST_LINES = 6
 
 
 @styled
-def plot_plan(plan: Plan) -> tuple[Figure, pd.DataFrame]:
+def plot_plan(plan: PlanRecord) -> tuple[Figure, pd.DataFrame]:
     """Draw the measure against what was searched.
 
     Returns
@@ -70,7 +70,7 @@ def plot_plan(plan: Plan) -> tuple[Figure, pd.DataFrame]:
     return figure, data
 
 
-def _curve_data(plan: Plan, axis: str) -> pd.DataFrame:
+def _curve_data(plan: PlanRecord, axis: str) -> pd.DataFrame:
     curve = plan.curve
     tables = [
         pd.DataFrame(
@@ -116,7 +116,7 @@ def _draw_points(axes: Axes, data: pd.DataFrame) -> None:
         )  # fmt: skip
 
 
-def _draw_answer(axes: Axes, plan: Plan, axis: str) -> None:
+def _draw_answer(axes: Axes, plan: PlanRecord, axis: str) -> None:
     answer = plan.answer
     if answer is None:
         return
@@ -133,7 +133,7 @@ def _draw_answer(axes: Axes, plan: Plan, axis: str) -> None:
     )  # fmt: skip
 
 
-def _title(plan: Plan) -> str:
+def _title(plan: PlanRecord) -> str:
     request = plan.request
     measure = MEASURES[request["measure"]].words
     what = "Assurance" if request["uncertain"] and measure == "power" else measure.capitalize()
@@ -146,7 +146,7 @@ def _title(plan: Plan) -> str:
 
 
 @styled
-def plot_plan_map(plan: Plan) -> tuple[Figure, pd.DataFrame]:
+def plot_plan_map(plan: PlanRecord) -> tuple[Figure, pd.DataFrame]:
     """Draw the analytic measure over number and size of clusters, with lines of equal measure and of equal cost.
 
     Returns
@@ -216,7 +216,7 @@ def _value_lines(axes: Axes, x: Any, y: Any, values: Any, target: float, *, rate
             text.set_path_effects([withStroke(linewidth=2.0, foreground="black")])
 
 
-def _cost_lines(axes: Axes, x: Any, y: Any, cost: Any, plan: Plan) -> None:
+def _cost_lines(axes: Axes, x: Any, y: Any, cost: Any, plan: PlanRecord) -> None:
     """Lines of equal cost, through that of the answer."""
     from matplotlib.patheffects import withStroke
 
@@ -249,7 +249,7 @@ def _spots(x: Any, y: Any, values: Any, levels: Sequence[float], row: int) -> li
     return found
 
 
-def _map_key(plan: Plan) -> str:
+def _map_key(plan: PlanRecord) -> str:
     words = MEASURES[plan.request["measure"]].words
     parts = [f"solid: equal {words} (thick: {plan.request['target']:g})"]
     if plan.grid["cost"].notna().any():

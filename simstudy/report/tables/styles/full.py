@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from simstudy.performance import MEASURES
 from simstudy.report.tables.blocks import Block, Heading
 from simstudy.report.tables.columns import cell_text, heading
-from simstudy.report.tables.text import TextTable, plain
+from simstudy.report.tables.text import TextTable, narrowed, plain
 from simstudy.report.tables.view import View
 
 FULL = (
@@ -32,15 +32,11 @@ def full_blocks(view: View) -> tuple[list[Block], list[str]]:
     """One part a cell, one table a parameter; also the columns that did not fit."""
     pairs = [(cell, parameter) for cell in view.cells for parameter in view.parameters]
     one_kind = view.one_kind
-    columns = list(view.measures or FULL)
-    dropped: list[str] = []
-    for candidate in (None, *(() if view.measures else _DROPPED_FIRST)):
-        if candidate is not None:
-            columns.remove(candidate)
-            dropped.append(candidate)
-        tables = {pair: _parameter_table(view, *pair, columns, one_kind) for pair in pairs}
-        if max((table.width() for table in tables.values()), default=0) <= view.width:
-            break
+
+    def make(columns: Sequence[str]) -> dict[tuple[int, str], TextTable]:
+        return {pair: _parameter_table(view, *pair, columns, one_kind) for pair in pairs}
+
+    tables, dropped = narrowed(view.measures or FULL, () if view.measures else _DROPPED_FIRST, make, view.width)
     blocks: list[Block] = []
     for cell in view.cells:
         blocks.append(Heading(view.cell_title(cell)))

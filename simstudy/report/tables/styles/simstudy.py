@@ -28,6 +28,13 @@ def simstudy_blocks(view: View) -> list[Block]:
     ]
 
 
+def brief_blocks(view: View) -> list[Block]:
+    """Bias and coverage alone, and what failed: what a notebook shows of a study."""
+    fits = len(view.parameters) * (len(view.cells) + 5) <= MAX_LINES
+    body = compact_blocks(view, SUMMARY) if fits else overview_blocks(view, SUMMARY)
+    return [Heading(title(view), 1), *body, *failure_blocks(view)]
+
+
 def formula_blocks(view: View, shown: tuple[str, ...]) -> list[Block]:
     """Each measure shown, with its formula and that of its Monte Carlo standard error; the names of the others."""
     title = "Measures (est: estimate, SE: its standard error, n: replicates that entered, MCSE in parentheses)"
