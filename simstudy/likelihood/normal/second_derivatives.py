@@ -1,7 +1,8 @@
 """Second derivatives of the two-level log-likelihood without a loop over cluster sizes.
 
-With D_a the rotated derivative of V_n by parameter a, of -2 l remains, where Sigma and mu are linear in the parameters,
-a part in pairs of D_a and D_b and one of D_b and the rotated derivative mu_a of the mean. Summed over clusters, they are
+With D_a the rotated derivative of V_n by parameter a, of -2 l remains, where Sigma and mu are linear in the
+parameters, a part in pairs of D_a and D_b and one of D_b and the rotated derivative mu_a of the mean. Summed over
+clusters, they are
 
     sum_jkl D_a[jk] D_b[kl] T_k[jl],   T_k[jl] = sum_n w_k w_j w_l (scatter_jl - c_n / 2 [j = l] / w_j),
     sum_kl mu_a[k] D_b[kl] M[kl],      M[kl] = sum_n c_n w_k w_l r_l,
