@@ -10,6 +10,7 @@ import typer.main
 
 from simstudy import api
 from simstudy.analysis.fit import fit
+from simstudy.api.figures import write_figures
 from simstudy.cli import app
 from simstudy.errors import SimstudyError
 from simstudy.requests.effects import EffectsRequest
@@ -26,7 +27,7 @@ CALLS = {
     "run": (api.run, RunRequest),
     "plan": (api.plan, PlanRequest),
     "bias": (api.bias, BiasRequest),
-    "plot": (api.plot, PlotRequest),
+    "plot": (write_figures, PlotRequest),
     "factors": (api.factor_effects, EffectsRequest),
     "performance": (api.performance_of, ForeignRequest),
 }
