@@ -16,7 +16,6 @@ import pytest
 
 from simstudy.analysis import working
 from simstudy.analysis.fit import fit
-from simstudy.analysis.result import Fit
 from simstudy.errors import ConvergenceWarning
 from simstudy.methods import registry
 
