@@ -10,6 +10,7 @@ from simstudy.analysis.derived import residuals, standardized
 from simstudy.analysis.fit import fit
 from simstudy.analysis.level_fit import level_fit
 from simstudy.analysis.nested import slope_variance_test
+from simstudy.analysis.result import FitRecord
 from simstudy.analysis.scores import factor_scores
 from simstudy.analysis.unit_rules import own_intercepts, scales_of, shifts_of
 from simstudy.errors import DataError

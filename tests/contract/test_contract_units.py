@@ -16,6 +16,7 @@ import pytest
 
 from simstudy.analysis import working
 from simstudy.analysis.fit import fit
+from simstudy.analysis.result import FitRecord
 from simstudy.errors import ConvergenceWarning
 from simstudy.methods import registry
 
