@@ -163,7 +163,7 @@ KINDS: Registry[FigureKind] = Registry("figure", "simstudy.figures")
 
 
 def register_figure(kind: FigureKind) -> FigureKind:
-    """Add a kind of figure, which `simstudy plot`, `simstudy.plot` and `make_chart` then draw by its name."""
+    """Add a kind of figure, which `simstudy plot`, `simstudy.api.charts` and `make_chart` then draw by its name."""
     return KINDS.add(kind)
 
 
@@ -176,9 +176,8 @@ def find_kind(name: str) -> FigureKind:
         If there is none of this name.
     """
     if name not in KINDS:
-        raise SimstudyError(
-            f"kind: there is no '{name}'{did_you_mean(name, KINDS)}; allowed: {', '.join(sorted(KINDS))}"
-        )
+        known = sorted(KINDS)
+        raise SimstudyError(f"kind: there is no '{name}'{did_you_mean(name, known)}; allowed: {', '.join(known)}")
     return KINDS[name]
 
 
