@@ -172,7 +172,7 @@ def _modifier(text: str, tokens: Sequence[Token], where: str) -> dict[str, objec
     first = tokens[0]
     if len(tokens) == 1 and first.kind == "string":
         return {"label": _label(first.text, where)}
-    if len(tokens) == 1 and first.kind == "name" and text not in FUNCTIONS:
+    if len(tokens) == 1 and first.kind == "name":
         return {"freed": True} if text == "NA" else {"label": text}
     call = len(tokens) >= 3 and first.kind == "name" and _is(tokens[1], "(") and _is(tokens[-1], ")")
     if call and first.text == "c":
