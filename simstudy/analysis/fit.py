@@ -43,6 +43,7 @@ from simstudy.errors import ConvergenceWarning
 from simstudy.estimation.inference import montecarlo, with_defined
 from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.linalg.stacked import FloatArray, IntArray
+from simstudy.linalg.threads import on_one_thread
 from simstudy.methods import registry
 from simstudy.methods.checks import refuse_bounds, refuse_constraints
 from simstudy.methods.protocol import Estimator
@@ -90,7 +91,11 @@ class Context:
     working: FitResult | None = None
 
 
+NO_MAXIMUM = {int(Status.MAX_ITER), int(Status.SINGULAR_INFORMATION), int(Status.NON_PD)}
+
+
 @takes(FitRequest)
+@on_one_thread
 def fit(request: FitRequest) -> FitRecord:
     """Fit one method to one data set.
 
@@ -148,6 +153,8 @@ def fit(request: FitRequest) -> FitRecord:
     else:
         facts = slope_facts(model, method)
         notes = (*notes, *method.caveats(model))
+        if int(result.status[0]) in NO_MAXIMUM:
+            notes = (*notes, *method.failure_notes(model, sample))
         if model.slopes and result.measures.get("boundary", np.zeros(1))[0] == 1.0:
             notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
     result = with_defined(result, model.estimands)

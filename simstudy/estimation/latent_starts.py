@@ -22,16 +22,22 @@ WEAK = 0.2
 
 
 def indicators(maps: LevelMatrices) -> dict[int, IntArray]:
-    """Variables that each latent variable has a path to, free or fixed, in the level's order; each goes to one."""
+    """Variables that each latent variable is measured by: observed ones with a path from it, each of one factor.
+
+    Where a latent variable has none of its own, they are shared with others; where it has none at all, they are latent.
+    """
     k, v = maps.n_observed, len(maps.variables)
     pattern = maps.base_paths != 0
     pattern[maps.paths.row, maps.paths.column] = True
-    taken = np.zeros(v, dtype=bool)
+    taken, observed = np.zeros(v, dtype=bool), np.arange(v) < k
     found = {}
     for f in range(k, v):
-        mine = np.flatnonzero(pattern[:, f] & ~taken)
+        rows = pattern[:, f] & observed
+        if not rows.any():
+            rows = pattern[:, f]
+        mine = np.flatnonzero(rows & ~taken)
         taken[mine] = True
-        found[f] = mine if len(mine) else np.flatnonzero(pattern[:, f])
+        found[f] = mine if len(mine) else np.flatnonzero(rows)
     return found
 
 

@@ -215,6 +215,11 @@ def with_newton(
     return best
 
 
+def newton_from(likelihood: Likelihood[D], data: D, start: FloatArray, max_iter: int) -> Optimum:
+    """Newton's method with the observed information alone, from one start (R, q)."""
+    return maximise(_newton(likelihood), data, start, max_iter=max_iter)
+
+
 def _name_singular(optimum: Optimum) -> Optimum:
     """Call replicates that ran out of steps not identified where the information beside their bounds is singular."""
     assert optimum.held is not None

@@ -22,6 +22,7 @@ from simstudy.estimation.optimum import Optimum
 from simstudy.estimation.result import FitResult, Status
 from simstudy.estimation.semidefinite import scored_once, semidefinite
 from simstudy.estimation.starts import starts_from_moments
+from simstudy.estimation.stopped import stopping_notes
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.checks import admissible, check_kinds, judge_data, refuse_few
@@ -145,6 +146,16 @@ class Msem(Estimator):
     def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
         """P(negative between variance), balanced and saturated (theory F6)."""
         return () if self.bounds == "variances" or model.table.bounded else negative_variances(model, population)
+
+    def failure_notes(self, model: TwoLevelModel, sample: Sample) -> tuple[str, ...]:
+        """What the likelihood does where the optimiser stops, for complete data and models without restrictions."""
+        structure = TwoLevelStructure(model)
+        fixed = exogenous_variables(model) if self.fixed_x else {}
+        holding = Holding.of(model, fixed, variances=self.bounds == "variances")
+        if self.missing == "fiml" or not holding.plain or holding.box(np.arange(structure.q)) is not None:
+            return ()
+        statistics = sample.arrange(model.level1, model.level2).statistics(cluster_wise=False)
+        return stopping_notes(structure, complete_engine(structure, statistics))
 
     @property
     def takes_missing(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from simstudy.data.layout import ClusterLayout
+from simstudy.data.sample import Sample
 from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult
 from simstudy.methods.look import Look
@@ -187,6 +188,10 @@ class Estimator(Protocol):
 
     def caveats(self, model: TwoLevelModel) -> tuple[str, ...]:
         """What a user must know about its numbers for this model."""
+        return ()
+
+    def failure_notes(self, model: TwoLevelModel, sample: Sample) -> tuple[str, ...]:
+        """Why a fit of one data set that did not converge has no maximum, as far as the method can tell."""
         return ()
 
     def slope_meaning(self, model: TwoLevelModel, slope: RandomSlope) -> str:
