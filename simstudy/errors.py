@@ -40,6 +40,14 @@ class StoreError(SimstudyError):
     """A results folder cannot be used."""
 
 
+class SimstudyWarning(UserWarning):
+    """Base of the warnings that the package gives to callers in Python."""
+
+
+class ConvergenceWarning(SimstudyWarning):
+    """A fit did not converge: its numbers are NaN, and ``fit.status`` says why (the command's exit code is then 1)."""
+
+
 def did_you_mean(found: str, allowed: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the closest allowed name, or an empty string."""
     close = difflib.get_close_matches(found, list(allowed), n=1, cutoff=0.6)

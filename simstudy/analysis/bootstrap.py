@@ -43,10 +43,17 @@ def bootstrap(
     """Refitted parameters (draws, q + d); a row is NaN where the fit failed."""
     step = _parametric if parametric else _clusters
     context = replace(context, method=registry.with_option(context.method, "measures", False))  # refits need none
+    units, inner = context.units, model
+    if units is not None and context.working is not None:
+        sample = units.sample(context.sample)
+        context, inner = replace(context, sample=sample, result=context.working), units.model
     found: list[FloatArray] = []
     for first in range(0, draws, BATCH if parametric else 1):
         replicates = range(first, min(first + (BATCH if parametric else 1), draws))
-        result = with_defined(step(context, model, seed, replicates), model.estimands)
+        result = step(context, inner, seed, replicates)
+        if units is not None:
+            result = replace(result, estimate=units.estimates(result.estimate))
+        result = with_defined(result, model.estimands)
         found.append(result.estimate)
         if progress is not None:
             progress("bootstrap", replicates.stop, draws)

@@ -83,6 +83,7 @@ def check_interval(ci: str, allowed: tuple[str, ...]) -> None:
 def check_choices(request: FitRequest) -> None:
     """Raise an `EstimatorError` with everything that is wrong with single choices of a fit."""
     problems = problems_of(request) + interval_problems(request.ci, intervals_of(request.estimator))
+    problems += weight_problems(request.weights)
     if problems:
         raise EstimatorError(problems)
 
@@ -94,6 +95,18 @@ def check_no_slopes(slopes: str | None, nodes: int | None) -> None:
         raise EstimatorError(
             [f'{key}: the model has no random slope to which it applies; write one as y ~ rv("s")*x' for key in asked]
         )
+
+
+def weight_problems(weights: str | None, name: str = "weights") -> list[str]:
+    """Why sampling weights are refused: no method uses them."""
+    if weights is None:
+        return []
+    return [
+        f"{name}: sampling weights ('{weights}') are not supported. Two-level models need weights of rows given their "
+        "cluster and of clusters, scaled in one of several ways, which matters in small clusters (Asparouhov 2006; "
+        "Rabe-Hesketh & Skrondal 2006). Without weights, estimates are consistent where the model holds the variables "
+        "that decided on inclusion (strata, size of the school): name them as predictors"
+    ]
 
 
 def make_method(request: FitRequest) -> Estimator:

@@ -11,6 +11,7 @@ from scipy import stats
 from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import refuse_slopes
 from simstudy.analysis.unrestricted import engine_for
+from simstudy.analysis.working import in_working_units
 from simstudy.errors import EstimatorError
 from simstudy.estimation.engine import Engine
 from simstudy.estimation.fit_measures import Solved
@@ -53,7 +54,8 @@ def standardized(fit: FitRecord) -> pd.DataFrame:
     jacobian = np.empty((len(center), len(fit.params)))
     for k in range(len(fit.params)):
         step = np.zeros(len(fit.params))
-        step[k] = STEP * max(abs(float(fit.params[k])), 0.1)
+        spread = np.sqrt(np.nan_to_num(fit.covariance[k, k])) or 0.1  # so that units do not matter
+        step[k] = STEP * max(abs(float(fit.params[k])), float(spread))
         difference = _standardize(structure, fit.params + step) - _standardize(structure, fit.params - step)
         jacobian[:, k] = difference / (2.0 * step[k])
     variance = ((jacobian @ np.nan_to_num(fit.covariance)) * jacobian).sum(axis=1)
@@ -157,6 +159,8 @@ def residuals(fit: FitRecord) -> pd.DataFrame:
     """
     refuse_slopes(fit, "residuals")
     require_solution(fit)
+    units = fit.context.units
+    fit = in_working_units(fit)
     saturated = saturated_of(fit)
     if saturated.best.status[0] != int(Status.OK):
         raise EstimatorError("the unrestricted model has no maximum for these data, so there are no residuals")
@@ -164,6 +168,8 @@ def residuals(fit: FitRecord) -> pd.DataFrame:
     mu0, w0, b0 = structure.moments(fit.params[None])
     mu1, w1, b1 = saturated.structure.moments(saturated.best.params)
     rows: list[tuple[str, str, str, float, float]] = []
+    if units is not None:
+        (mu0, w0, b0), (mu1, w1, b1) = units.moments(mu0, w0, b0), units.moments(mu1, w1, b1)
     names = fit.model.variables
     between = fit.model.observed("between")
     for level, own, observed, implied in (("within", fit.model.level1, w1, w0), ("between", between, b1, b0)):

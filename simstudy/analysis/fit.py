@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,20 +24,25 @@ from simstudy.analysis.choices import (
 from simstudy.analysis.inputs import as_frame, as_model
 from simstudy.analysis.model_notes import bound_notes, reading_notes, with_products
 from simstudy.analysis.read import check_data
+from simstudy.analysis.read_checks import without_codes
 from simstudy.analysis.result import PARAMETER_COLUMNS, FitRecord, SlopeFact
-from simstudy.analysis.slopes import boundary_notes, slope_facts
+from simstudy.analysis.slopes import boundary_notes, flat_predictors, slope_facts
+from simstudy.analysis.units import Units
 from simstudy.analysis.unrestricted import (
     Comparison,
+    Unrestricted,
     compare,
     intraclass_correlations,
     is_hopeless,
     unrestricted_of,
     with_intervals,
 )
-from simstudy.data.sample import Sample, from_frame
+from simstudy.analysis.working import fit_in_units
+from simstudy.data.sample import Sample, cluster_order, from_frame
+from simstudy.errors import ConvergenceWarning
 from simstudy.estimation.inference import montecarlo, with_defined
 from simstudy.estimation.result import FitResult, Status, failed
-from simstudy.linalg.stacked import FloatArray
+from simstudy.linalg.stacked import FloatArray, IntArray
 from simstudy.linalg.threads import on_one_thread
 from simstudy.methods import registry
 from simstudy.methods.checks import refuse_bounds, refuse_constraints
@@ -62,15 +68,27 @@ class Context:
         One data set (R = 1), NaN where values are missing.
     cluster_ids : tuple
         Identifier of every cluster, in the sample's order.
+    rows : Index (N,)
+        Index in the user's data of every row of the sample.
+    order : (N,)
+        Row of the data that were used at each place of the sample.
     method : Estimator
     result : FitResult
         With ``:=`` parameters.
+    units : Units, optional
+        Working units, where data are scaled so badly that the method is fitted in others than the user's.
+    working : FitResult, optional
+        What was fitted: the result in working units, or in the user's without ``:=`` parameters.
     """
 
     sample: Sample
     cluster_ids: tuple[Any, ...]
+    rows: pd.Index[Any]
+    order: IntArray
     method: Estimator
     result: FitResult
+    units: Units | None = None
+    working: FitResult | None = None
 
 
 NO_MAXIMUM = {int(Status.MAX_ITER), int(Status.SINGULAR_INFORMATION), int(Status.NON_PD)}
@@ -80,6 +98,8 @@ NO_MAXIMUM = {int(Status.MAX_ITER), int(Status.SINGULAR_INFORMATION), int(Status
 @on_one_thread
 def fit(request: FitRequest) -> FitRecord:
     """Fit one method to one data set.
+
+    Warns with a `ConvergenceWarning` where the method did not converge.
 
     Returns
     -------
@@ -113,25 +133,24 @@ def fit(request: FitRequest) -> FitRecord:
         check_no_slopes(request.slopes, request.nodes)
     method = registry.for_model(make_method(request), model)
     data = as_frame(request.data)
+    data, coded = without_codes(data, model.variables, request.na)
     checked, notes = check_data(with_products(data, model), model, request.cluster, request.missing)
-    notes = (*reading_notes(model, data), *notes)
+    notes = (*reading_notes(model, data), *coded, *notes)
     n_dropped = len(data) - len(checked)
-    sample, ids = _sample(checked, model, request.cluster)
+    sample, ids, order = _sample(checked, model, request.cluster)
     asked = {name: getattr(request, name) for name in ASKED}
     asked |= {"se": method.se_kinds[0], "bounds": request.bounds or "none"}
+    if request.na is not None:
+        asked["na"] = request.na if isinstance(request.na, (str, int, float)) else list(request.na)
     if model.slopes:
         values = vars(method.asked_for) | vars(method)
         asked |= {key: values[key] for key in ("slopes", "nodes") if key in values}
     facts: tuple[SlopeFact, ...] = ()
-    compared: Comparison | None = None
-    result, why = _fitted(method, model, sample, request)
-    if why:
-        free = unrestricted_of(model, sample)
-        notes = (*notes, f"{estimator} {why}")
+    done = _fit_in_units(method, model, sample, request)
+    result, free, compared = done.result, done.free, done.compared
+    if done.why:
+        notes = (*notes, f"{estimator} {done.why}")
     else:
-        free = unrestricted_of(model, sample, hopeless=is_hopeless(method, result))
-        compared = compare(method, model, sample, result, free, request.h1)
-        result = compared.result
         facts = slope_facts(model, method)
         notes = (*notes, *method.caveats(model))
         if int(result.status[0]) in NO_MAXIMUM:
@@ -139,12 +158,16 @@ def fit(request: FitRequest) -> FitRecord:
         if model.slopes and result.measures.get("boundary", np.zeros(1))[0] == 1.0:
             notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
     result = with_defined(result, model.estimands)
-    context = Context(sample, ids, method, result)
+    context = Context(sample, ids, checked.index[order], order, method, result, done.units, done.working)
     if result.converged[0] and (request.bounds == "variances" or model.table.bounded):
         params = result.estimate[0, : len(model.names)]
         notes = (*notes, *bound_notes(model, params, variances=request.bounds == "variances"))
     limits = _limits(context, model, request)
     report = _report(model, context, limits, asked, intraclass_correlations(model, free))
+    if not report.converged:
+        notes = (*notes, *flat_predictors(facts, report.icc))
+        told = "; ".join((report.status.message, *notes))
+        warnings.warn(f"{estimator} did not converge: {told}", ConvergenceWarning, stacklevel=3)
     return replace(
         report,
         estimator=estimator,
@@ -185,20 +208,54 @@ def fit_all(request: FitRequest) -> dict[str, FitRecord]:
         if request.progress is not None:
             request.progress(f"fitting {name}", done, len(names))
         own, dropped = own_choices(name, request)
-        one = fit(**vars(own))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            one = fit(**vars(own))
         notes = tuple(f"{name} has no choice of '{key}'; it is fitted without" for key in dropped)
         found[name] = replace(one, notes=(*one.notes, *notes))
     if request.progress is not None:
         request.progress("done", len(names), len(names))
+    failed_ones = [name for name, one in found.items() if one.status not in (Status.OK, Status.NOT_SUPPORTED)]
+    if failed_ones:
+        warnings.warn(f"did not converge: {', '.join(failed_ones)}", ConvergenceWarning, stacklevel=3)
     return found
 
 
-def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sample, tuple[Any, ...]]:
-    """One data set with its cluster identifiers, smallest clusters first."""
+def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sample, tuple[Any, ...], IntArray]:
+    """One data set, its cluster identifiers, and the row of the data at each place, smallest clusters first."""
     sample = from_frame(data, cluster, model.level1, model.level2, missing=True)
-    counts = data.groupby(cluster, sort=False, observed=True).size()
-    order = np.argsort(counts.to_numpy(), kind="stable")
-    return sample, tuple(counts.index[order])
+    order, _ = cluster_order(data[cluster])
+    return sample, tuple(data[cluster].iloc[order[sample.layout.row_starts]]), order
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A fit in the user's units, what it was made of in working units, and why there is none."""
+
+    result: FitResult
+    free: Unrestricted
+    compared: Comparison | None
+    why: str
+    units: Units | None
+    working: FitResult
+
+
+def _fit_in_units(method: Estimator, model: TwoLevelModel, sample: Sample, request: FitRequest) -> _Done:
+    """Fit a method and compare it with the unrestricted model, in units that the data can be fitted in."""
+    tried: list[tuple[TwoLevelModel, Unrestricted, Comparison | None, str]] = []
+
+    def fit_sample(model: TwoLevelModel, sample: Sample) -> FitResult:
+        result, why = _fitted(method, model, sample, request)
+        free = unrestricted_of(model, sample, hopeless=not why and is_hopeless(method, result))
+        compared = None if why else compare(method, model, sample, result, free, request.h1)
+        tried.append((model, free, compared, why))
+        return result if compared is None else compared.result
+
+    meanings = {slope.name: method.slope_meaning(model, slope) for slope in model.slopes}
+    result, units, working = fit_in_units(fit_sample, model, sample, meanings, alike=method.averages_items)
+    used = model if units is None else units.model
+    _, free, compared, why = next(one for one in tried if one[0] is used)
+    return _Done(result, free, compared, why, units, working)
 
 
 def _fitted(method: Estimator, model: TwoLevelModel, sample: Sample, request: FitRequest) -> tuple[FitResult, str]:
@@ -328,7 +385,7 @@ def _report(
         n_dropped=0,
         status=Status(int(result.status[0])),
         admissible=bool(result.admissible[0]),
-        improper=_improper(model, estimate[:q], bool(result.admissible[0]), bool(result.converged[0])),
+        improper=_improper(model, estimate[:q], context.units, bool(result.admissible[0]), bool(result.converged[0])),
         n_iter=int(result.n_iter[0]),
         parameters=pd.DataFrame(rows, columns=list(PARAMETER_COLUMNS)),
         measures=with_intervals(measures, n_obs),
@@ -349,13 +406,16 @@ def _parameter_row(
     return lhs, op, rhs, level, label, est, se if free else np.nan, z, pvalue, lower, upper, free
 
 
-def _improper(model: TwoLevelModel, params: FloatArray, admissible: bool, converged: bool) -> tuple[str, ...]:
+def _improper(
+    model: TwoLevelModel, params: FloatArray, units: Units | None, admissible: bool, converged: bool
+) -> tuple[str, ...]:
     """What is inadmissible about the solution."""
     if admissible or not converged:
         return ()
+    moderate = params if units is None else params * units.factors
     found = [
-        f"{row.path} = {params[row.free]:.4f}"
+        f"{row.path} = {params[row.free]:.4g}"
         for row in model.table.rows
-        if row.op == "~~" and row.lhs == row.rhs and row.free >= 0 and params[row.free] < -1e-10
+        if row.op == "~~" and row.lhs == row.rhs and row.free >= 0 and moderate[row.free] < -1e-10
     ]
     return tuple(found) or ("the between covariance matrix is not positive semidefinite",)

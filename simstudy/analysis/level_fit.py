@@ -21,6 +21,7 @@ from simstudy.analysis.derived import require_solution, saturated_of, solve_on
 from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import refuse_slopes
 from simstudy.analysis.unrestricted import with_intervals
+from simstudy.analysis.working import in_working_units
 from simstudy.errors import EstimatorError
 from simstudy.estimation.fit_measures import Solved, baseline_model, fit_measures
 from simstudy.estimation.semidefinite import semidefinite
@@ -61,10 +62,11 @@ def level_fit(fit: FitRecord, *, target: bool = False) -> pd.DataFrame:
     require_solution(fit)
     if fit.estimator != "msem":
         raise EstimatorError(f"fit of one level is that of full-information maximum likelihood, not of {fit.estimator}")
+    own, fit = fit.measures, in_working_units(fit)
     saturated = saturated_of(fit)
     scaled = fit.options.get("se") == "robust"
     columns = ["level", *PLAIN, *ROBUST * scaled]
-    rows: list[dict[str, Any]] = [{"level": "both", **fit.measures, "srmr": np.nan}] if target else []
+    rows: list[dict[str, Any]] = [{"level": "both", **own, "srmr": np.nan}] if target else []
     for level, n_units in zip(LEVEL_NAMES, (fit.n_obs, fit.n_clusters), strict=True):
         solved = _partially_saturated(fit, fit.model, level, saturated)
         baseline = _partially_saturated(fit, baseline_model(fit.model), level, saturated)

@@ -11,6 +11,7 @@ from scipy import stats
 from simstudy.analysis.derived import require_solution
 from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import prepared_slopes
+from simstudy.analysis.working import in_working_units
 from simstudy.errors import EstimatorError, ModelError, did_you_mean
 from simstudy.estimation.result import Status
 from simstudy.linalg.stacked import FloatArray
@@ -174,6 +175,8 @@ def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
     EstimatorError
         If the fit is not one of `msem` with that slope random, the test has no meaning, or the second fit fails.
     """
+    own = fit.measures["loglik"]
+    fit = in_working_units(fit)
     prepared = prepared_slopes(fit, "test of a slope's variance")
     model, q = without_variance(fit.model, slope)
     statistics = fit.context.sample.arrange(model.level1, model.level2).statistics()
@@ -185,6 +188,7 @@ def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
     statistic = max(2.0 * (high - low), 0.0)
     if statistic < NO_GAIN * (1.0 + abs(high)):
         statistic = 0.0
+    low, high = own - (high - low), own
     notes = []
     if without.measures["boundary"][0]:
         notes.append(

@@ -1,4 +1,4 @@
-"""Data files: CSV, Parquet, Stata and SPSS -> DataFrame. `check_data` then finds what is wrong with the content."""
+"""Data files: CSV, Parquet, Excel, Stata, SPSS -> DataFrame. `check_data` then finds what is wrong with the content."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ DELIMITERS = (",", ";", "\t", "|")
 
 
 def read_data(path: str | Path) -> pd.DataFrame:
-    """Read a data file: CSV (``.csv .tsv .txt .dat``, also ``.gz``), Parquet, Stata ``.dta`` or SPSS ``.sav``.
+    """Read a data file: CSV (``.csv .tsv .txt .dat``, also ``.gz``), Parquet, Excel, Stata ``.dta`` or SPSS ``.sav``.
 
     Text files: the delimiter is found out; semicolons or tabs with a decimal comma are understood; NA, a single point
-    and nothing at all are missing values. Value labels of Stata and SPSS are left aside: codes stay numbers.
+    and nothing at all are missing values. Of Excel files the first sheet is read. Labelled values of Stata and SPSS
+    stay numbers; values that SPSS declares missing are missing. What was made of the file stands in
+    ``attrs["simstudy_notes"]``, labels in ``attrs["variable_value_labels"]``: `check_data` says and uses them.
 
     Raises
     ------
@@ -42,7 +44,7 @@ def read_data(path: str | Path) -> pd.DataFrame:
         near = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"{path}: there is no such file{did_you_mean(path.name, near)}")
     if suffix not in _READERS or (path.suffix.lower() == ".gz" and _READERS[suffix] is not _read_text):
-        hint = "; save the sheet as CSV" if suffix in (".xls", ".xlsx", ".ods") else ""
+        hint = "; save the sheet as .xlsx or CSV" if suffix in (".xls", ".xlsb", ".ods") else ""
         raise DataError(
             f"{path}: data files of kind '{''.join(path.suffixes[-2:])}' are not read; allowed: "
             f"{', '.join(_READERS)}, text also as .gz{did_you_mean(suffix, _READERS)}{hint}"
@@ -54,13 +56,17 @@ def read_data(path: str | Path) -> pd.DataFrame:
     except DataError:
         raise
     except ImportError as error:
+        needs = {".sav": ("SPSS", "pyreadstat"), ".xlsx": ("Excel", "openpyxl")}
+        if suffix not in needs:
+            raise DataError(f"{path}: {error}") from error
+        kind, package = needs[suffix]
         raise DataError(
-            f"{path}: SPSS files need a package that is not installed; install it with `pip install pyreadstat`"
-            if suffix == ".sav"
-            else f"{path}: {error}"
+            f"{path}: {kind} files need a package that is not installed; install it with `pip install {package}`"
         ) from error
     except Exception as error:  # whatever a parser makes of a broken file
-        what = {".dta": "Stata data", ".sav": "SPSS data", ".parquet": "Parquet"}.get(suffix, "delimited text")
+        what = {
+            ".dta": "Stata data", ".sav": "SPSS data", ".parquet": "Parquet", ".xlsx": "an Excel sheet",
+        }.get(suffix, "delimited text")  # fmt: skip
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(
             f"{path}: this cannot be read as {what}: {first.removeprefix('Error tokenizing data. ')}"
@@ -75,10 +81,12 @@ def _read_text(path: Path) -> pd.DataFrame:
     content = path.read_bytes()
     if path.suffix.lower() == ".gz":
         content = gzip.decompress(content)
+    notes = []
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("cp1252")
+        notes.append("the file is not UTF-8; it was read as Windows-1252")
     lines = [line for line in text.splitlines() if line.strip()][:200]
     if not lines:
         raise DataError(f"{path}: the file is empty")
@@ -90,6 +98,7 @@ def _read_text(path: Path) -> pd.DataFrame:
             "Mplus has no names: write them into a first line)"
         )
     body = "\n".join(lines[1:])
+    expected = {"\t": (".tsv", ".txt", ".dat"), " ": (".txt", ".dat"), ",": (".csv", ".txt", ".dat")}
     comma = delimiter != "," and re.search(r"\d,\d", body) is not None and re.search(r"\d\.\d", body) is None
     options: dict[str, Any] = {
         "sep": r"\s+" if delimiter == " " else delimiter,
@@ -104,6 +113,12 @@ def _read_text(path: Path) -> pd.DataFrame:
         data = _without_row_names(data, path, text, options)
     if len(header) == len(data.columns):
         data.columns = pd.Index(header)
+    kind = path.with_suffix("").suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
+    if comma or kind not in expected.get(delimiter, ()):
+        words = {"\t": "tabs", " ": "blanks", ",": "commas", ";": "semicolons", "|": "bars"}
+        decimals = "; a comma was read as the decimal point" if comma else ""
+        notes.append(f"columns are separated by {words[delimiter]}{decimals}")
+    data.attrs["simstudy_notes"] = tuple(notes)
     return data
 
 
@@ -141,11 +156,46 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _read_stata(path: Path) -> pd.DataFrame:
-    return pd.read_stata(path, convert_categoricals=False, convert_dates=False)
+    data = pd.read_stata(path, convert_categoricals=False, convert_dates=False)
+    data.attrs["variable_value_labels"] = _stata_labels(path, data)
+    return data
+
+
+def _stata_labels(path: Path, data: pd.DataFrame) -> dict[str, dict[float, str]]:
+    """Labels of the values that occur: from the file once more, with labels in place of codes."""
+    try:
+        texts = pd.read_stata(path, convert_categoricals=True, convert_dates=False)
+    except ValueError:  # two values with one label
+        return {}
+    found = {}
+    for name in data.columns:
+        column = texts[name]
+        if isinstance(column.dtype, pd.CategoricalDtype) and pd.api.types.is_numeric_dtype(data[name]):
+            pairs = zip(data[name].tolist(), column.astype("object").tolist(), strict=True)
+            found[str(name)] = {float(code): text for code, text in pairs if isinstance(text, str)}
+    return found
 
 
 def _read_spss(path: Path) -> pd.DataFrame:
-    return pd.read_spss(path, convert_categoricals=False)
+    import pyreadstat
+
+    data, meta = pyreadstat.read_sav(path)
+    data.attrs["variable_value_labels"] = dict(meta.variable_value_labels)
+    return data
+
+
+def _read_excel(path: Path) -> pd.DataFrame:
+    with pd.ExcelFile(path, engine="openpyxl") as book:
+        sheets = [str(name) for name in book.sheet_names]
+        data = pd.read_excel(book, sheet_name=0, na_values=list(NA_STRINGS), keep_default_na=False)
+    data = data.dropna(how="all").dropna(axis=1, how="all")  # formatted but empty cells
+    blank = [str(name) for name in data.columns if str(name).startswith("Unnamed:")]
+    if blank:
+        raise DataError(f"{path}: the first row of sheet '{sheets[0]}' must hold the column names; some are empty")
+    data.columns = pd.Index([str(name).strip() for name in data.columns])
+    if len(sheets) > 1:
+        data.attrs["simstudy_notes"] = (f"sheet '{sheets[0]}' was read, the first of {len(sheets)}",)
+    return data.reset_index(drop=True)
 
 
 _READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
@@ -153,4 +203,5 @@ _READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".parquet": _read_parquet,
     ".dta": _read_stata,
     ".sav": _read_spss,
+    ".xlsx": _read_excel,
 }

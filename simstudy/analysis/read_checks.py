@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from simstudy.analysis.read_notes import (
+    blanked,
+    code_notes,
+    few_values,
+    labels_of,
+    missing_codes,
+    plural,
+    single_rows,
+    weight_notes,
+)
 from simstudy.errors import DataError, did_you_mean
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
+from simstudy.model.products import factors_of
 from simstudy.model.twolevel import TwoLevelModel
 
-CODES = (-9.0, -99.0, -999.0, -9999.0)
-"""Numbers that often stand for a missing value; they are pointed out, not interpreted."""
+LARGE, SMALL = 1e50, 1e-50
+"""Beyond these, squares of squares of values, which variances of variances are, leave double precision."""
 SINGULAR = 1e-10
 """Share of a variance that is left after regression on other columns, below which a column is their combination."""
 ROUNDING = 1e-9
@@ -22,7 +34,11 @@ ROUNDING = 1e-9
 
 
 def check_data(
-    data: pd.DataFrame, model: TwoLevelModel, cluster: str, missing: str = "listwise"
+    data: pd.DataFrame,
+    model: TwoLevelModel,
+    cluster: str,
+    missing: str = "listwise",
+    na: str | float | Sequence[str | float] | None = None,
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Find everything that is wrong with data for a model.
 
@@ -36,11 +52,13 @@ def check_data(
     missing : str
         ``listwise`` leaves incomplete rows out; ``fiml`` keeps all rows, and spreads a level-2 value over the rows of
         its cluster.
+    na : str, float or sequence, optional
+        Codes that stand for a missing value in the model's variables: ``"-99,."``, ``-99``, ``[-98, -99]``.
 
     Returns
     -------
     data : DataFrame
-        The cluster column, then ``model.variables`` as floats with NaN for missing values.
+        The cluster column, then ``model.variables`` as floats with NaN for missing values; rows keep their index.
     notes : tuple of str
         What the user should know.
 
@@ -57,6 +75,7 @@ def check_data(
         known = False
     if not len(data):
         raise DataError([*problems, "data: there are no rows"])
+    data, coded = without_codes(data, names, na)
     found = {name: _numbers(data[name], name, problems) for name in names}
     values = {name: column for name, column in found.items() if column is not None}
     empty = [name for name, column in values.items() if np.isnan(column).all()]
@@ -66,7 +85,7 @@ def check_data(
     if ids is not None and ids.isna().any():
         rows = np.flatnonzero(ids.isna().to_numpy(dtype=bool))
         problems.append(
-            f"data: cluster column '{cluster}' is empty in {_count(len(rows), 'row')}, first in row {rows[0] + 1}; "
+            f"data: cluster column '{cluster}' is empty in {plural(len(rows), 'row')}, first in row {rows[0] + 1}; "
             "every row needs a cluster"
         )
         ids = None
@@ -75,6 +94,7 @@ def check_data(
     codes, labels = pd.factorize(ids)
     table = _Table(values, codes.astype(np.int64), list(labels), np.arange(len(data)), model)
     table, notes = (table, _spread_notes(table)) if missing == "fiml" else _complete_rows(table)
+    notes = [*data.attrs.get("simstudy_notes", ()), *coded, *notes]
     if table.rows.size:
         problems += _constants(table.values) + _level_problems(table) + _cluster_problems(table, cluster)
         problems += [] if problems else _combinations(table)
@@ -84,8 +104,11 @@ def check_data(
         raise DataError(problems)
     columns = {name: table.values[name] for name in model.level1}
     columns |= {name: table.spread(name)[0][table.codes] for name in model.level2}
-    kept = ids.iloc[table.rows].reset_index(drop=True)
-    return pd.DataFrame({cluster: kept, **columns}), (*notes, *_remarks(table))
+    kept = ids.iloc[table.rows]
+    texts = labels_of(data)
+    notes += [*single_rows(table.codes), *code_notes(table.values, texts), *few_values(table.values, model, texts)]
+    notes += weight_notes([str(name) for name in data.columns if name != cluster], model)
+    return pd.DataFrame({cluster: kept, **columns}, index=kept.index), tuple(notes)
 
 
 @dataclass(frozen=True)
@@ -111,10 +134,6 @@ class _Table:
         np.maximum.at(high, self.codes[seen], self.values[name][seen])
         empty = low > high
         return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}{'s' * (n != 1)}"
 
 
 def _has_column(data: pd.DataFrame, name: str, problems: list[str], what: str = "column") -> bool:
@@ -145,14 +164,24 @@ def _numbers(column: pd.Series[Any], name: str, problems: list[str]) -> FloatArr
     if bad.size:
         found = str(column.iloc[int(bad[0])])
         comma = re.fullmatch(r"\s*-?\d*,\d+\s*", found)
-        hint = (
-            "a decimal comma is understood where columns are separated by semicolons or tabs"
-            if comma
-            else "missing values are written NA, '.' or left empty"
-        )
+        texts = list(dict.fromkeys(str(value).strip() for value in column.iloc[bad]))
+        hint = "missing values are written NA, '.' or left empty, or named with na='...' (--na)"
+        if comma:
+            hint = "a decimal comma is understood where columns are separated by semicolons or tabs"
+        elif bad.size + empty.sum() == len(values) and len(texts) <= 12:
+            shown = ", ".join(f"'{text}'" for text in texts[:4]) + (", ..." if len(texts) > 4 else "")
+            hint = f"it is text throughout, {plural(len(texts), 'category')}: {shown}; code them as numbers"
+            hint = hint.replace("categorys", "categories")
         problems.append(
             f"data: column '{name}' must hold numbers; row {bad[0] + 1} has '{found}' "
-            f"({_count(bad.size, 'such value')}; {hint})"
+            f"({plural(bad.size, 'such value')}; {hint})"
+        )
+        return None
+    large = np.flatnonzero(np.abs(values) > LARGE)
+    if large.size and np.isfinite(values[large[0]]):
+        problems.append(
+            f"data: column '{name}' has {values[large[0]]:g} in row {large[0] + 1}; numbers beyond {LARGE:g} cannot be "
+            "analysed (their squares are too large for the computer): correct the value, or divide the column"
         )
         return None
     if np.isinf(values).any():
@@ -171,7 +200,7 @@ def _complete_rows(table: _Table) -> tuple[_Table, list[str]]:
         return kept, []
     gone = len(table.labels) - len(np.unique(kept.codes))
     by_column = ", ".join(f"{name} {int(rows.sum()):,}" for name, rows in empty.items() if rows.any())
-    clusters = f", and with them all of {_count(gone, 'cluster')}" if gone else ""
+    clusters = f", and with them all of {plural(gone, 'cluster')}" if gone else ""
     note = (
         f"{int(lost.sum()):,} of {len(lost):,} rows have missing values ({by_column}) and are left out{clusters}; "
         "missing='fiml' (--missing fiml) uses them"
@@ -182,11 +211,32 @@ def _complete_rows(table: _Table) -> tuple[_Table, list[str]]:
 def _spread_notes(table: _Table) -> list[str]:
     """Say where a level-2 value that stands in some rows of a cluster counts for all of them."""
     notes = []
-    for name in set(table.model.level2) & set(table.values):
+    for name in [name for name in table.model.level2 if name in table.values]:
         filled = int((np.isnan(table.values[name]) & ~np.isnan(table.spread(name)[0][table.codes])).sum())
         if filled:
-            notes.append(f"'{name}' was missing in {_count(filled, 'row')} whose cluster has a value: it was taken")
+            notes.append(f"'{name}' was missing in {plural(filled, 'row')} whose cluster has a value: it was taken")
     return notes
+
+
+def without_codes(
+    data: pd.DataFrame, names: Sequence[str], na: str | float | Sequence[str | float] | None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Data with codes for missing values made missing in some columns, and what there was of them.
+
+    Of a product ``x1:x2`` those of its variables are.
+    """
+    numbers, texts = missing_codes(na)
+    if not numbers and not texts:
+        return data, []
+    wanted = dict.fromkeys(part for name in names for part in (name, *(factors_of(name) or ())))
+    columns, counts = {}, {}
+    for name in wanted:
+        if list(data.columns).count(name) == 1:
+            columns[name], found = blanked(data[name], numbers, texts)
+            counts[name] = int(found.sum())
+    given = ", ".join([*(f"{number:g}" for number in sorted(numbers)), *sorted(texts)])
+    by_column = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
+    return data.assign(**columns), [f"{given} made missing: {by_column or 'no value of the model is that'}"]
 
 
 def _constants(values: dict[str, FloatArray]) -> list[str]:
@@ -195,6 +245,11 @@ def _constants(values: dict[str, FloatArray]) -> list[str]:
         f"data: column '{name}' is constant ({np.nanmin(column):g} in every row that is used)"
         for name, column in values.items()
         if np.nanmin(column) == np.nanmax(column)
+    ] + [
+        f"data: the values of column '{name}' differ by {np.nanmax(column) - np.nanmin(column):g} at most, which is "
+        f"less than {SMALL:g}: squares of such differences are too small for the computer; multiply the column"
+        for name, column in values.items()
+        if 0.0 < np.nanmax(column) - np.nanmin(column) < SMALL
     ]
 
 
@@ -208,7 +263,7 @@ def _level_problems(table: _Table) -> list[str]:
         if name in table.model.level2 and varies.size:
             k = int(varies[0])
             problems.append(
-                f"data: level-2 variable '{name}' varies within {_count(varies.size, 'cluster')}: cluster "
+                f"data: level-2 variable '{name}' varies within {plural(varies.size, 'cluster')}: cluster "
                 f"'{table.labels[k]}' has {low[k]:g} and {high[k]:g}; give it one value a cluster, or name it in the "
                 "within block too"
             )
@@ -233,30 +288,10 @@ def _cluster_problems(table: _Table, cluster: str) -> list[str]:
         ]
     if len(sizes) <= between:
         return [
-            f"data: {len(sizes)} clusters are too few for {_count(between, 'between variable')}; there must be more "
+            f"data: {len(sizes)} clusters are too few for {plural(between, 'between variable')}; there must be more "
             "clusters than between variables"
         ]
     return []
-
-
-def _remarks(table: _Table) -> list[str]:
-    """Single-row clusters, and numbers that look like codes for missing values."""
-    sizes = np.bincount(table.codes)
-    sizes = sizes[sizes > 0]
-    single = int((sizes == 1).sum())
-    notes = []
-    if single:
-        notes.append(
-            f"{single:,} of {len(sizes):,} clusters have a single row: they inform the between level only"
-            if single > 1
-            else f"1 of {len(sizes):,} clusters has a single row: it informs the between level only"
-        )
-    for name, column in table.values.items():
-        low = float(np.nanmin(column))
-        count = int((column == low).sum())
-        if low in CODES and np.nanmin(np.where(column == low, np.inf, column)) > low / 2.0:
-            notes.append(f"'{name}' is {low:g} in {_count(count, 'row')}: if that stands for missing, write NA instead")
-    return notes
 
 
 def _combinations(table: _Table) -> list[str]:
@@ -280,6 +315,8 @@ def _combinations(table: _Table) -> list[str]:
     between = {name: means[name] for name in model.observed("between")}
     for level, parts in (("within", within), ("between", between)):
         parts = {name: part for name, part in parts.items() if np.var(part) >= SINGULAR}
+        if not parts:
+            continue
         for target, weights in _dependent(parts):
             together = frozenset({target, *weights})
             if together in reported:

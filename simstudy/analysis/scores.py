@@ -9,7 +9,8 @@ import pandas as pd
 
 from simstudy.analysis.derived import require_solution
 from simstudy.analysis.result import FitRecord
-from simstudy.analysis.slopes import random_effects
+from simstudy.analysis.slopes import by_cluster, columns_of, random_effects
+from simstudy.analysis.working import in_working_units
 from simstudy.likelihood.normal.incomplete import IncompleteLikelihood
 from simstudy.linalg.stacked import FloatArray
 from simstudy.model.implied import TwoLevelStructure
@@ -22,10 +23,11 @@ class FactorScores:
     Attributes
     ----------
     between : DataFrame
-        A row a cluster: its identifier, then ``name`` and ``name_se`` for every latent variable and for the latent
-        between part of every decomposed variable.
+        A row a cluster, in the order of their appearance in the data, with the cluster's identifier as index: ``name``
+        and ``name_se`` for every latent variable and for the latent between part of every decomposed variable.
     within : DataFrame
-        A row an individual, in the order of ``between`` and then of the data: the cluster, then scores of latent
+        A row for every row of the data that was used, in the order of the data and with their index, so that
+        ``data.join(scores.within)`` puts scores beside what they are scores of: ``cluster``, then scores of latent
         variables and within parts.
     """
 
@@ -46,6 +48,8 @@ def factor_scores(fit: FitRecord) -> FactorScores:
     if fit.model.slopes:
         return _with_slopes(fit)
     require_solution(fit)
+    units, user = fit.context.units, fit
+    fit = in_working_units(fit)
     structure = TwoLevelStructure(fit.model)
     sample = fit.context.sample.arrange(fit.model.level1, fit.model.level2)
     item = sample.incomplete()[0]
@@ -63,7 +67,11 @@ def factor_scores(fit: FitRecord) -> FactorScores:
     spread = np.diagonal(implied.cov) - np.einsum("vp,jpq,vq->jv", full, omega, full)
     keep = [i for i, name in enumerate(level.maps.variables) if name not in fit.model.level2]
     names = [level.maps.variables[i] for i in keep]
-    between = _table(fit.context.cluster_ids, names, means[:, keep], spread[:, keep])
+    means, spread = means[:, keep], spread[:, keep]
+    if units is not None:
+        scale = units.spread(names)
+        means, spread = (means + units.deltas_of(fit.params, names)) * scale, spread * scale**2
+    between = by_cluster(user, columns_of(names, means, spread))
     # within
     level = structure.within
     implied_w = level.implied(fit.params)
@@ -82,9 +90,10 @@ def factor_scores(fit: FitRecord) -> FactorScores:
     spread_b = posterior.spread[item.kind][codes]
     variance = np.diagonal(implied_w.cov) - np.einsum("nvq,vq->nv", weights, link)
     variance = variance + np.einsum("nvq,nqr,nvr->nv", weights, spread_b, weights)
-    ids = tuple(fit.context.cluster_ids[c] for c in codes)
-    within = _table(ids, list(level.maps.variables), scores, variance)
-    return FactorScores(between, within)
+    if units is not None:
+        scale = units.spread(level.maps.variables)
+        scores, variance = scores * scale, variance * scale**2
+    return FactorScores(between, _by_row(user, columns_of(level.maps.variables, scores, variance)))
 
 
 def _with_slopes(fit: FitRecord) -> FactorScores:
@@ -94,14 +103,15 @@ def _with_slopes(fit: FitRecord) -> FactorScores:
     codes = np.repeat(np.arange(sample.layout.n_clusters), np.asarray(sample.layout.sizes))
     names = list(fit.model.both)
     rows = sample.rows[0][:, [fit.model.level1.index(name) for name in names]]
-    level, error = (between[[f"{name}{end}" for name in names]].to_numpy()[codes] for end in ("", "_se"))
-    ids = tuple(fit.context.cluster_ids[c] for c in codes)
-    return FactorScores(between, _table(ids, names, rows - level, error**2))
+    appearance = np.argsort(np.argsort(fit.context.order[sample.layout.row_starts]))  # (J,), of the sample's clusters
+    at = appearance[codes]
+    level, error = (between[[f"{name}{end}" for name in names]].to_numpy()[at] for end in ("", "_se"))
+    return FactorScores(between, _by_row(fit, columns_of(names, rows - level, error**2)))
 
 
-def _table(ids: tuple[object, ...], names: list[str], scores: FloatArray, variance: FloatArray) -> pd.DataFrame:
-    columns: dict[str, object] = {"cluster": list(ids)}
-    for k, name in enumerate(names):
-        columns[name] = scores[:, k]
-        columns[f"{name}_se"] = np.sqrt(np.maximum(variance[:, k], 0.0))
-    return pd.DataFrame(columns)
+def _by_row(fit: FitRecord, columns: dict[str, FloatArray]) -> pd.DataFrame:
+    """Columns (N,) in the sample's order as a table in that of the data."""
+    context = fit.context
+    ids = np.repeat(np.arange(context.sample.layout.n_clusters), np.asarray(context.sample.layout.sizes))
+    table = pd.DataFrame({"cluster": [context.cluster_ids[c] for c in ids], **columns}, index=context.rows)
+    return table.iloc[np.argsort(context.order)]

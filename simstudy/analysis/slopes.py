@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from simstudy.analysis.result import FitRecord, SlopeFact
+from simstudy.analysis.working import in_working_units
 from simstudy.data.products import ClusterProducts
 from simstudy.errors import EstimatorError
 from simstudy.linalg.stacked import FloatArray
@@ -64,6 +66,21 @@ def _fact(slope: RandomSlope, model: TwoLevelModel, meaning: str) -> SlopeFact:
     key = "within" if meaning == "observed" and slope.predictor not in model.both else meaning
     text = MEANING.get(key, "").format(s=slope.name, x=slope.predictor, y=slope.outcome)
     return SlopeFact(slope.name, slope.outcome, slope.predictor, meaning, text)
+
+
+FLAT = 0.005
+"""Up to this ICC a predictor is said to have no between part."""
+
+
+def flat_predictors(facts: Sequence[SlopeFact], icc: Mapping[str, float]) -> tuple[str, ...]:
+    """What may be wrong with a fit that failed: slopes of deviations from cluster means that do not vary."""
+    return tuple(
+        f"the slope '{fact.name}' multiplies the deviation of '{fact.predictor}' from its cluster's mean, but "
+        f"'{fact.predictor}' has no between variance in these data (ICC {icc[fact.predictor]:.3f}): take "
+        f"'{fact.predictor}' out of the between block"
+        for fact in facts
+        if fact.predictor in icc and not icc[fact.predictor] > FLAT
+    )
 
 
 def boundary_notes(model: TwoLevelModel, se: FloatArray) -> tuple[str, ...]:
@@ -164,32 +181,53 @@ def random_effects(fit: FitRecord) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a cluster: ``cluster``, then ``name`` and ``name_se`` of every random slope, random intercept and latent
-        variable.
+        A row a cluster, in the order of their appearance in the data, with the cluster's identifier as index: ``name``
+        and ``name_se`` of every random slope, random intercept and latent variable.
 
     Raises
     ------
     EstimatorError
         If the fit has none.
     """
-    found = random_elements(fit)
-    level = prepared_slopes(fit, "cluster-specific slopes").structure.between
-    implied = level.implied(fit.params)
+    inner = in_working_units(fit)
+    found = random_elements(inner)
+    level = prepared_slopes(inner, "cluster-specific slopes").structure.between
+    implied = level.implied(inner.params)
     k = level.n_observed
     inverse = np.linalg.pinv(implied.cov[:k, :k], rcond=1e-10, hermitian=True)  # slope variances may be 0
     regression = implied.cov[k:, :k] @ inverse
     left = implied.cov[k:, k:] - regression @ implied.cov[:k, k:]
     mean = np.concatenate([found.mean, implied.mean[k:] + (found.mean - implied.mean[:k]) @ regression.T], axis=1)
-    factors = np.diagonal(left) + np.einsum("vp,jpq,vq->jv", regression, found.cov, regression)
-    variance = np.concatenate([np.diagonal(found.cov, axis1=1, axis2=2), factors], axis=1)
-    columns: dict[str, object] = {"cluster": list(fit.context.cluster_ids)}
-    slopes = [slope.name for slope in fit.model.slopes]
+    whole = np.concatenate([np.eye(k), regression])
+    cov = np.einsum("vp,jpq,wq->jvw", whole, found.cov, whole)
+    cov[:, k:, k:] += left
     names = level.maps.variables
-    for name in [*slopes, *(name for name in names if name not in slopes and name not in fit.model.level2)]:
-        place = names.index(name)
-        columns[name] = mean[:, place]
-        columns[f"{name}_se"] = np.sqrt(np.maximum(variance[:, place], 0.0))
-    return pd.DataFrame(columns)
+    units = fit.context.units
+    if units is not None:
+        turn = units.turn_of(names)
+        mean = mean @ turn.T + units.spread(names) * units.deltas_of(inner.params, names)
+        cov = np.einsum("vp,jpq,wq->jvw", turn, cov, turn)
+    slopes = [slope.name for slope in fit.model.slopes]
+    wanted = [*slopes, *(name for name in names if name not in slopes and name not in fit.model.level2)]
+    at = [names.index(name) for name in wanted]
+    return by_cluster(fit, columns_of(wanted, mean[:, at], np.diagonal(cov, axis1=1, axis2=2)[:, at]))
+
+
+def columns_of(names: Sequence[str], values: FloatArray, variances: FloatArray) -> dict[str, FloatArray]:
+    """Columns ``name`` and ``name_se`` of values and variances (n, k)."""
+    errors = np.sqrt(np.maximum(variances, 0.0))
+    return {
+        key: column
+        for k, name in enumerate(names)
+        for key, column in ((name, values[:, k]), (f"{name}_se", errors[:, k]))
+    }
+
+
+def by_cluster(fit: FitRecord, columns: Mapping[str, FloatArray]) -> pd.DataFrame:
+    """Columns (J,) in the sample's order as a table in that of the data, with the clusters' identifiers as index."""
+    context = fit.context
+    table = pd.DataFrame(columns, index=pd.Index(context.cluster_ids, name="cluster"))
+    return table.iloc[np.argsort(context.order[context.sample.layout.row_starts])]
 
 
 def random_means(fit: FitRecord) -> dict[str, float]:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from simstudy.commands.build import options_of
 from simstudy.commands.fit_input import ALL, read_inputs
 from simstudy.commands.fit_slopes import check_slope_choices, print_slope_tests
 from simstudy.commands.shared import FAILED, say
-from simstudy.errors import EstimatorError, SimstudyError
+from simstudy.errors import EstimatorError, SimstudyError, SimstudyWarning
 from simstudy.requests.fit import FitRequest
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ def fit(
         raise SimstudyError(problems)
     estimator, asked = request.estimator, vars(request)
     console = Console(highlight=False)
-    with _named(path), _progress(sys.stderr) as progress:
+    with _named(path), _progress(sys.stderr) as progress, warnings.catch_warnings():
+        warnings.simplefilter("ignore", SimstudyWarning)  # the summary and the exit code say the same
         if estimator == ALL:
             fits = fit_all(**{**asked, "progress": progress})
         else:
@@ -140,9 +142,10 @@ def _further(fit: FitRecord, *, wald: str | None, scores: Path | None) -> None:
         found = factor_scores(fit)
         stem = scores.with_suffix("")
         stem.parent.mkdir(parents=True, exist_ok=True)
-        for level, table in (("between", found.between), ("within", found.within)):
+        rows = found.within.set_axis(found.within.index + 1).rename_axis("row")  # as messages count them
+        for level, table in (("between", found.between), ("within", rows)):
             target = stem.with_name(f"{stem.name}-{level}.csv")
-            table.to_csv(target, index=False)
+            table.to_csv(target)
             say(f"written: {target}")
 
 

@@ -17,7 +17,7 @@ ALL = "all"
 
 def read_inputs(request: FitRequest, options: list[str], plot: Path | None) -> FitRequest:
     """The request with model, data and options of the method read; all that is wrong with them is reported together."""
-    from simstudy.analysis.choices import in_our_words, interval_problems, intervals_of
+    from simstudy.analysis.choices import in_our_words, interval_problems, intervals_of, weight_problems
     from simstudy.analysis.inputs import as_model
     from simstudy.analysis.read import read_data
 
@@ -28,6 +28,7 @@ def read_inputs(request: FitRequest, options: list[str], plot: Path | None) -> F
     of_all = request.estimator == ALL
     problems = problems_of(request, flags=True)
     problems += interval_problems(request.ci, intervals_of(None if of_all else request.estimator), "--ci")
+    problems += weight_problems(request.weights, "--weights")
     problems += _check_estimator(request.estimator, options) + _check_plot(plot)
     found: list[Any] = []
     steps: tuple[Callable[[], Any], ...] = (

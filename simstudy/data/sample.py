@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -140,11 +141,7 @@ def from_frame(
         problems.append(f"data: cluster column '{cluster}' has missing values")
     if problems:
         raise DataError(problems)
-    codes, _ = pd.factorize(data[cluster])
-    sizes = np.bincount(codes)
-    rank = np.empty(len(sizes), dtype=np.int64)
-    rank[np.argsort(sizes, kind="stable")] = np.arange(len(sizes))
-    order = np.argsort(rank[codes], kind="stable")
+    order, sizes = cluster_order(data[cluster])
     layout = ClusterLayout.of(sizes)
     rows = data[list(level1)].to_numpy(dtype=float)[order]
     values = data[list(level2)].to_numpy(dtype=float)[order]
@@ -155,6 +152,28 @@ def from_frame(
         bad = [name for name, any_row in zip(level2, varies.any(axis=0), strict=True) if any_row]
         raise DataError([f"data: level-2 variable '{name}' varies within clusters" for name in bad])
     return Sample(layout, tuple(level1), tuple(level2), rows[None], first[None])
+
+
+def cluster_order(ids: pd.Series[Any]) -> tuple[IntArray, IntArray]:
+    """How a sample arranges rows: clusters by size and then by first appearance, rows as they come.
+
+    Parameters
+    ----------
+    ids : Series (N,)
+        Cluster of every row.
+
+    Returns
+    -------
+    order : (N,)
+        Row of the data that stands at each place of the sample.
+    sizes : (J,)
+        Sizes of clusters, by first appearance.
+    """
+    codes, _ = pd.factorize(ids)
+    sizes = np.bincount(codes)
+    rank = np.empty(len(sizes), dtype=np.int64)
+    rank[np.argsort(sizes, kind="stable")] = np.arange(len(sizes))
+    return np.argsort(rank[codes], kind="stable"), sizes
 
 
 def _cluster_values(values: FloatArray, layout: ClusterLayout) -> FloatArray:

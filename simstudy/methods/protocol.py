@@ -102,6 +102,8 @@ class Estimator(Protocol):
         Whether it keeps bounds and inequalities of the model text; `simstudy.fit` declines them for others.
     random_slopes : bool
         Whether it knows random slopes; others are given the fixed-slope model.
+    averages_items : bool
+        Whether it takes all loadings of a factor to be 1, so that a change of units must be the same for all items.
     needs_random : bool
         Whether it draws random numbers; what it prepares is then a `PreparedRandom`.
     takes_missing : bool
@@ -142,6 +144,7 @@ class Estimator(Protocol):
     imposes_constraints: ClassVar[bool] = False
     imposes_bounds: ClassVar[bool] = False
     random_slopes: ClassVar[bool] = False
+    averages_items: ClassVar[bool] = False
     needs_random: ClassVar[bool] = False
     interval_kinds: ClassVar[tuple[str, ...]] = ()
     diagnostics: ClassVar[tuple[Diagnostic, ...]] = ()

@@ -119,11 +119,11 @@ def level_matrices(
 
 
 def fill(maps: LevelMatrices, params: FloatArray) -> Filled:
-    """Matrices of a level at free parameters (..., q)."""
+    """Matrices of a level at free parameters (..., q), real or complex."""
     shape, v = params.shape[:-1], len(maps.variables)
-    paths = np.broadcast_to(maps.base_paths, (*shape, v, v)).copy()
-    covariances = np.broadcast_to(maps.base_covariances, (*shape, v, v)).copy()
-    means = np.broadcast_to(maps.base_means, (*shape, v)).copy()
+    paths = np.broadcast_to(maps.base_paths, (*shape, v, v)).astype(params.dtype, order="C")
+    covariances = np.broadcast_to(maps.base_covariances, (*shape, v, v)).astype(params.dtype, order="C")
+    means = np.broadcast_to(maps.base_means, (*shape, v)).astype(params.dtype, order="C")
     paths[..., maps.paths.row, maps.paths.column] = params[..., maps.paths.free]
     values = params[..., maps.covariances.free]
     covariances[..., maps.covariances.row, maps.covariances.column] = values

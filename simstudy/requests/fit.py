@@ -33,7 +33,7 @@ class FitRequest:
     data: Annotated[
         DataFrame | str | Path | Mapping[str, Sequence[Any]],
         Argument(
-            "CSV (also .gz), .tsv, Parquet, Stata .dta, SPSS .sav.",
+            "CSV (also .gz), .tsv, Parquet, Excel, Stata .dta, SPSS .sav.",
             metavar="DATA",
             type=Path,
             more="Or a DataFrame, or columns by name.",
@@ -79,6 +79,16 @@ class FitRequest:
             more="fiml with msem, fiml_wide and goldstein.",
         ),
     ] = "listwise"
+    na: Annotated[
+        str | float | Sequence[str | float] | None,
+        Option(
+            "Codes for missing values, such as '-99,.'.",
+            metavar="CODES",
+            type=str,
+            more="A number, text with commas, or a sequence; in the variables of the model.",
+        ),
+    ] = None
+    weights: Annotated[str | None, Option("Sampling weights: refused, with what is known.", metavar="COLUMN")] = None
     fixed_x: Annotated[bool, Option("Fix the moments of exogenous variables.")] = False
     bounds: Annotated[
         str | None,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import decimal
 import gzip
-import importlib.util
 import sys
 
 import numpy as np
 import pandas as pd
+import pyreadstat
 import pytest
 
 from simstudy.analysis.read import check_data, read_data
@@ -86,12 +86,57 @@ def test_parquet_and_stata(tmp_path):
     assert data["sex"].tolist() == [0, 1, 0]  # codes, not labels
 
 
-@pytest.mark.skipif(importlib.util.find_spec("pyreadstat") is None, reason="pyreadstat is not installed")
 def test_spss(tmp_path):
-    import pyreadstat
+    """Labelled values stay numbers; what the file declares missing is missing; labels are kept."""
+    data = EXPECTED.assign(y=[3.0, 4.5, -99.0])
+    labels = {"g": {1: "one"}, "y": {-99: "refused"}}
+    pyreadstat.write_sav(data, tmp_path / "a.sav", variable_value_labels=labels, missing_ranges={"y": [-99]})
+    found = read_data(tmp_path / "a.sav")
+    pd.testing.assert_frame_equal(found, EXPECTED, check_dtype=False)
+    assert found.attrs["variable_value_labels"] == labels
 
-    pyreadstat.write_sav(EXPECTED, tmp_path / "a.sav", variable_value_labels={"g": {1: "one"}})
-    pd.testing.assert_frame_equal(read_data(tmp_path / "a.sav"), EXPECTED, check_dtype=False)
+
+def test_stata_labels_are_kept_and_values_stay_numbers(tmp_path):
+    EXPECTED.to_stata(tmp_path / "a.dta", write_index=False, value_labels={"g": {1: "one", 2: "two", 3: "three"}})
+    found = read_data(tmp_path / "a.dta")
+    assert found["g"].tolist() == [1, 1, 2]
+    assert found.attrs["variable_value_labels"] == {"g": {1: "one", 2: "two"}}  # of values that occur
+
+
+def test_excel(tmp_path):
+    with pd.ExcelWriter(tmp_path / "a.xlsx") as book:
+        EXPECTED.astype(object).where(EXPECTED.notna(), "NA").to_excel(book, sheet_name="pupils", index=False)
+        EXPECTED.to_excel(book, sheet_name="notes")
+    found = read_data(tmp_path / "a.xlsx")
+    pd.testing.assert_frame_equal(found, EXPECTED, check_dtype=False)
+    assert found.attrs["simstudy_notes"] == ("sheet 'pupils' was read, the first of 2",)
+
+
+def test_excel_without_names_or_without_openpyxl_is_refused(tmp_path, monkeypatch):
+    EXPECTED.to_excel(tmp_path / "a.xlsx")  # the index has no name
+    with pytest.raises(DataError, match="first row of sheet 'Sheet1' must hold the column names; some are empty"):
+        read_data(tmp_path / "a.xlsx")
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with pytest.raises(DataError, match="pip install openpyxl"):
+        read_data(tmp_path / "a.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "notes"),
+    [
+        ("a.csv", b"g,x,y\n1,0.5,3\n", ()),
+        ("a.csv", b"g;x;y\n1;0,5;3\n", ("columns are separated by semicolons; a comma was read as the decimal point",)),
+        ("a.csv", b"g;x;y\n1;0.5;3\n", ("columns are separated by semicolons",)),
+        ("a.tsv", b"g\tx\ty\n1\t0.5\t3\n", ()),
+        ("a.csv", "g,x,y\n1,0.5,3\n".encode("utf-16"), ()),
+        ("a.csv", "g,x,größe\n1,0.5,3\n".encode("cp1252"), ("the file is not UTF-8; it was read as Windows-1252",)),
+    ],
+)
+def test_what_was_made_of_a_text_file_is_said(tmp_path, name, content, notes):
+    (tmp_path / name).write_bytes(content)
+    found = read_data(tmp_path / name)
+    assert found["x"].tolist() == [0.5]
+    assert found.attrs["simstudy_notes"] == notes
 
 
 def test_spss_without_pyreadstat_names_the_remedy(tmp_path, monkeypatch):
@@ -107,7 +152,8 @@ def test_spss_without_pyreadstat_names_the_remedy(tmp_path, monkeypatch):
         ("schol.csv", None, r"there is no such file \(did you mean 'school.csv'\?\)"),
         ("folder/other.csv", None, "there is no such file"),
         ("school", None, "there is no such file"),
-        ("a.xlsx", b"PK", "kind '.xlsx' are not read; allowed: .csv, .tsv.*save the sheet as CSV"),
+        ("a.xls", b"PK", "kind '.xls' are not read; allowed: .csv, .tsv.*save the sheet as .xlsx or CSV"),
+        ("a.xlsx", b"PK", "cannot be read as an Excel sheet"),
         ("a.cvs", b"g,x\n1,2\n", r"did you mean '.csv'\?"),
         ("a.dta.gz", b"x", "kind '.dta.gz' are not read"),
         ("noname", b"g,x\n", "kind '' are not read"),
@@ -145,7 +191,7 @@ def test_good_data_come_back_with_the_columns_of_the_model_only():
     data = school_data().sample(frac=1.0, random_state=2)
     checked, notes = check_data(data, MODEL, "school")
     assert checked.columns.tolist() == ["school", *MODEL.variables]
-    assert checked.index.tolist() == list(range(len(data)))
+    assert checked.index.tolist() == data.index.tolist()
     assert notes == ()
     np.testing.assert_array_equal(checked["y"], data["y"])
     np.testing.assert_array_equal(checked["school"], data["school"])
@@ -346,6 +392,86 @@ def test_a_code_for_missing_values_is_pointed_out():
     data = school_data()
     data.loc[[2, 5], "y"] = -99.0
     _, notes = check_data(data, MODEL, "school")
-    assert notes == ("'y' is -99 in 2 rows: if that stands for missing, write NA instead",)
+    assert notes == ("'y' is -99 in 2 rows: if that stands for missing, say so with na='-99' (--na -99)",)
     _, notes = check_data(data.assign(y=-90.0 - np.arange(len(data)) % 10), MODEL, "school")
     assert notes == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "seen"),
+    [
+        (np.arange(120) % 5 + 1.0, 9.0, True),  # 1 .. 5, and 9
+        (np.arange(120) % 5 + 1.0, 99.0, True),
+        (np.arange(120) % 5 + 1.0, -1.0, True),
+        (np.arange(120) % 40 + 20.0, 99.0, True),  # ages
+        (np.arange(120) % 40 + 60.0, 99.0, False),  # ages 60 .. 99
+        (np.arange(120) % 10 + 0.0, 9.0, False),  # 0 .. 9
+        (np.arange(120) / 120.0, 9.0, False),  # an outlier, not a code
+        (np.arange(120) % 5 - 2.0, -1.0, False),
+        (np.arange(120) * 80.0, 9999.0, False),
+        (np.arange(120) * 30.0, 9999.0, True),
+    ],
+)
+def test_which_numbers_look_like_codes(values, code, seen):
+    data = school_data()
+    data["y"] = values
+    data.loc[[3, 40, 77], "y"] = code
+    _, notes = check_data(data, MODEL, "school")
+    assert any(f"say so with na='{code:g}'" in note for note in notes) == seen
+
+
+def test_a_label_of_refusal_is_a_code_wherever_it_lies():
+    data = school_data().round(0)
+    data["z"] = school_data()["z"]
+    data.attrs["variable_value_labels"] = {"y": {1.0: "Don't know", 2.0: "often"}}
+    _, notes = check_data(data, MODEL, "school")
+    assert any(note.startswith("'y' is 1 ('Don't know') in") for note in notes)
+    assert not any("often" in note for note in notes)
+
+
+@pytest.mark.parametrize("na", ["-99, refused", ["-99", "refused"], (-99, "refused")])
+def test_codes_for_missing_values_are_missing(na):
+    data = school_data()
+    data["y"] = data["y"].astype(object)
+    data.loc[[2, 5], "y"] = -99
+    data.loc[7, "y"] = "refused"
+    data.loc[8, "unused"] = "-99"
+    expected, _ = check_data(data.drop(index=[2, 5, 7]), MODEL, "school")
+    checked, notes = check_data(data, MODEL, "school", na=na)
+    pd.testing.assert_frame_equal(checked, expected)
+    assert notes[0] == "-99, refused made missing: y 3"
+    assert check_data(data.drop(index=7), MODEL, "school", na=-99)[1][0] == "-99 made missing: y 2"
+    _, notes = check_data(school_data(), MODEL, "school", na=999)
+    assert notes == ("999 made missing: no value of the model is that",)
+
+
+def test_thirty_codes_do_not_spoil_a_fit():
+    data = school_data()
+    spoilt = data.copy()
+    rows = data.index[::4]
+    spoilt.loc[rows, "y"] = -99.0
+    with_codes = check_data(spoilt, MODEL, "school", "fiml", "-99")[0]
+    assert with_codes["y"].isna().sum() == len(rows) == 30
+    np.testing.assert_array_equal(with_codes["y"].dropna(), data["y"].drop(rows))
+
+
+def test_text_columns_are_explained():
+    data = school_data()
+    data["y"] = np.where(data["y"] > 0, "agree", "disagree")
+    assert "it is text throughout, 2 categories: '" in problems_of(data)
+    assert "code them as numbers" in problems_of(data.astype({"y": "category"}))
+
+
+@pytest.mark.parametrize(("values", "said"), [(2, "two values (0, 1)"), (5, "5 values (0, 1, 2, 3, 4)"), (6, "")])
+def test_few_whole_numbers_are_said_to_be_taken_as_continuous(values, said):
+    data = school_data()
+    data["y"] = pd.qcut(data["y"], values, labels=False).astype(float)
+    notes = check_data(data, MODEL, "school")[1]
+    assert any(f"'y' has {said}" in note and "treated as continuous" in note for note in notes) == bool(said)
+    halves = data.assign(y=data["y"] / 2.0 + 0.1, z=(data["z"] > 0).astype(float))  # no whole numbers; no outcome
+    assert check_data(halves, MODEL, "school")[1] == ()
+
+
+def test_columns_that_look_like_weights_are_named():
+    data = school_data().assign(W_FSTUWT=1.0, weight=2.0, height=3.0)
+    assert check_data(data, MODEL, "school")[1][0].startswith("'W_FSTUWT', 'weight': if these are sampling weights")

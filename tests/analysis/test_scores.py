@@ -125,16 +125,16 @@ def test_scores_are_conditional_means_and_standard_deviations(text, gaps) -> Non
     between_names = ["fb", "y1", "y2", "y3"] if text is FACTORS else ["y", "x"]
     within_names = ["fw", "y1", "y2", "y3", "x"] if text is FACTORS else ["y", "x"]
     # level-2 variables are observed as they are: no scores
-    assert set(scores.between.columns) == {"cluster", *between_names, *(f"{name}_se" for name in between_names)}
+    assert set(scores.between.columns) == {*between_names, *(f"{name}_se" for name in between_names)}
     assert set(scores.within.columns) == {"cluster", *within_names, *(f"{name}_se" for name in within_names)}
     # the rows that were used: without fiml all, with it those with any value too
-    assert sorted(scores.between["cluster"]) == sorted(data["school"].unique())
+    assert scores.between.index.tolist() == data["school"].unique().tolist()
     assert len(scores.within) == len(data)
     for cluster, given in data.groupby("school"):
         rows = given[list(found.model.level1)].to_numpy()
         z = given[list(found.model.level2)].bfill().iloc[0].to_numpy()
         mean_b, sd_b, mean_w, sd_w = conditional(found, rows, z)
-        ours = scores.between[scores.between["cluster"] == cluster].iloc[0]
+        ours = scores.between.loc[cluster]
         for name in between_names:
             assert ours[name] == pytest.approx(mean_b[name], abs=EXACT)
             assert ours[f"{name}_se"] == pytest.approx(sd_b[name], abs=1e-8)  # a root of a difference near 0
@@ -155,7 +155,7 @@ def test_scores_of_clusters_without_values_are_means() -> None:
     used = data.groupby("school")[["x", "y", "z"]].apply(lambda frame: frame.notna().any(axis=None))
     empty = list(used.index[~used])
     assert empty
-    scores = factor_scores(found).between.set_index("cluster")
+    scores = factor_scores(found).between
     for name in ("x", "y"):
         k = names.index(name)
         assert scores.loc[empty[0], name] == pytest.approx(implied.mean[k], abs=1e-14)  # nothing is added
@@ -165,11 +165,9 @@ def test_scores_of_clusters_without_values_are_means() -> None:
 def test_within_and_between_scores_of_a_decomposed_variable_add_up_to_it() -> None:
     data = draw()
     scores = factor_scores(fitted(PATHS, data))
-    within = scores.within.merge(scores.between, on="cluster", suffixes=("", "_between"))
-    for cluster, given in data.groupby("school"):
-        own = within[within["cluster"] == cluster]
-        for name in ("x", "y"):  # rounding
-            np.testing.assert_allclose(own[name] + own[f"{name}_between"], given[name], rtol=0, atol=1e-12)
+    within = scores.within.join(scores.between.add_suffix("_between"), on="cluster")
+    for name in ("x", "y"):  # row by row; rounding
+        np.testing.assert_allclose(within[name] + within[f"{name}_between"], data[name], rtol=0, atol=1e-12)
 
 
 def test_scores_recover_the_truth_as_far_as_their_standard_errors_say() -> None:
@@ -194,6 +192,27 @@ def test_scores_recover_the_truth_as_far_as_their_standard_errors_say() -> None:
     reliability = 1.0 - (scores.between["fb_se"] ** 2).mean() / fb.var()
     found = np.corrcoef(scores.between["fb"], fb)[0, 1] ** 2
     assert found == pytest.approx(reliability, abs=4 * 2 * (1 - reliability) / np.sqrt(n_clusters))  # 4 SEs
+
+
+@pytest.mark.parametrize("missing", ["listwise", "fiml"])
+@pytest.mark.parametrize("text", [FACTORS, PATHS], ids=["factors", "paths"])
+def test_scores_line_up_with_the_data(text: str, missing: str) -> None:
+    """Index and order of the data, rows that were left out absent; clusters by their identifiers, as they appear."""
+    data = draw().set_index(pd.Index([f"person {k}" for k in range(len(draw()))]))
+    rng = np.random.default_rng(3)
+    data.loc[rng.uniform(size=len(data)) < 0.1, "x"] = np.nan
+    scores = factor_scores(fit(text, data, cluster="school", missing=missing))
+    used = data.dropna() if missing == "listwise" else data
+    assert scores.within.index.tolist() == used.index.tolist()
+    assert scores.within["cluster"].tolist() == used["school"].tolist()
+    assert scores.between.index.tolist() == used["school"].unique().tolist()
+    # within and between parts add up to the row's own value: exact up to rounding where it is observed
+    beside = used.join(scores.within.add_suffix("_w")).join(scores.between.add_suffix("_b"), on="school").dropna()
+    if text is PATHS:
+        np.testing.assert_allclose(beside["x_w"] + beside["x_b"], beside["x"], rtol=0, atol=1e-12)
+    else:  # x lives within only: its score is its deviation from the mean
+        deviation = beside["x"] - beside["x_w"]
+        np.testing.assert_allclose(deviation, deviation.iloc[0], rtol=0, atol=1e-12)
 
 
 def test_there_are_no_scores_without_a_solution() -> None:

@@ -366,6 +366,8 @@ def test_level_fit_wald_test_and_scores(written):
     between, within = (pd.read_csv(written / f"eb-{level}.csv") for level in ("between", "within"))
     assert (len(between), len(within)) == (50, 300)
     assert {"cluster", "y", "y_se", "m"} <= set(between.columns)
+    assert within["row"].tolist() == list(range(1, 301))  # as messages count rows
+    assert within["cluster"].tolist() == pd.read_csv(written / "data.csv")["school"].tolist()
 
 
 def test_a_wald_test_of_an_unknown_label_is_refused(written):
@@ -416,3 +418,20 @@ def test_reliability_without_a_factor_is_said(folder):
     done = simstudy("model.lav", "school.csv", "--cluster", "school", "--reliability")
     assert done.exit_code == 0
     assert "no reliability values: the model has no factor" in done.stderr
+
+
+def test_codes_for_missing_values_and_weights(written):
+    data = pd.read_csv(written / "data.csv")
+    data.loc[data.index[:30], "y"] = -99
+    data.to_csv(written / "coded.csv", index=False)
+    common = [written / "model.lav", written / "coded.csv", "--cluster", "school"]
+    done = simstudy(*common)
+    assert "'y' is -99 in 30 rows: if that stands for missing" in " ".join(done.output.split())
+    done = simstudy(*common, "--na", "-99,.", "--missing", "fiml", "--json", written / "fit.json")
+    assert done.exit_code == 0
+    found = json.loads((written / "fit.json").read_text())
+    assert (found["n_obs"], found["options"]["na"]) == (300, "-99,.")
+    assert "-99, . made missing: y 30" in found["notes"]
+    done = simstudy(*common, "--weights", "w")
+    assert done.exit_code == 2
+    assert "sampling weights ('w') are not supported" in " ".join(done.output.split())

@@ -28,7 +28,7 @@ def fitted(n_clusters: int = 30) -> FitRecord:
 
 def test_data_are_ordered_and_complete() -> None:
     data = caterpillar_data(fitted(), ["s", "y"], level=0.9)
-    effects = random_effects(fitted()).set_index("cluster")
+    effects = random_effects(fitted())
     for name in ("s", "y"):
         mine = data[data["name"] == name]
         assert mine["rank"].tolist() == list(range(1, 31))

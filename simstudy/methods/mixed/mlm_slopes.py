@@ -49,7 +49,8 @@ class RandomSlopes(Substitute):
 
     def slope_meaning(self, model: TwoLevelModel, slope: RandomSlope) -> str:
         """By the way of centring."""
-        return _MEANING[self.centring] if slope.predictor in model.both else "observed"
+        meaning = _MEANING[self.centring]
+        return meaning if meaning == "centred" or slope.predictor in model.both else "observed"
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """Each equation must be a mixed model of its own, with fewer coefficients than clusters."""

@@ -51,6 +51,7 @@ class RaudenbushMeasurement(Estimator):
     look: ClassVar[Look] = Look(SKY, ">", True, DASH_DOT)
     idea: ClassVar[str] = "take items for repeated measures of a person: one more level of a multilevel model"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
+    averages_items: ClassVar[bool] = True
     can: ClassVar[str] = (
         "latent factors at both levels, and structural models of them, as far as items are exchangeable"
     )

@@ -69,7 +69,7 @@ def caterpillar_data(fit: FitRecord, names: str | Sequence[str] | None = None, l
     z = float(norm.ppf(0.5 + level / 2.0))
     tables = []
     for name in chosen:
-        table = pd.DataFrame({"cluster": effects["cluster"], "estimate": effects[name], "se": effects[f"{name}_se"]})
+        table = pd.DataFrame({"cluster": effects.index, "estimate": effects[name], "se": effects[f"{name}_se"]})
         table = table.sort_values("estimate", kind="stable", ignore_index=True)
         table.insert(0, "name", name)
         table.insert(1, "rank", np.arange(1, len(table) + 1))
