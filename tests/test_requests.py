@@ -8,7 +8,9 @@ import pytest
 import typer
 import typer.main
 
-import simstudy
+from simstudy import api
+from simstudy.analysis.fit import fit
+from simstudy.api.figures import write_figures
 from simstudy.cli import app
 from simstudy.errors import SimstudyError
 from simstudy.requests.effects import EffectsRequest
@@ -21,13 +23,13 @@ from simstudy.requests.run import RunRequest
 from simstudy.requests.theory import BiasRequest
 
 CALLS = {
-    "fit": (simstudy.fit, FitRequest),
-    "run": (simstudy.run, RunRequest),
-    "plan": (simstudy.plan, PlanRequest),
-    "bias": (simstudy.bias, BiasRequest),
-    "plot": (simstudy.plot, PlotRequest),
-    "factors": (simstudy.factor_effects, EffectsRequest),
-    "performance": (simstudy.performance_of, ForeignRequest),
+    "fit": (fit, FitRequest),
+    "run": (api.run, RunRequest),
+    "plan": (api.plan, PlanRequest),
+    "bias": (api.bias, BiasRequest),
+    "plot": (write_figures, PlotRequest),
+    "factors": (api.factor_effects, EffectsRequest),
+    "performance": (api.performance_of, ForeignRequest),
 }
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
@@ -80,5 +82,5 @@ def test_single_values_are_checked_under_both_names() -> None:
 
 
 def test_a_sentence_about_a_field_stands_before_the_other_sections() -> None:
-    doc = inspect.getdoc(simstudy.plan)
+    doc = inspect.getdoc(api.plan)
     assert doc.index("Parameters\n---") < doc.index("Returns\n---") < doc.index("Raises\n---")

@@ -173,10 +173,10 @@ def _model(syntax: str, *, std_lv: bool, path: tuple[str, ...], problems: Proble
     except ModelError as error:
         problems.add_model(path, error.problems)
         return None
-    for name in model.variables:
-        if factors_of(name):
-            problems.add(path, f"'{name}' is a product of columns; data are drawn for models without products only")
-    return model
+    products = [name for name in model.variables if factors_of(name)]
+    for name in products:
+        problems.add(path, f"'{name}' is a product of columns; data are drawn for models without products only")
+    return None if products else model
 
 
 def _check_variables(model: TwoLevelModel, generating: TwoLevelModel, problems: Problems) -> None:

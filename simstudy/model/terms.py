@@ -172,7 +172,7 @@ def _modifier(text: str, tokens: Sequence[Token], where: str) -> dict[str, objec
     first = tokens[0]
     if len(tokens) == 1 and first.kind == "string":
         return {"label": _label(first.text, where)}
-    if len(tokens) == 1 and first.kind == "name" and text not in FUNCTIONS:
+    if len(tokens) == 1 and first.kind == "name":  # a label may have the name of a function
         return {"freed": True} if text == "NA" else {"label": text}
     call = len(tokens) >= 3 and first.kind == "name" and _is(tokens[1], "(") and _is(tokens[-1], ")")
     if call and first.text == "c":
@@ -189,10 +189,9 @@ def _modifier(text: str, tokens: Sequence[Token], where: str) -> dict[str, objec
             f"{where}: unknown modifier '{text}'; allowed: a number or arithmetic, a label, NA, "
             f"{', '.join(f'{name}()' for name in _CALLS)}{did_you_mean(first.text, (*_CALLS, *FUNCTIONS))}"
         )
-    names = [token.text for token in tokens if token.kind == "name" and token.text not in FUNCTIONS]
-    names = [name for name in names if name != "pi"]
     if any(token.kind == "bad" for token in tokens) or any(token.kind == "string" for token in tokens):
         raise ModelError(f"{where}: modifier '{text}' is neither a number nor a name")
+    names = parse_expression(text, where).names
     if names:
         raise ModelError(
             f"{where}: modifier '{text}' computes with the name '{names[0]}'; a modifier is a number (or arithmetic "

@@ -10,7 +10,7 @@ from simstudy.analysis.derived import residuals, standardized
 from simstudy.analysis.fit import fit
 from simstudy.analysis.level_fit import level_fit
 from simstudy.analysis.nested import slope_variance_test
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.analysis.scores import factor_scores
 from simstudy.analysis.unit_rules import own_intercepts, scales_of, shifts_of
 from simstudy.errors import DataError
@@ -141,13 +141,13 @@ CHANGE = {"y1": (1e8, 0.0), "y2": (1e-5, 7.0), "y3": (1.0, 1e5), "x": (1e-3, 0.0
 
 
 @pytest.fixture(scope="module")
-def pair() -> tuple[Fit, Fit]:
+def pair() -> tuple[FitRecord, FitRecord]:
     data = items()
     other = data.assign(**{v: a * data[v] + c for v, (a, c) in CHANGE.items()})
     return fit(FACTORS, data, cluster="g"), fit(FACTORS, other, cluster="g")
 
 
-def test_scores_in_the_users_units(pair: tuple[Fit, Fit]) -> None:
+def test_scores_in_the_users_units(pair: tuple[FitRecord, FitRecord]) -> None:
     plain, other = (factor_scores(one) for one in pair)
     for level in ("within", "between"):
         ours, theirs = getattr(other, level), getattr(plain, level)
@@ -158,7 +158,7 @@ def test_scores_in_the_users_units(pair: tuple[Fit, Fit]) -> None:
             np.testing.assert_allclose(ours[f"{name}_se"] / a, theirs[f"{name}_se"], rtol=0, atol=ROUNDED)
 
 
-def test_residuals_level_fit_and_standardised_estimates(pair: tuple[Fit, Fit]) -> None:
+def test_residuals_level_fit_and_standardised_estimates(pair: tuple[FitRecord, FitRecord]) -> None:
     plain, other = pair
     ours, theirs = residuals(other), residuals(plain)
     scale = ours["lhs"].map(lambda v: CHANGE[v][0]) * ours["rhs"].map(lambda v: CHANGE[v][0] if v else 1.0)

@@ -16,7 +16,7 @@ import pytest
 
 from simstudy.analysis import working
 from simstudy.analysis.fit import fit
-from simstudy.analysis.result import Fit
+from simstudy.analysis.result import FitRecord
 from simstudy.errors import ConvergenceWarning
 from simstudy.methods import registry
 
@@ -54,7 +54,7 @@ def data() -> pd.DataFrame:
     return pd.DataFrame({"g": g, "x": x, "m": m, "y": y, "w": w[g], **items})
 
 
-def fitted(text: str, frame: pd.DataFrame, method: str) -> Fit:
+def fitted(text: str, frame: pd.DataFrame, method: str) -> FitRecord:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return fit(text, frame, cluster="g", estimator=method)
@@ -66,7 +66,7 @@ def changed(frame: pd.DataFrame, scale: dict[str, float], shift: float) -> pd.Da
     return frame.assign(**{name: a * (frame[name] + shift * signs[name]) for name, a in scale.items()})
 
 
-def factors(found: Fit, scale: dict[str, float]) -> np.ndarray:
+def factors(found: FitRecord, scale: dict[str, float]) -> np.ndarray:
     """What a change of scale multiplies every row of the parameter table by."""
     slopes = {s.name: scale[s.outcome] / scale[s.predictor] for s in found.model.slopes}
     markers = {row.lhs: scale[row.rhs] for row in found.model.table.rows if row.op == "=~" and row.free < 0}
@@ -75,11 +75,11 @@ def factors(found: Fit, scale: dict[str, float]) -> np.ndarray:
     return np.array([of[r.lhs] ** power[r.op][0] * of[r.rhs] ** power[r.op][1] for r in found.parameters.itertuples()])
 
 
-def numbers(found: Fit) -> tuple[np.ndarray, np.ndarray]:
+def numbers(found: FitRecord) -> tuple[np.ndarray, np.ndarray]:
     return found.parameters["est"].to_numpy(float), found.parameters["se"].to_numpy(float)
 
 
-def compare(est: np.ndarray, se: np.ndarray, found: Fit, same: np.ndarray, limit: float, what: str) -> None:
+def compare(est: np.ndarray, se: np.ndarray, found: FitRecord, same: np.ndarray, limit: float, what: str) -> None:
     """Estimates within ``limit`` SEs (of their value, where there is none), SEs too where they must be the ``same``."""
     own, error = numbers(found)
     np.testing.assert_array_equal(np.isnan(own), np.isnan(est), what)

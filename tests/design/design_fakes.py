@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from simstudy.design import Design, parse_design
+from simstudy.methods.protocol import Estimator
 
 SECTIONS = {
     "study": 'name = "t"\nreplications = 10\nseed = 1',
@@ -20,7 +21,7 @@ POPULATION = SECTIONS["population"]
 
 
 @dataclass(frozen=True)
-class Fake:
+class Fake(Estimator):
     """A method that does nothing."""
 
     name: ClassVar[str] = "fake"

@@ -44,12 +44,15 @@ CASES: list[tuple[str, dict[str, str], str, str]] = [
      "intervals.kinds.1: found 'wold'; allowed: a list of \"wald\" and \"montecarlo\""),
     ("draws", {"intervals": "draws = 10"}, "draws",
      "intervals.draws: found 10; allowed: a whole number of at least 100"),
-    ("syntax error in the model", {"model": 'syntax = """\nlevel: within\n  y ~ bw*x:z\nlevel: between\n  y ~ x\n"""'},
-     "x:z", "model.syntax: model line 2, column 7: 'x:z' is not a variable name; interactions and functions of "
-     "variables must be columns of their own"),
+    ("syntax error in the model",
+     {"model": 'syntax = """\nlevel: within\n  y ~ bw*log(x)\nlevel: between\n  y ~ x\n"""'},
+     "log", "model.syntax: model line 2, column 7: 'log(x)' is not a variable name; functions of variables must be "
+     "columns of their own"),
+    ("product in the model", {"model": 'syntax = """\nlevel: within\n  y ~ bw*x:z\nlevel: between\n  y ~ bb*x\n"""'},
+     "syntax", "model.syntax: 'x:z' is a product of columns; data are drawn for models without products only"),
     ("model on one line", {"model": 'syntax = "level: within; y ~ x; levl: between; y ~ x"'}, "levl",
-     "model.syntax: model line 1, column 23: no operator in 'levl: between'; expected one of =~  ~  ~~  :=  ==  or "
-     "'level: within'"),
+     "model.syntax: model line 1, column 23: no operator in 'levl: between'; expected one of =~  ~  ~~  :=  ==  <  >  "
+     "or 'level: within'"),
     ("empty model", {"model": 'syntax = ""'}, "syntax",
      "model.syntax: found ''; allowed: model text with 'level: within' and 'level: between'"),
     ("unknown value", {"population": POPULATION + "\nbww = 1.0"}, "bww",

@@ -214,7 +214,7 @@ def test_one_data_set_is_turned_into_it(design: Path) -> None:
 
 
 def test_theory_finds_its_limit(design: Path) -> None:
-    table = simstudy.bias(design)
+    table = simstudy.bias(design).to_frame()
     mine = table[(table["estimator"] == "two_rows") & (table["parameter"] == "bw") & (table["measure"] == "bias")]
     assert len(mine) == 2
     # consistent: large samples leave their own Monte Carlo error

@@ -384,6 +384,14 @@ def test_inequalities_that_fixed_values_decide() -> None:
     refused("linear in one of them", **AB, tail="exp(a) + exp(b) < 3")()
 
 
+@pytest.mark.parametrize("label", ["gamma", "sum", "exp", "c", "start", "NAN", "label"])
+def test_labels_may_have_the_names_of_functions(label) -> None:
+    found = model(f"  y ~ {label}*x + 2*exp(1)*z", tail=f"d := 2*{label} + exp({label})\n{label} > -9")
+    assert row(found, "within: y ~ x").label == label
+    assert row(found, "within: y ~ x").lower == -9.0
+    assert found.estimands.evaluate(np.zeros(len(found.names)))[0] == 1.0
+
+
 def test_bounds_of_equal_parameters_are_the_tightest() -> None:
     found = model("  y ~ lower(0)*x + a*x + upper(2)*z + a*z", tail="a > 0.5")
     k = found.names.index("a")

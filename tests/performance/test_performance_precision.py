@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from simstudy.errors import SimstudyError
-from simstudy.performance import summarise_cell
+from simstudy.performance import MEASURES, summarise_cell
 from simstudy.performance.precision import GRAIN, Target, assess, next_look, parse_targets, reached
 
 
@@ -91,6 +91,21 @@ def test_a_rate_on_which_all_replicates_agree_is_not_known_yet():
     found = assess(table, [Target("coverage", 0.005)], ["m"], ["a"])
     assert found["state"].tolist() == ["open"]  # two successes and two failures more would make .0056
     assert next_look(found, 250, 10**6) <= 1.05 * 0.25 / 0.005**2 + GRAIN
+
+
+@pytest.mark.parametrize("name", [name for name, record in MEASURES.items() if record.is_share])
+def test_no_share_is_known_because_all_replicates_agree(name):
+    """Every share of replicates, whatever it counts: at 0 or 1 it is judged as if two had gone each way."""
+    table = summary({"a": np.full(250, 0.5)})
+    rows = table[(table["measure"] == name) & (table["basis"] == "casewise")]
+    assert rows["value"].isin([0.0, 1.0]).all()
+    found = assess(table, [Target(name, 0.001)], ["m"], ["a"])
+    assert (found["mcse"].to_numpy() > 1.4 * rows["mcse"].to_numpy()).all()  # .0055 against Wilson's .0039 at n = 250
+    assert (found["state"] == "open").all()
+
+
+def test_targets_may_be_named_as_other_software_does():
+    assert parse_targets("cover=.005,empse=.01") == (Target("coverage", 0.005), Target("empirical_se", 0.01))
 
 
 def test_what_never_has_a_number_is_not_waited_for():

@@ -176,9 +176,8 @@ def find_kind(name: str) -> FigureKind:
         If there is none of this name.
     """
     if name not in KINDS:
-        raise SimstudyError(
-            f"kind: there is no '{name}'{did_you_mean(name, KINDS)}; allowed: {', '.join(sorted(KINDS))}"
-        )
+        known = sorted(KINDS)
+        raise SimstudyError(f"kind: there is no '{name}'{did_you_mean(name, known)}; allowed: {', '.join(known)}")
     return KINDS[name]
 
 
