@@ -50,8 +50,8 @@ def stopping_notes(structure: TwoLevelStructure, engine: Engine) -> tuple[str, .
     ]
     if negative:
         notes.append(
-            f"negative variances there: {negative}. A factor that its indicators do not support runs off like this: one "
-            "residual variance to minus infinity, a loading to infinity or the factor's variance to 0; bounds = "
+            f"negative variances there: {negative}. A factor that its indicators do not support runs off like this: "
+            "one residual variance to minus infinity, a loading to infinity or the factor's variance to 0; bounds = "
             "'variances', fewer factors at this level, or equal loadings keep it finite"
         )
     return tuple(notes)

@@ -32,7 +32,7 @@ def test_equal_loadings_are_found_exactly() -> None:
 
 def test_signs_and_scales_of_markers_are_kept() -> None:
     text = "level: within\n f =~ 2*a + u*b + c + d\nlevel: between\n f =~ NA*a + b + c + d\n f ~~ 1*f"
-    structure, params, (mu, within, between) = moments(text, u=-1.5)
+    structure, _, (mu, within, between) = moments(text, u=-1.5)
     start = starts_from_moments(structure, mu, within, between)
     loading = structure.model.names.index("u")
     assert start[0, loading] < -0.5
