@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable, Sequence
 
 
@@ -46,6 +48,15 @@ class SimstudyWarning(UserWarning):
 
 class ConvergenceWarning(SimstudyWarning):
     """A fit did not converge: its numbers are NaN, and ``fit.status`` says why (the command's exit code is then 1)."""
+
+
+def warn_caller(message: str, category: type[SimstudyWarning]) -> None:
+    """Warn as of the line outside of the package that called it."""
+    frame, level = sys._getframe(1), 2
+    own = __name__.partition(".")[0]
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == own:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def did_you_mean(found: str, allowed: Iterable[str]) -> str:

@@ -39,7 +39,7 @@ from simstudy.analysis.unrestricted import (
 )
 from simstudy.analysis.working import fit_in_units
 from simstudy.data.sample import Sample, cluster_order, from_frame
-from simstudy.errors import ConvergenceWarning
+from simstudy.errors import ConvergenceWarning, warn_caller
 from simstudy.estimation.inference import montecarlo, with_defined
 from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.linalg.stacked import FloatArray, IntArray
@@ -167,7 +167,7 @@ def fit(request: FitRequest) -> FitRecord:
     if not report.converged:
         notes = (*notes, *flat_predictors(facts, report.icc))
         told = "; ".join((report.status.message, *notes))
-        warnings.warn(f"{estimator} did not converge: {told}", ConvergenceWarning, stacklevel=3)
+        warn_caller(f"{estimator} did not converge: {told}", ConvergenceWarning)
     return replace(
         report,
         estimator=estimator,
@@ -217,7 +217,7 @@ def fit_all(request: FitRequest) -> dict[str, FitRecord]:
         request.progress("done", len(names), len(names))
     failed_ones = [name for name, one in found.items() if one.status not in (Status.OK, Status.NOT_SUPPORTED)]
     if failed_ones:
-        warnings.warn(f"did not converge: {', '.join(failed_ones)}", ConvergenceWarning, stacklevel=3)
+        warn_caller(f"did not converge: {', '.join(failed_ones)}", ConvergenceWarning)
     return found
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import simstudy
 from simstudy.analysis import fit as fit_module
 from simstudy.analysis.fit import fit, fit_all
 from simstudy.analysis.result import SlopeFact
@@ -49,8 +50,10 @@ def test_a_slope_of_a_predictor_without_between_variance_is_named() -> None:
 
 def test_what_cannot_be_fitted_warns_and_what_converged_does_not() -> None:
     data = centred().assign(x=lambda frame: frame["x"] + np.repeat(np.random.default_rng(1).normal(size=40), 8))
-    with pytest.warns(ConvergenceWarning, match="raudenbush_measurement cannot fit this model"):
+    with pytest.warns(ConvergenceWarning, match="raudenbush_measurement cannot fit this model") as caught:
         fit(PATH, data, cluster="g", estimator="raudenbush_measurement")
+        simstudy.fit(PATH, data, cluster="g", estimator="raudenbush_measurement")
+    assert {one.filename for one in caught} == {__file__}  # the line that called
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fit(PATH, data, cluster="g")

@@ -112,7 +112,7 @@ def test_a_variance_of_zero_is_a_fact_with_a_reason() -> None:
     [
         ({"slopes": "latnt"}, "slopes: found 'latnt'; allowed: auto, observed, latent, hybrid, fixed"),
         ({"slopes": "latent", "estimator": "muml"}, "method 'muml' has no choice of 'slopes'; it goes with"),
-        ({"nodes": 0}, "option 'nodes': found 0"),
+        ({"nodes": 0}, "nodes: found 0"),
     ],
 )
 def test_choices_that_are_refused(arguments: dict[str, object], message: str) -> None:
