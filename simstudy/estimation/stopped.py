@@ -6,7 +6,7 @@ import numpy as np
 
 from simstudy.estimation.engine import Engine
 from simstudy.estimation.scoring import newton_from
-from simstudy.likelihood.normal.two_level import TwoLevelLikelihood
+from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
 from simstudy.linalg.stacked import FloatArray, eigh
 from simstudy.model.implied import TwoLevelStructure
 
@@ -22,10 +22,11 @@ NAMED, MOST = 0.3, 4
 
 def stopping_notes(structure: TwoLevelStructure, engine: Engine) -> tuple[str, ...]:
     """What to tell of one data set (R = 1) on which a model has no maximum within reach."""
-    likelihood = engine.likelihood
+    likelihood, data = engine.likelihood, engine.data
     assert isinstance(likelihood, TwoLevelLikelihood)
+    assert isinstance(data, Data)
     with np.errstate(all="ignore"):
-        best = newton_from(likelihood, engine.data, engine.solve_once().params, STEPS)
+        best = newton_from(likelihood, data, engine.solve_once().params, STEPS)
         if not np.isfinite(best.loglik[0]):
             return ("no starting values were found at which the model's covariance matrices are positive definite",)
         if likelihood.margin(best.params)[0] < SINGULAR:
@@ -34,7 +35,7 @@ def stopping_notes(structure: TwoLevelStructure, engine: Engine) -> tuple[str, .
                 "the log-likelihood rises without bound towards parameters at which the covariance matrix of the means "
                 f"of the largest clusters ({largest} rows) is singular",
             )
-        observed = likelihood.observed_information(best.params, engine.data)
+        observed = likelihood.observed_information(best.params, data)
         flat, direction = _flattest(observed)
     names = structure.model.names
     if flat > FLAT:
