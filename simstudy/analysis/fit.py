@@ -21,7 +21,7 @@ from simstudy.analysis.choices import (
     make_method,
     own_choices,
 )
-from simstudy.analysis.inputs import as_frame, as_model
+from simstudy.analysis.inputs import as_frame, as_model, what_is_beside
 from simstudy.analysis.model_notes import bound_notes, reading_notes, with_products
 from simstudy.analysis.read import check_data
 from simstudy.analysis.read_checks import without_codes
@@ -128,7 +128,8 @@ def fit(request: FitRequest) -> FitRecord:
     began = time.perf_counter()
     request = in_our_words(request)
     check_choices(request)
-    model, estimator = as_model(request.model, std_lv=request.std_lv, auto=request.auto), request.estimator
+    estimator, beside = request.estimator, lambda: what_is_beside(request.data, request.cluster)
+    model = as_model(request.model, std_lv=request.std_lv, auto=request.auto, beside=beside)
     if not model.slopes:
         check_no_slopes(request.slopes, request.nodes)
     method = registry.for_model(make_method(request), model)
