@@ -228,6 +228,6 @@ def likelihood_ratio_test(restricted: FitRecord, full: FitRecord) -> Test:
     statistic = 2.0 * (full.measures["loglik"] - restricted.measures["loglik"])
     c0, c1 = restricted.measures.get("scaling_h0", np.nan), full.measures.get("scaling_h0", np.nan)
     scaling = (q1 * c1 - q0 * c0) / df
-    if np.isfinite(scaling):
-        statistic /= scaling
+    if np.isfinite(scaling):  # a negative factor has no chi-square: as `chisq_scaled` of a model, there is no number
+        statistic = statistic / scaling if scaling > 0 else np.nan
     return Test(statistic, df, float(stats.chi2.sf(statistic, df)), scaling)

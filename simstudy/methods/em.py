@@ -155,8 +155,10 @@ class Climb:
     def __init__(self, engine: EmEngine) -> None:
         self.engine, self.step = engine, engine.step
         self.cone = Cone(engine.step.structure, engine.statistics.layout.mean_size)
-        as_they_are, raised = engine.starts
-        self.params: FloatArray = np.where((self.cone.distance(raised) > 0)[:, None], raised, as_they_are)
+        as_they_are, *raised = engine.starts
+        self.params: FloatArray = as_they_are
+        for start in reversed(raised):  # the first of them that lies inside the cone
+            self.params = np.where((self.cone.distance(start) > 0)[:, None], start, self.params)
         n, q = self.params.shape
         self.here: Evaluation = engine.likelihood.evaluate(self.params, engine.data)
         self.distance = self.cone.distance(self.params)

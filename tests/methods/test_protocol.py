@@ -106,7 +106,7 @@ def test_what_one_kind_holds_is_not_drawn_twice() -> None:
 
 def test_the_contract_draws_a_methods_own_kind_of_data() -> None:
     """It gets as far as the fit, which this method does not have."""
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(AssertionError, match=r"fit\(\) stopped with an error: NotImplementedError"):
         check_estimator(OwnData)
 
 
