@@ -13,6 +13,10 @@ vanish, J' I J is singular and -C is what makes scoring converge. T diagonalises
 share first, so that the columns that vanish are the last ones; level-2 variables, whose Sigma_zz is never singular,
 come first. The maximum is verified by the conditions for one over a cone: the score vanishes along the cone's face, and
 T' S T, its derivative in the directions that would leave the face inwards, has no positive eigenvalue.
+
+Where all moments of both levels are free and nothing is missing, coordinates exist in which the information on the
+cone's face is diagonal but for pairs (`cone_moments`): O(p^3) a step in place of O(p^6), and one step where clusters
+have one size, as in the closed form of Anderson, Anderson & Olkin (1986). What that does not finish, L does.
 """
 
 from __future__ import annotations

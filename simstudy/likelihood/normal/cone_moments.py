@@ -13,6 +13,9 @@ semidefinite is projected on the cone, in a norm close to that of the informatio
 root of 2 I[B_kk, B_kk]); the projection is also what takes a step back to the face, and the W of every pair is the best
 one given its projected B. An iteration costs O(p^3 + S p^2).
 
+With one cluster size and level-1 variables alone a step from the maximum over all moments, its negative d set to 0, is
+the closed form of Anderson, Anderson & Olkin (1986) and Amemiya (1985): within and between pooled where d = 0.
+
 Sources: Bertsekas (1982), of projected Newton steps; Absil, Mahony & Sepulchre (2008), of matrices of fixed rank.
 """
 
