@@ -21,7 +21,7 @@ from simstudy.likelihood.slopes.chain import Treatment
 from simstudy.likelihood.slopes.latent import LatentSlopes
 from simstudy.likelihood.slopes.observed import ObservedSlopes
 from simstudy.linalg.stacked import BoolArray, FloatArray, matvec, transpose
-from simstudy.methods.checks import check_kinds, judge_data
+from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
 from simstudy.methods.protocol import Estimator
 from simstudy.model.slope_structure import SlopeStructure
 from simstudy.model.slopes import RandomSlope
@@ -93,10 +93,9 @@ class SlopeMsem(Estimator):
         """The model's parts must be within reach, and there must be enough clusters."""
         if self.refused:
             return f"the option '{self.refused[0]}' is not there for models with random slopes"
-        if model.table.constraints:
-            return "'==' constraints are not supported in models with random slopes (equal labels are)"
-        if model.table.bounded:
-            return "bounds and inequalities are not supported in models with random slopes"
+        reason = refuse_constraints(model)
+        if reason is not None:
+            return reason
         if layout.n_obs - layout.n_clusters < len(model.level1) + len(model.slopes):
             return "fewer within-cluster degrees of freedom than level-1 variables and slopes"
         if layout.n_clusters <= len(model.observed("between")) + len(model.slopes):
