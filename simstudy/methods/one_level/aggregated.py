@@ -14,7 +14,7 @@ from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult
 from simstudy.likelihood.normal.single_level import Data
 from simstudy.linalg.stacked import columns, submatrix
-from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
+from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints, refuse_empty_between
 from simstudy.methods.closed_forms import exact_slopes
 from simstudy.methods.look import DASH, VERMILLION, Look
 from simstudy.methods.one_level.path_laws import means_laws
@@ -67,7 +67,7 @@ class Aggregated(Estimator):
         """There must be more clusters than between variables."""
         if layout.n_clusters <= len(model.observed("between")):
             return "no more clusters than between variables"
-        return refuse_constraints(model)
+        return refuse_constraints(model) or refuse_empty_between(model)
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedAggregated:
         """Build the between model."""
