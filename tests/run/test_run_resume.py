@@ -254,7 +254,7 @@ def test_a_damaged_manifest_is_a_clear_message(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"jobs": 0}, "jobs"), ({"reps": 0}, "reps"), ({"block_size": 0}, "block size")]
+    ("options", "message"), [({"jobs": 0}, "jobs"), ({"reps": 0}, "reps"), ({"block_size": 0}, "block_size")]
 )
 def test_impossible_numbers_are_refused(tmp_path, options, message):
     with pytest.raises(SimstudyError, match=f"{message}: found 0"):
