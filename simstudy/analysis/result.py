@@ -92,7 +92,9 @@ class FitRecord:
     covariance : (q, q)
         Their covariance matrix.
     notes : tuple of str
-        What the user should know: warnings, reasons.
+        What the user should know: reasons and warnings about the fit, then about model text and data.
+    why : tuple of str
+        Why there is no result, the first of the notes; empty where there is one.
     slopes : tuple of SlopeFact
         What the fit did with the model's random slopes.
     h1 : str
@@ -123,6 +125,7 @@ class FitRecord:
     params: FloatArray
     covariance: FloatArray
     notes: tuple[str, ...] = ()
+    why: tuple[str, ...] = ()
     slopes: tuple[SlopeFact, ...] = ()
     h1: str = ""
     seconds: float = np.nan

@@ -329,7 +329,7 @@ def test_inadmissible_solution_names_the_variable():
 
 def test_a_method_that_cannot_fit_says_why_and_nothing_else():
     note = "mlm cannot fit this model: latent variables cannot be expressed in a regression"
-    text = summary(failed(fit_by_hand(CFA), estimator="mlm", status=Status.NOT_SUPPORTED, notes=(note,)))
+    text = summary(failed(fit_by_hand(CFA), estimator="mlm", status=Status.NOT_SUPPORTED, notes=(note,), why=(note,)))
     assert "NOT FITTED" in text.splitlines()[0]
     assert text.count(note) == 1
     assert "Level 1" not in text
@@ -372,6 +372,26 @@ def test_print_fit_has_no_markup_in_a_file():
 # ---------------------------------------------------------------------- side by side
 
 
+def test_why_there_is_no_maximum_stands_in_the_head_and_only_there():
+    why = "the likelihood rises without bound: the variance of 'y1' runs off"
+    fit = failed(fit_by_hand(CFA), status=Status.MAX_ITER, why=(why,), notes=(why, "1 of 20 clusters has a single row"))
+    text = " ".join(summary(fit).split())
+    assert text.count(why) == 1
+    assert text.index("DID NOT CONVERGE") < text.index(why) < text.index("Estimator msem")
+    assert text.endswith("Notes: - 1 of 20 clusters has a single row")
+
+
+def test_methods_share_a_reason():
+    fits = {}
+    for name in ("mlm", "croon", "muml"):
+        why = f"{name} cannot fit this model: {'it has no bounds' if name != 'croon' else 'something else'}"
+        fits[name] = failed(fit_by_hand(CFA), estimator=name, status=Status.NOT_SUPPORTED, why=(why,), notes=(why,))
+    text = " ".join(compared(fits).split())
+    assert "mlm, muml cannot fit this model: it has no bounds" in text
+    assert "croon cannot fit this model: something else" in text
+    assert text.count("it has no bounds") == 1
+
+
 def conflated(fit: FitRecord, name: str) -> FitRecord:
     """A method with one slope for both levels."""
     table = fit.parameters.copy()
@@ -389,7 +409,10 @@ def side_by_side() -> dict[str, FitRecord]:
         "aggregated": between_only,
         "mlm": conflated(msem, "mlm"),
         "mlm_centered": failed(
-            fit_by_hand(MEDIATION, estimator="mlm_centered"), status=Status.NOT_SUPPORTED, notes=(reason,)
+            fit_by_hand(MEDIATION, estimator="mlm_centered"),
+            status=Status.NOT_SUPPORTED,
+            notes=(reason,),
+            why=(reason,),
         ),
         "two_step": failed(fit_by_hand(MEDIATION, estimator="two_step"), status=Status.MAX_ITER),
         "msem": msem,
@@ -421,7 +444,7 @@ def test_side_by_side_explains_itself():
     text = compared(side_by_side())
     flat = " ".join(text.split())
     assert "= one number for both levels: the method cannot tell within from between effects" in flat
-    assert "aggregated: it speaks about the between level only" in flat
+    assert "aggregated: no numbers but of the between level" in flat
     assert "mlm_centered cannot fit this model: a reason of its own" in flat
     assert "two_step: no convergence within the allowed iterations" in flat
     for name in side_by_side():
