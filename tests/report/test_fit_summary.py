@@ -204,6 +204,17 @@ def test_test_statistics_are_laid_out_as_by_lavaan():
     assert row_of(baseline, "  P-value")[-1] == "0.000"  # of chi-square 1772 with 30 degrees of freedom
 
 
+def test_the_baseline_model_has_its_scaled_chi_square_beside_it():
+    text = summary(fit_by_hand(CFA, measures={**ROBUST, "baseline_scaling": 1.25, "baseline_chisq": 50.0}))
+    baseline = text[text.index("Baseline Model:") :]
+    assert row_of(baseline, "  Test statistic")[-2:] == ["50.000", "40.000"]
+    assert row_of(baseline, "  Degrees of freedom")[-2:] == ["30", "30"]
+    assert row_of(baseline, "  P-value")[-2:] == ["0.012", "0.105"]  # R: pchisq(c(50, 40), 30, lower.tail = FALSE)
+    assert row_of(baseline, "  Scaling correction")[-1] == "1.250"
+    without = summary(fit_by_hand(CFA, measures={**ROBUST, "baseline_scaling": -0.1}))
+    assert row_of(without[without.index("Baseline Model:") :], "  Test statistic")[-2:] == ["statistic", "1772.067"]
+
+
 def test_robust_indices_have_rows_of_their_own():
     more = {"scaling_h0": 1.1234, "cfi_robust": 0.9871, "tli_robust": 0.9762, "rmsea_robust": 0.0123}
     more |= {"rmsea_ci_lower_scaled": 0.0021, "rmsea_ci_upper_scaled": 0.0311}
