@@ -19,6 +19,7 @@ from simstudy.analysis.choices import (
     intervals_of,
     lavaan_words,
     make_method,
+    our_bounds,
     own_choices,
 )
 from simstudy.analysis.inputs import as_frame, as_model
@@ -54,7 +55,10 @@ from simstudy.population.streams import FitStreams
 from simstudy.requests.fit import FitRequest
 from simstudy.requests.option import takes
 
-ASKED = ("se", "ci", "ci_level", "missing", "fixed_x", "bounds", "std_lv", "draws", "seed")
+ASKED = (
+    "se", "ci", "ci_level", "missing", "na", "fixed_x", "bounds", "std_lv", "auto", "draws", "seed", "slopes", "nodes",
+    "h1",
+)  # fmt: skip
 """Choices that a fit remembers."""
 
 
@@ -142,8 +146,9 @@ def fit(request: FitRequest) -> FitRecord:
     sample, ids, order = _sample(checked, model, request.cluster)
     asked = {name: getattr(request, name) for name in ASKED}
     asked |= {"se": method.se_kinds[0], "bounds": request.bounds or "none"}
-    if request.na is not None:
-        asked["na"] = request.na if isinstance(request.na, (str, int, float)) else list(request.na)
+    asked["na"] = list(request.na) if isinstance(request.na, (list, tuple)) else request.na
+    if isinstance(request.model, TwoLevelModel):
+        asked["auto"] = None  # it was read beforehand, by a rule that only its reader knows
     if model.slopes:
         values = vars(method.asked_for) | vars(method)
         asked |= {key: values[key] for key in ("slopes", "nodes") if key in values}
@@ -178,6 +183,7 @@ def fit(request: FitRequest) -> FitRecord:
         notes=(*why, *notes, *(compared.notes if compared else ()), *report.notes, *about_data),
         slopes=facts,
         h1=compared.h1 if compared else "",
+        icc_h1="unrestricted" if free.ok else "psd",
         seconds=time.perf_counter() - began,
     )
 
@@ -208,7 +214,7 @@ def fit_all(request: FitRequest) -> dict[str, FitRecord]:
     >>> bool(fits["aggregated"].coef["bb"] == fits["msem"].coef["bb"])
     False
     """
-    request = replace(request, se=lavaan_words("msem", request.se)[1])
+    request = replace(request, se=lavaan_words("msem", request.se)[1], bounds=our_bounds(request.bounds))
     names = registry.names()
     check_interval(request.ci, intervals_of(None))
     request = replace(request, data=as_frame(request.data))

@@ -442,7 +442,9 @@ def test_codes_for_missing_values_are_missing(na):
     assert notes[0] == "-99, refused made missing: y 3"
     assert check_data(data.drop(index=7), MODEL, "school", na=-99)[1][0] == "-99 made missing: y 2"
     _, notes = check_data(school_data(), MODEL, "school", na=999)
-    assert notes == ("999 made missing: no value of the model is that",)
+    assert notes == ("--na 999: occurs in no variable of the model",)
+    _, notes = check_data(data, MODEL, "school", na="-99,.,foo,refused")
+    assert notes == ("-99, refused made missing: y 3", "--na foo: occurs in no variable of the model", *notes[2:])
 
 
 def test_thirty_codes_do_not_spoil_a_fit():
@@ -483,7 +485,7 @@ def test_variables_of_one_kind_share_a_note():
     assert codes.startswith("'y' is 99 in 1 row, 'm' in 2 rows: ")
     (few,) = [note for note in check_data(coded, model, "school", na=99)[1] if "continuous" in note]
     assert few.startswith("2 variables, 'y', 'm' have 3 values (0, 1, 2) and are treated as continuous")
-    halves = coded.assign(m=(data["x"] > 0).astype(float))
+    halves = coded.assign(m=(data["y"] > 0).astype(float))
     assert sum("continuous" in note for note in check_data(halves, model, "school", na=99)[1]) == 2  # two kinds
 
 

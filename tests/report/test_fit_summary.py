@@ -392,6 +392,11 @@ def test_why_there_is_no_maximum_stands_in_the_head_and_only_there():
     assert text.endswith("Notes: - 1 of 20 clusters has a single row")
 
 
+def test_which_unrestricted_model_the_intraclass_correlations_are_of():
+    assert "Intraclass Correlations (unrestricted model):" in summary(fit_by_hand(CFA))
+    assert "Correlations (unrestricted model with a positive semid" in summary(fit_by_hand(CFA, icc_h1="psd"))
+
+
 def test_methods_share_a_reason():
     fits = {}
     for name in ("mlm", "croon", "muml"):

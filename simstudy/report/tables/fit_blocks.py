@@ -9,7 +9,7 @@ from simstudy.estimation.result import Status
 from simstudy.methods import registry
 from simstudy.model.parameters import path_name
 from simstudy.report.tables.blocks import Block, Heading, Paragraph
-from simstudy.report.tables.fit_tables import ParameterRow, is_silent, number, parameter_rows
+from simstudy.report.tables.fit_tables import ICC_WORDS, ParameterRow, is_silent, number, parameter_rows
 from simstudy.report.tables.text import TextTable, fixed
 
 KINDS = {"robust": "cluster-robust"}
@@ -38,7 +38,7 @@ def fit_blocks(fit: FitRecord) -> list[Block]:
     blocks += _tables(fit)
     if fit.icc:
         shares = ", ".join(f"{name} {number(value)}" for name, value in fit.icc.items())
-        blocks.append(Paragraph(f"Intraclass correlations (unrestricted model): {shares}", quiet=True))
+        blocks.append(Paragraph(f"Intraclass correlations ({ICC_WORDS[fit.icc_h1]}): {shares}", quiet=True))
     return [*blocks, *(Paragraph(f"Note: {note}", quiet=True) for note in fit.notes if note not in fit.why)]
 
 

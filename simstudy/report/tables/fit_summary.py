@@ -16,7 +16,7 @@ from simstudy.estimation.result import Status
 from simstudy.methods import registry
 from simstudy.report.tables.fit_compare import print_side_by_side, side_by_side_lines
 from simstudy.report.tables.fit_statistics import level_fit_lines, reliability_lines, statistic_lines
-from simstudy.report.tables.fit_tables import ALARM, CELL, fact, number, parameter_lines, residual_lines
+from simstudy.report.tables.fit_tables import ALARM, CELL, ICC_WORDS, fact, number, parameter_lines, residual_lines
 from simstudy.report.tables.text import Line, wrapped
 
 __all__ = ["fit_summary_lines", "print_fit", "print_side_by_side", "residual_lines", "side_by_side_lines"]
@@ -165,5 +165,5 @@ def _icc(fit: FitRecord) -> list[Line]:
     if not fit.icc:
         return []
     width = max(17, max(len(name) for name in fit.icc) + 7)
-    lines = [Line(""), Line(""), Line("Intraclass Correlations (unrestricted model):", "bold")]
+    lines = [Line(""), Line(""), Line(f"Intraclass Correlations ({ICC_WORDS[fit.icc_h1]}):", "bold")]
     return lines + [Line(f"{f'    {name}':<{width}}{number(value):>{CELL}}") for name, value in fit.icc.items()]
