@@ -38,6 +38,8 @@ class Keyword:
         Smallest number it may be.
     inside : (float, float), optional
         Limits between which it lies.
+    hint : str
+        What else to say where a value is none of those allowed.
     """
 
     help: str
@@ -45,6 +47,7 @@ class Keyword:
     allowed: tuple[str, ...] = ()
     least: float | None = None
     inside: tuple[float, float] | None = None
+    hint: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +216,7 @@ def _problems(value: Any, kind: Keyword) -> Iterator[str]:
     if value is None:
         return
     if kind.allowed and value not in kind.allowed:
-        yield f"found '{value}'; allowed: {', '.join(kind.allowed)}{did_you_mean(str(value), kind.allowed)}"
+        yield f"found '{value}'; allowed: {', '.join(kind.allowed)}{did_you_mean(str(value), kind.allowed)}{kind.hint}"
     if kind.least is not None and not value >= kind.least:
         yield f"found {value:,g}; allowed: {kind.least:,g} or more"
     if kind.inside is not None and not kind.inside[0] < value < kind.inside[1]:
