@@ -91,7 +91,7 @@ def test_chi_square_against_both_unrestricted_models(case, cluster, fixed_x, df,
         "chisq_near_singular_between_mplus_ex9_12": {"chisq": 17.523429, "unrestricted": 25.969},
     }[case]
     both_sides(case, "chisq, unrestricted", free.measures["chisq"], theirs["unrestricted"], DIGITS_3)
-    # chi-square is twice the log-likelihood that their EM gave away, .07 at most here
+    # chi-square is less by twice the log-likelihood that their EM gave away, which is .071 at most here
     both_sides(case, "chisq, psd", psd.measures["chisq"], theirs["chisq"], 0.15, EARLY)
     assert psd.measures["chisq"] > theirs["chisq"] - DIGITS_3
     # their scaling factor is that of where EM stopped
