@@ -199,6 +199,5 @@ def test_scaling_factor_with_a_random_slope_is_that_of_mplus(both_sides) -> None
     assert (q1, q0) == (9, 8)
     both_sides(case, "scaling factor H0, given x", c1, 1.0704, 5.1e-5)  # four digits are printed
     both_sides(case, "scaling factor H0", full.measures["scaling_h0"], 1.0704, 1.0, "ours is of the joint likelihood")
-    assert likelihood_ratio_test(restricted, full).scaling == pytest.approx(
-        q1 * c1 - q0 * c0, rel=1e-6
-    )  # df 1; searches to 1e-10
+    test = likelihood_ratio_test(restricted, full)
+    assert test.scaling == pytest.approx(q1 * c1 - q0 * c0, rel=1e-6)  # df 1; searches to 1e-10
