@@ -13,6 +13,7 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.methods import registry
 from simstudy.methods.one_level.disaggregated import Disaggregated
+from simstudy.methods.protocol import Estimator
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population
 
@@ -30,8 +31,15 @@ def population(sizes=BALANCED, **changes: float) -> Population:
     return Population(MODEL, tuple(values[name] for name in MODEL.names), ClusterLayout.of(sizes), "key")
 
 
+def completed(cls):
+    """A class with the defaults that registration would give it."""
+    registry.check_class(cls, cls.__qualname__)
+    return cls
+
+
+@completed
 @dataclass(frozen=True)
-class Plugin:
+class Plugin(Estimator):
     """`mlm_centered` by ML under another name; variants below change what it asks for."""
 
     name: ClassVar[str] = "plugin"

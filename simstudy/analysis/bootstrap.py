@@ -16,7 +16,6 @@ from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.likelihood.slopes.chain import Treatment
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods import registry
-from simstudy.methods.msem_slopes import PreparedSlopes
 from simstudy.methods.wall import MethodError, fit_by_halves, fitter, walled
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
@@ -70,7 +69,8 @@ def _parametric(context: Context, model: TwoLevelModel, seed: int, replicates: r
             "use ci 'cluster_bootstrap'"
         )
     prepared = method.prepare(model, sample.layout)
-    meaning: Treatment = prepared.treatment if isinstance(prepared, PreparedSlopes) else "latent"
+    varying = method.prepare_slopes(model, sample.layout)
+    meaning: Treatment = "latent" if varying is None else varying.treatment
     if meaning == "hybrid":
         raise EstimatorError(
             "with slopes = 'hybrid' no data can be drawn from the fit: random slopes multiply what their means do not; "

@@ -13,8 +13,7 @@ from simstudy.analysis.working import in_working_units
 from simstudy.data.products import ClusterProducts
 from simstudy.errors import EstimatorError
 from simstudy.linalg.stacked import FloatArray
-from simstudy.methods.msem_slopes import PreparedSlopes
-from simstudy.methods.protocol import Estimator
+from simstudy.methods.protocol import Estimator, PreparedSlopes
 from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -125,8 +124,9 @@ def prepared_slopes(fit: FitRecord, what: str) -> PreparedSlopes:
         raise EstimatorError(f'{what}: the model has no random slope; write one as y ~ rv("s")*x')
     if not fit.converged:
         raise EstimatorError(f"{what}: {fit.estimator} did not converge ({fit.status.message})")
-    prepared = fit.context.method.prepare(fit.model, fit.context.sample.layout)
-    if not isinstance(prepared, PreparedSlopes):
+    method: Estimator = fit.context.method
+    prepared = method.prepare_slopes(fit.model, fit.context.sample.layout)
+    if prepared is None:
         raise EstimatorError(
             f"{what}: slopes do not vary by full-information maximum likelihood in this fit of '{fit.estimator}'; use "
             "msem with slopes = auto, observed, latent or hybrid"
@@ -161,8 +161,7 @@ def random_elements(fit: FitRecord) -> Elements:
     """Empirical Bayes means and posterior covariances; parameters count as known."""
     prepared = prepared_slopes(fit, "cluster-specific slopes")
     data = products_of(fit)
-    likelihood = prepared.fine or prepared.likelihood
-    mean, cov = likelihood.elements(fit.params[None], data)
+    mean, cov = prepared.elements(fit.params[None], data)
     structure = prepared.structure
     z = data.clusters[0].T
     k, r = structure.r + structure.p2, structure.r

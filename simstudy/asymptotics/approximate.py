@@ -16,7 +16,7 @@ from simstudy.asymptotics.large_samples import SAMPLES, Tick, address, by_large_
 from simstudy.asymptotics.layouts import shares
 from simstudy.asymptotics.moments import Moments
 from simstudy.asymptotics.result import Asymptotics, SeLaw, nothing, without_rounding
-from simstudy.asymptotics.routes import ROBUST, Core, find_core, on_sums
+from simstudy.asymptotics.routes import ROBUST, Core, find_core
 from simstudy.estimation.result import Status
 from simstudy.methods.protocol import Estimator
 from simstudy.model.twolevel import TwoLevelModel
@@ -70,7 +70,7 @@ def approximate_all(
     """
     found: dict[int, Asymptotics] = {}
     by_moments: list[int] = []
-    only_sums = on_sums(estimator) is not None if any(not p.normal for p in populations) else True
+    only_sums = estimator.on_sums() is not None if any(not p.normal for p in populations) else True
     for i, population in enumerate(populations):
         reason, status = _refusal(estimator, model, population)
         if status is Status.OK and (population.has_missing or not (population.normal or only_sums)):
@@ -141,7 +141,7 @@ def _joined(estimator: Estimator, known: Asymptotics, sampled: Asymptotics) -> A
         return sampled
     if sampled.errors is None:
         return replace(known, notes=(*known.notes, *sampled.notes))
-    plain = on_sums(estimator)
+    plain = estimator.on_sums()
     exact = [kind for kind in (plain.se_kinds if plain else ()) if kind in known.reported and kind not in ROBUST]
     joint = {kind: cov.copy() for kind, cov in sampled.errors.joint.items()}
     for kind, cov in joint.items():

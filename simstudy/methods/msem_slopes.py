@@ -67,6 +67,7 @@ class SlopeMsem(Estimator):
     reference: ClassVar[str] = "Muthén & Asparouhov (2008)"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     random_slopes: ClassVar[bool] = True
+    likelihood_of_model: ClassVar[bool] = True
     can: ClassVar[str] = "slopes that vary over clusters, with predictors and outcomes of their own"
     cannot: ClassVar[str] = "random loadings; slopes of latent predictors; missing values"
 
@@ -113,9 +114,13 @@ class SlopeMsem(Estimator):
             return f"slopes on the latent within parts of more than {MOST_LATENT} predictors: each is an integral"
         return None
 
-    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopes:
+    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopeMsem:
         """Build index maps and constants."""
-        return PreparedSlopes(self, model, layout)
+        return PreparedSlopeMsem(self, model, layout)
+
+    def prepare_slopes(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopeMsem:
+        """The same: slopes vary."""
+        return self.prepare(model, layout)
 
     def slope_meaning(self, model: TwoLevelModel, slope: RandomSlope) -> str:
         """As chosen, where there is a choice."""
@@ -156,7 +161,7 @@ class CholeskyLikelihood(Likelihood[ClusterProducts]):
         return self.evaluate(params, data).information
 
 
-class PreparedSlopes:
+class PreparedSlopeMsem:
     """`SlopeMsem` for one model and layout."""
 
     def __init__(self, options: SlopeMsem, model: TwoLevelModel, layout: ClusterLayout) -> None:
@@ -210,6 +215,10 @@ class PreparedSlopes:
             measures=self._measures(loglik, boundary, best, meat),
         )
         return result.blank_failures()
+
+    def elements(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, FloatArray]:
+        """Posterior means (R, J, r) and covariances (R, J, r, r) of random elements at parameters (R, q)."""
+        return (self.fine or self.likelihood).elements(params, data)
 
     def starts(self, statistics: TwoLevelStatistics) -> tuple[FloatArray, ...]:
         """Cholesky parameters to start from: moment estimates, and the same with larger variances of slopes."""

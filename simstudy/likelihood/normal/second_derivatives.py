@@ -99,7 +99,7 @@ def _contract(left: FloatArray, kernel: FloatArray, right: FloatArray) -> FloatA
     """Sum over k of left_k kernel_k right_k' (R, q, q') for (R, k, q, j), (R, k, j, l), (R, k, q', l)."""
     bent = np.matmul(left, np.ascontiguousarray(kernel))
     n, k, q, j = bent.shape
-    flat_left = np.swapaxes(bent, 1, 2).reshape(n, q, k * j)  # q may be 0, and then -1 is no length
+    flat_left = np.swapaxes(bent, 1, 2).reshape(n, q, k * j)  # sizes said: a level may have no free parameter
     flat_right = np.swapaxes(right, 1, 2).reshape(n, right.shape[2], k * j)
     result: FloatArray = np.matmul(flat_left, transpose(flat_right))
     return result
