@@ -48,7 +48,18 @@ def reading_notes(model: TwoLevelModel, data: pd.DataFrame) -> tuple[str, ...]:
     own = [f"'{name}' is a column of the data and is taken as it is" for name in data.columns if factors_of(str(name))
            and name in model.variables]  # fmt: skip
     products = () if own else product_notes(model)
-    return (*model.table.notes, *own, *products)
+    return (*model.table.notes, *_labels_like_columns(model, data), *own, *products)
+
+
+def _labels_like_columns(model: TwoLevelModel, data: pd.DataFrame) -> list[str]:
+    """Labels that are names of columns; the model's own variables have a note of the text alone."""
+    found = {(row.label, row.rhs) for row in model.table.rows if row.op == "~" and row.label in data.columns}
+    return [
+        f"'{label}*{rhs}' is '{rhs}' with the label '{label}', not a product, although the data have a column '{label}'; "
+        f"a product is written {label}:{rhs}"
+        for label, rhs in sorted(found)
+        if label != rhs and label not in model.variables
+    ]
 
 
 def bound_notes(model: TwoLevelModel, params: FloatArray, *, variances: bool) -> tuple[str, ...]:
