@@ -55,8 +55,8 @@ def _labels_like_columns(model: TwoLevelModel, data: pd.DataFrame) -> list[str]:
     """Labels that are names of columns; the model's own variables have a note of the text alone."""
     found = {(row.label, row.rhs) for row in model.table.rows if row.op == "~" and row.label in data.columns}
     return [
-        f"'{label}*{rhs}' is '{rhs}' with the label '{label}', not a product, although the data have a column '{label}'; "
-        f"a product is written {label}:{rhs}"
+        f"'{label}*{rhs}' is '{rhs}' with the label '{label}', not a product, although the data have a column "
+        f"'{label}'; a product is written {label}:{rhs}"
         for label, rhs in sorted(found)
         if label != rhs and label not in model.variables
     ]

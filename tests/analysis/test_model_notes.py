@@ -124,3 +124,18 @@ def test_auto_goes_with_texts(data) -> None:
 def test_the_fit_of_one_level_leaves_bounded_models_out(data) -> None:
     text = "level: 1\n y ~ a*x\nlevel: 2\n y ~ w\na > 0"
     assert level_fit(fit(text, data, cluster="g"))["chisq"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("level: 1\n y ~ x*z\nlevel: 2\n y ~ w", 1),  # x is no variable of the model
+        ("level: 1\n y ~ x + x*z\nlevel: 2\n y ~ w", 1),  # x is one: told once
+        ("level: 1\n y ~ z*z\nlevel: 2\n y ~ w", 0),
+        ("level: 1\n y ~ b*z\nlevel: 2\n y ~ w", 0),
+    ],
+)
+def test_a_label_that_is_a_column_is_not_taken_for_a_product(text, told, data) -> None:
+    notes = [note for note in fit(text, data, cluster="g").notes if "not a product" in note]
+    assert len(notes) == told
+    assert all("x:z" in note for note in notes)
