@@ -13,6 +13,7 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.methods import registry
 from simstudy.methods.one_level.disaggregated import Disaggregated
+from simstudy.methods.protocol import Estimator
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population
 
@@ -38,7 +39,7 @@ def completed(cls):
 
 @completed
 @dataclass(frozen=True)
-class Plugin:
+class Plugin(Estimator):
     """`mlm_centered` by ML under another name; variants below change what it asks for."""
 
     name: ClassVar[str] = "plugin"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import pytest
 import typer
 import typer.main
 
+import simstudy
 from simstudy import api
 from simstudy.analysis.fit import fit
 from simstudy.api.figures import write_figures
@@ -70,6 +72,41 @@ def test_an_unknown_keyword_is_named_with_the_one_that_was_meant(name: str) -> N
     known = next(one.name for one in declared(request) if one.keyword_only or one.default is not one.kind)
     with pytest.raises(SimstudyError, match=rf"there is no option '{known}x' \(did you mean '{known}'\?\)"):
         call(**{f"{known}x": 1})
+
+
+@pytest.mark.parametrize(
+    ("placed", "options", "said"),
+    [
+        (("model", "data"), {}, ["fit: 'cluster' is missing"]),
+        (("model",), {}, ["fit: 'data' is missing", "fit: 'cluster' is missing"]),
+        (("model", "data", "school"), {}, ["fit takes 2 arguments by position, found 3; give cluster=...",
+                                           "fit: 'cluster' is missing"]),
+        (("model", "data", 1), {"cluster": "c"}, ["fit takes 2 arguments by position, found 3; give estimator=..."]),
+        (("model", "data"), {"data": "", "cluster": "c"}, ["fit: 'data' is given twice, by its place and by its name"]),
+    ],
+)  # fmt: skip
+def test_arguments_missing_or_too_many(placed: tuple[object, ...], options: dict[str, object], said: list[str]) -> None:
+    with pytest.raises(SimstudyError) as caught:
+        simstudy.fit(*placed, **options)
+    assert list(caught.value.problems) == said
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_without_anything_names_what_it_needs(name: str) -> None:
+    call, request = CALLS[name]
+    needed = [one.name for one in declared(request) if one.default is inspect.Parameter.empty]
+    with pytest.raises(SimstudyError) as caught:
+        call()
+    assert [problem.partition(": ")[2] for problem in caught.value.problems] == [
+        f"'{one}' is missing" for one in needed
+    ]
+
+
+@pytest.mark.parametrize("rep", ["a", 1.5, -1, None])
+def test_a_replicate_is_a_number(tmp_path: Path, rep: object) -> None:
+    design = simstudy.init("contextual", tmp_path / "design.toml")
+    with pytest.raises(SimstudyError, match="rep: found"):
+        simstudy.simulate(design, 0, rep)
 
 
 def test_single_values_are_checked_under_both_names() -> None:

@@ -142,7 +142,7 @@ def default_folder(name: str, shard: Shard) -> Path:
     return Path("results") / (folder if shard.count == 1 else f"{folder}-shard-{shard.index}-of-{shard.count}")
 
 
-@takes(RunRequest)
+@takes(RunRequest, "run")
 def run_study(request: RunRequest) -> Results:
     """Run a study, or what is missing of it.
 

@@ -48,7 +48,7 @@ class TheoryRecord:
     design: Design
 
 
-@takes(BiasRequest)
+@takes(BiasRequest, "bias")
 def theory_of(request: BiasRequest) -> TheoryRecord:
     """Pseudo-true values, bias, true and reported SEs, coverage and power of every method: theory, no simulation.
 

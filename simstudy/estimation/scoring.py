@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 import numpy as np
 
@@ -34,7 +34,16 @@ STUCK = 1e8
 
 
 class Optimiser(Protocol[L, C]):
-    """A way to maximise likelihoods of a type L on data of a type C."""
+    """A way to maximise likelihoods of a type L on data of a type C.
+
+    Attributes
+    ----------
+    by_pairs : bool
+        Whether the model's moments are all free and its data complete, so that the information falls into pairs
+        (`FreeMoments`).
+    """
+
+    by_pairs: ClassVar[bool]
 
     def once(self, likelihood: L, data: C, start: FloatArray) -> Optimum:
         """Scoring from one start (R, q), without the slower tries that follow where it fails."""
@@ -182,6 +191,8 @@ def with_fallback(
 
 class Scoring:
     """`scored`, and `with_fallback`."""
+
+    by_pairs: ClassVar[bool] = False
 
     def once(self, likelihood: Likelihood[D], data: D, start: FloatArray) -> Optimum:
         """Scoring from one start (R, q)."""

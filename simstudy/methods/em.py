@@ -91,12 +91,13 @@ class Em(ChosenErrors):
         """What `msem` supports, with a Sigma_between that can be positive definite, and no ``==`` constraints."""
         from simstudy.methods.msem import Msem  # which registers itself after this method: the teaching order
 
-        if _always_singular(TwoLevelStructure(model)):
+        reason = refuse_constraints(model) or Msem().supports(model, layout)
+        if reason is None and _always_singular(TwoLevelStructure(model)):
             return (
                 "the model's between covariance matrix is singular whatever the parameters (a variance fixed at 0), so "
                 "the complete data have no density"
             )
-        return refuse_constraints(model) or Msem().supports(model, layout)
+        return reason
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedEm:
         """Build index maps and constants."""

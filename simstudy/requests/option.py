@@ -21,6 +21,7 @@ from simstudy.errors import SimstudyError, did_you_mean
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+_EMPTY = inspect.Parameter.empty
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,17 +114,17 @@ def declared(request: type[Any]) -> tuple[Declared, ...]:
     return tuple(sorted(found, key=lambda one: one.keyword_only))
 
 
-def takes(request: Callable[P, R]) -> Callable[[Callable[[R], T]], Callable[P, T]]:
+def takes(request: Callable[P, R], name: str | None = None) -> Callable[[Callable[[R], T]], Callable[P, T]]:
     """Let a function of a request be called with the request's fields.
 
     The function's signature, for type checkers and for ``help``, is that of the request; its docstring gets the
-    section of parameters.
+    section of parameters. ``name`` is what messages call it, where users know it by another one than its own.
     """
 
     def decorate(function: Callable[[R], T]) -> Callable[P, T]:
         @functools.wraps(function)
         def call(*args: P.args, **options: P.kwargs) -> T:
-            check_names(request, function.__name__, options)
+            check_arguments(request, name or function.__name__, len(args), options)
             return function(request(*args, **options))
 
         fields = declared(typing.cast("type[Any]", request))
@@ -145,22 +146,51 @@ def takes(request: Callable[P, R]) -> Callable[[Callable[[R], T]], Callable[P, T
     return decorate
 
 
-def check_names(request: Callable[..., Any], call: str, options: Mapping[str, object]) -> None:
-    """Refuse an option that the request has not.
+def check_arguments(request: Callable[..., Any], call: str, n_placed: int, options: Mapping[str, object]) -> None:
+    """Refuse a call that does not fit the request's fields.
+
+    Parameters
+    ----------
+    request : type
+    call : str
+        What messages call it.
+    n_placed : int
+        Number of arguments given by their place.
+    options : mapping
+        Those given by name.
 
     Raises
     ------
     SimstudyError
-        One problem a name, with the one that was probably meant.
+        One problem a name that is unknown (with the one that was probably meant), given twice or missing, and one for
+        arguments too many.
     """
-    known = [one.name for one in declared(typing.cast("type[Any]", request))]
+    fields = declared(typing.cast("type[Any]", request))
+    known = [one.name for one in fields]
     problems = [
         f"{call}: there is no option '{name}'{did_you_mean(name, known)}; allowed: {', '.join(known)}"
         for name in options
         if name not in known
     ]
+    by_place = [one.name for one in fields if not one.keyword_only]
+    if n_placed > len(by_place):
+        left = [one.name for one in fields if one.keyword_only and one.name not in options]
+        first = next((one.name for one in fields if one.name in left and one.default is _EMPTY), (left or [""])[0])
+        more = f"; give {first}=..." if first else ""
+        problems.append(f"{call} takes {_counted(len(by_place), 'argument')} by position, found {n_placed}{more}")
+    placed = by_place[:n_placed]
+    problems += [f"{call}: '{name}' is given twice, by its place and by its name" for name in placed if name in options]
+    problems += [
+        f"{call}: '{one.name}' is missing"
+        for one in fields
+        if one.default is _EMPTY and one.name not in (*placed, *options)
+    ]
     if problems:
         raise SimstudyError(problems)
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' * (n != 1)}"
 
 
 def problems_of(request: Any, *, flags: bool = False) -> list[str]:

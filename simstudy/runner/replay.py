@@ -79,11 +79,15 @@ def draw_frame(design: Design, cell: int, replicate: int) -> pd.DataFrame:
     StoreError
         If there is no such cell or replicate.
     """
-    if replicate < 0:
-        raise StoreError(f"rep: found {replicate}; replicates are numbered from 0")
+    _check_replicate(replicate)
     population = find_cell(design, cell).population
     with threadpool_limits(1):
         return draw_sample(population, design.seed, range(replicate, replicate + 1)).to_frame(0)
+
+
+def _check_replicate(found: object) -> None:
+    if not isinstance(found, int | np.integer) or found < 0:
+        raise StoreError(f"rep: found {found!r}; replicates are whole numbers from 0")
 
 
 def replay(root: Path, cell: int, replicate: int, estimator: str) -> ReplayRecord:
@@ -94,6 +98,7 @@ def replay(root: Path, cell: int, replicate: int, estimator: str) -> ReplayRecor
     StoreError
         If there are no such rows.
     """
+    _check_replicate(replicate)
     folder = read_folder(root)
     if estimator not in folder.manifest.methods:
         known = ", ".join(folder.methods)

@@ -15,7 +15,7 @@ from simstudy.design import parse_design
 from simstudy.design.design import EstimatorEntry
 from simstudy.estimation.result import FitResult, Status
 from simstudy.methods.checks import judge_data
-from simstudy.methods.protocol import Diagnostic
+from simstudy.methods.protocol import Diagnostic, Estimator
 from simstudy.runner.block import Study, fit_block
 from simstudy.runner.limit import NO_LIMIT, Limit
 from simstudy.testing import check_estimator
@@ -46,7 +46,7 @@ use = ["two_step"]
 
 
 @dataclass(frozen=True)
-class Plain:
+class Plain(Estimator):
     """Some smooth functions of the data; it fits the contextual model and keeps the contract."""
 
     name: ClassVar[str] = "plain"

@@ -49,7 +49,17 @@ def test_stacked_populations_have_the_bits_of_single_ones(ci, method, se):
 def test_a_method_that_stops_falls_back_to_single_populations(monkeypatch):
     found, cells, study = cells_and_study()
     whole = fit_cells(study, cells, found.entry, range(4))[0]
-    monkeypatch.setattr("simstudy.runner.fit_cells._joined", lambda parts: 1 / 0)
+
+    def only_a_few(fit):
+        def own(prepared, data):
+            if data.n_replicates > 4:
+                raise MemoryError("too many data sets")
+            return fit(prepared, data)
+
+        return own
+
+    prepared = type(found.entry.estimator.prepare(found.model, cells[0].population.layout))
+    monkeypatch.setattr(prepared, "fit", only_a_few(prepared.fit))
     alone, error = fit_cells(replace(study, design="again"), cells, found.entry, range(4))
     assert error == ""
     assert all(np.array_equal(a.estimate, b.estimate) for a, b in zip(whole, alone, strict=True))

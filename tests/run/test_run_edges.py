@@ -158,9 +158,10 @@ def test_bias_survives_it_too(own, monkeypatch):
     from run_fakes import Fake
 
     monkeypatch.setattr(Fake, "before", lambda self, first: sys.exit(0))
-    found = api.bias(own.folder.parent / "out.toml")
-    notes = found.loc[found["estimator"] == "fake", "note"] if "note" in found.columns else found["estimator"]
+    found = api.bias(own.folder.parent / "out.toml").to_frame()
+    notes = found.loc[found["estimator"] == "fake", "note"]
     assert len(notes)
+    assert notes.str.contains("SystemExit").all()
 
 
 # ---------------------------------------------------------------------- time limits

@@ -14,7 +14,7 @@ from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult
 from simstudy.likelihood.normal.single_level import Data
 from simstudy.linalg.stacked import columns, submatrix
-from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
+from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints, refuse_empty_between
 from simstudy.methods.chosen_errors import ChosenErrors
 from simstudy.methods.closed_forms import exact_slopes
 from simstudy.methods.look import DASH, VERMILLION, Look
@@ -62,7 +62,7 @@ class Aggregated(ChosenErrors):
         """There must be more clusters than between variables."""
         if layout.n_clusters <= len(model.observed("between")):
             return "no more clusters than between variables"
-        return refuse_constraints(model)
+        return refuse_constraints(model) or refuse_empty_between(model)
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedAggregated:
         """Build the between model."""
