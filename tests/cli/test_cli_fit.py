@@ -448,4 +448,4 @@ def test_a_method_in_the_current_folder_is_found(folder, monkeypatch):
     call = ("model.lav", "school.csv", "--cluster", "school", "--estimator")
     done = simstudy(*call, "own_in_folder:Own")
     assert done.exit_code == 0, done.output
-    assert any("cannot be imported" in line for line in errors_of(*call, "no_such_module:Own"))
+    assert "cannot be imported" in errors_of(*call, "no_such_module:Own")
