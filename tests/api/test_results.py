@@ -226,7 +226,7 @@ def test_performance_chooses_rows(study: simstudy.Study) -> None:
 
 def test_a_replicate_is_the_stored_one(study: simstudy.Study) -> None:
     found = study.replicate(2, 7)
-    assert f"{found.fit('msem').coef['bw']:.3f}" in found.summary()
+    assert f"{found.fit('msem').coef['b_w']:.3f}" in found.summary()
     pd.testing.assert_frame_equal(found.data, simstudy.simulate(study.design, 2, 7))
     stored = found.estimates.query("estimator == 'msem' and se_kind == 'robust'").set_index("parameter")
     again = found.fit("msem")
