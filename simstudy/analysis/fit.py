@@ -40,7 +40,7 @@ from simstudy.analysis.unrestricted import (
 )
 from simstudy.analysis.working import fit_in_units
 from simstudy.data.sample import Sample, cluster_order, from_frame
-from simstudy.errors import ConvergenceWarning, warn_caller
+from simstudy.errors import ConvergenceWarning, EstimatorError, warn_caller
 from simstudy.estimation.inference import montecarlo, with_defined
 from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.linalg.stacked import FloatArray, IntArray
@@ -131,6 +131,8 @@ def fit(request: FitRequest) -> FitRecord:
     """
     began = time.perf_counter()
     request = in_our_words(request)
+    if request.estimator == "all":
+        raise EstimatorError("estimator: 'all' is no method; simstudy.fit_all fits every method side by side")
     check_choices(request)
     estimator, beside = request.estimator, lambda: what_is_beside(request.data, request.cluster)
     model = as_model(request.model, std_lv=request.std_lv, auto=request.auto, beside=beside)

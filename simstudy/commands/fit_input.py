@@ -20,7 +20,10 @@ def read_inputs(request: FitRequest, options: list[str], plot: Path | None) -> F
     from simstudy.analysis.choices import in_our_words, interval_problems, intervals_of, weight_problems
     from simstudy.analysis.inputs import as_model, what_is_beside
     from simstudy.analysis.read import read_data
+    from simstudy.design.load import find_modules_beside
 
+    if ":" in request.estimator:
+        find_modules_beside(Path("own.py"))  # in the current folder
     try:
         request = in_our_words(request)
     except EstimatorError as error:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from simstudy.model.twolevel import TwoLevelModel
 else:
-    DataFrame = placeholder("DataFrame")
+    DataFrame = placeholder("DataFrame", "pandas")
     TwoLevelModel = placeholder("TwoLevelModel")
 
 Progress = Callable[[str, int, int], None]

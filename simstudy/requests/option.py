@@ -97,9 +97,12 @@ class Declared:
         return given or f"--{self.name.replace('_', '-')}"
 
 
-def placeholder(name: str) -> Any:
-    """Stands for a type that is slow to import, where annotations are read when the program runs."""
-    return type(name, (), {"__module__": "simstudy"})
+def placeholder(name: str, module: str = "simstudy") -> Any:
+    """Stands for a type that is slow to import, where annotations are read when the program runs.
+
+    `module` is where its users import it from: ``help`` shows it.
+    """
+    return type(name, (), {"__module__": module})
 
 
 def declared(request: type[Any]) -> tuple[Declared, ...]:

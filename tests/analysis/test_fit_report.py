@@ -399,6 +399,11 @@ def test_a_model_that_a_method_cannot_fit_is_a_status_with_a_reason(data) -> Non
 
 
 @pytest.mark.slow
+def test_all_is_no_method(data) -> None:
+    with pytest.raises(EstimatorError, match=r"simstudy\.fit_all"):
+        fit("level: 1\n y ~ x\nlevel: 2\n y ~ x", data, cluster="g", estimator="all")
+
+
 def test_fit_all_fits_every_method_as_fit_does(data) -> None:
     text = MODEL.replace("  y ~~ 0.9*y\n", "")
     told: list[tuple[str, int, int]] = []

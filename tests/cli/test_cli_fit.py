@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -463,3 +464,16 @@ def test_codes_for_missing_values_and_weights(written):
     done = simstudy(*common, "--weights", "w")
     assert done.exit_code == 2
     assert "sampling weights ('w') are not supported" in " ".join(done.output.split())
+
+
+def test_a_method_in_the_current_folder_is_found(folder, monkeypatch):
+    monkeypatch.setattr("sys.path", list(sys.path))
+    (folder / "own_in_folder.py").write_text(
+        "from dataclasses import dataclass\nfrom typing import ClassVar\n"
+        "from simstudy.methods.one_level.disaggregated import Disaggregated\n\n"
+        "@dataclass(frozen=True)\nclass Own(Disaggregated):\n    name: ClassVar[str] = 'own_in_folder'\n"
+    )
+    call = ("model.lav", "school.csv", "--cluster", "school", "--estimator")
+    done = simstudy(*call, "own_in_folder:Own")
+    assert done.exit_code == 0, done.output
+    assert "cannot be imported" in errors_of(*call, "no_such_module:Own")
