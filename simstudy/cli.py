@@ -24,7 +24,7 @@ from simstudy.commands.plot import plot
 from simstudy.commands.replay import replay
 from simstudy.commands.report import report
 from simstudy.commands.run import run
-from simstudy.commands.shared import BAD_INPUT, DONE, INTERRUPTED, say
+from simstudy.commands.shared import BAD_INPUT, DONE, FAILED, INTERRUPTED, say
 from simstudy.commands.simulate import simulate
 from simstudy.commands.status import status
 from simstudy.commands.validate import validate
@@ -57,6 +57,9 @@ def command(function: Callable[..., None]) -> None:
         except OSError as error:
             say(f"error: {error}")
             raise typer.Exit(BAD_INPUT) from None
+        except SystemExit as error:  # ours are typer.Exit: some plug-in wants to end the program, perhaps as a success
+            say(f"error: a plug-in tried to end the program (SystemExit: {error}); nothing it was asked for is done")
+            raise typer.Exit(FAILED) from None
         except KeyboardInterrupt:
             say("interrupted")
             raise typer.Exit(INTERRUPTED) from None

@@ -13,8 +13,9 @@ from simstudy.analysis.working import in_working_units
 from simstudy.data.products import ClusterProducts
 from simstudy.errors import EstimatorError
 from simstudy.linalg.stacked import FloatArray
+from simstudy.methods import ask
 from simstudy.methods.msem_slopes import PreparedSlopes
-from simstudy.methods.protocol import Estimator
+from simstudy.methods.wall import MethodError
 from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -57,9 +58,9 @@ MEANING = {
 }
 
 
-def slope_facts(model: TwoLevelModel, method: Estimator) -> tuple[SlopeFact, ...]:
-    """What a method does with every random slope of a model."""
-    return tuple(_fact(slope, model, method.slope_meaning(model, slope)) for slope in model.slopes)
+def slope_facts(model: TwoLevelModel, meanings: Mapping[str, str]) -> tuple[SlopeFact, ...]:
+    """What a method does with every random slope of a model, given what it says each one multiplies."""
+    return tuple(_fact(slope, model, meanings[slope.name]) for slope in model.slopes)
 
 
 def _fact(slope: RandomSlope, model: TwoLevelModel, meaning: str) -> SlopeFact:
@@ -125,7 +126,10 @@ def prepared_slopes(fit: FitRecord, what: str) -> PreparedSlopes:
         raise EstimatorError(f'{what}: the model has no random slope; write one as y ~ rv("s")*x')
     if not fit.converged:
         raise EstimatorError(f"{what}: {fit.estimator} did not converge ({fit.status.message})")
-    prepared = fit.context.method.prepare(fit.model, fit.context.sample.layout)
+    try:
+        prepared = ask.prepare(fit.context.method, fit.model, fit.context.sample.layout)
+    except MethodError as error:
+        raise EstimatorError(f"{what}: {fit.estimator} stopped with an error: {error.text}") from None
     if not isinstance(prepared, PreparedSlopes):
         raise EstimatorError(
             f"{what}: slopes do not vary by full-information maximum likelihood in this fit of '{fit.estimator}'; use "

@@ -18,7 +18,9 @@ from simstudy.asymptotics.moments import Moments
 from simstudy.asymptotics.result import Asymptotics, SeLaw, nothing, without_rounding
 from simstudy.asymptotics.routes import ROBUST, Core, find_core, on_sums
 from simstudy.estimation.result import Status
+from simstudy.methods import ask
 from simstudy.methods.protocol import Estimator
+from simstudy.methods.wall import MethodError
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
 from simstudy.population.population import Population
@@ -159,10 +161,10 @@ def _joined(estimator: Estimator, known: Asymptotics, sampled: Asymptotics) -> A
 def _refusal(estimator: Estimator, model: TwoLevelModel, population: Population) -> tuple[str, Status]:
     """Why there is nothing to compute, or empty."""
     try:
-        reason = estimator.supports(model, population.layout)
-    except Exception as error:  # whatever a plug-in raises is its failure
-        return f"the method stopped with an error: {type(error).__name__}: {error}", Status.EXCEPTION
-    return ("", Status.OK) if reason is None else (reason or "it gives no reason", Status.NOT_SUPPORTED)
+        reason = ask.supports(estimator, model, population.layout)
+    except MethodError as error:
+        return f"the method stopped with an error: {error.text}", Status.EXCEPTION
+    return ("", Status.OK) if reason is None else (reason, Status.NOT_SUPPORTED)
 
 
 def _one(core: Core, c: int, estimator: Estimator, model: TwoLevelModel, population: Population) -> Asymptotics:

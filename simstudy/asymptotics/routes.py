@@ -25,9 +25,10 @@ from simstudy.asymptotics.result import SeLaw
 from simstudy.data.layout import ClusterLayout
 from simstudy.estimation.result import FitResult, Status
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
+from simstudy.methods import ask
 from simstudy.methods.protocol import Estimator
 from simstudy.methods.substitute import Substitute
-from simstudy.methods.wall import MethodError, describe, fit_walled, fitter, walled
+from simstudy.methods.wall import MethodError, describe, fit_walled, fitter
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.streams import FitStreams
 
@@ -84,7 +85,7 @@ class _Ready:
     def __init__(self, method: Estimator, model: TwoLevelModel, layout: ClusterLayout) -> None:
         self.method, self.model = method, model
         with _told_apart():
-            self.own = fitter(method, walled(method.prepare, model, layout))
+            self.own = fitter(method, ask.prepare(method, model, layout))
 
     def fit(self, data: Any) -> FitResult:
         """Fit R data sets."""
