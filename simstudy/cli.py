@@ -40,11 +40,11 @@ app = typer.Typer(
 )
 
 
-def command(function: Callable[..., None]) -> None:
-    """Add a command; what is wrong with the input is printed, a message a problem, and the exit code is 2."""
+def guarded(function: Callable[..., None]) -> Callable[..., None]:
+    """A command; what is wrong with the input is printed, a message a problem, and the exit code is 2."""
 
     @functools.wraps(function)
-    def guarded(*args: Any, **options: Any) -> None:
+    def call(*args: Any, **options: Any) -> None:
         try:
             function(*args, **options)
         except SimstudyError as error:
@@ -64,7 +64,7 @@ def command(function: Callable[..., None]) -> None:
             say("interrupted")
             raise typer.Exit(INTERRUPTED) from None
 
-    app.command()(guarded)
+    return call
 
 
 def _version(wanted: bool) -> None:
@@ -101,7 +101,7 @@ for _command in (
     init,
     plan,
 ):
-    command(_command)
+    app.command()(guarded(_command))
 
 
 def main() -> None:

@@ -143,6 +143,7 @@ def check_estimator(
             if isinstance(chosen, ask.Stopped):
                 raise AssertionError(f"{where}: {chosen.text}\n{chosen.trace}")
             reason = _kept(f"{where}: supports()", ask.supports, chosen, model, layout)
+            _check_slopes(chosen, model, where)
             assert reason != ask.NO_REASON, f"{where}: supports() gives an empty reason"
             if reason is not None:
                 checked.append(f"{where}: declined ({reason})")
@@ -184,17 +185,22 @@ def _check_declaration(method: Estimator) -> None:
     _kept(f"{method.name}, whose options must be hashable: hash()", hash, method)
 
 
+def _check_slopes(method: Estimator, model: TwoLevelModel, where: str) -> None:
+    """What the method says of slopes, which is asked before it is known whether it can be used."""
+    meanings, notes = ask.slope_meanings(method, model)
+    assert not notes, f"{where}: {notes[0]}"
+    for name, meaning in meanings.items():
+        allowed = ", ".join(MEANING)
+        assert meaning in ("", *MEANING), f"{where}: slope_meaning() of {name} is {meaning!r}; allowed: {allowed}"
+
+
 def _check_words(method: Estimator, model: TwoLevelModel, layout: ClusterLayout, where: str) -> None:
     """What the method says beside its numbers: of the types promised, and without an error."""
     population = _population(model, layout)
     sample = ask.draw(SAMPLE, population, _SEED, range(1))
-    meanings, notes = ask.slope_meanings(method, model)
-    notes += (*ask.caveats(method, model), *ask.failure_notes(method, model, sample))
+    notes = (*ask.caveats(method, model), *ask.failure_notes(method, model, sample))
     for note in notes:
         assert ask.NO_WORDS not in note, f"{where}: {note}"
-    for name, meaning in meanings.items():
-        allowed = ", ".join(MEANING)
-        assert meaning in ("", *MEANING), f"{where}: slope_meaning() of {name} is {meaning!r}; allowed: {allowed}"
     for number in _kept(f"{where}: exact_numbers()", ask.exact_numbers, method, model, population, 0.95):
         assert number.parameter in model.reported, f"{where}: exact_numbers() names '{number.parameter}'"
         kinds = ("", *method.se_kinds)

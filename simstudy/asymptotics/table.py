@@ -159,7 +159,7 @@ def _blocks(design: Design, place: Place) -> Iterator[_Block]:
 
 def _exact_numbers(design: Design, place: Place) -> tuple[tuple[ExactNumber, ...], str]:
     """What the method knows exactly, and why there is nothing where it stopped."""
-    if not place.exact:
+    if not place.exact or place.found.status is Status.EXCEPTION:
         return (), ""
     try:
         population, level = place.cell.population, design.intervals.level
