@@ -16,11 +16,11 @@ from typing import Any
 __version__ = "0.1.0"
 
 
-def _homes() -> dict[str, str]:
-    """Module of every public name, from the imports of the type stub."""
-    stub = pkgutil.get_data(__name__, "__init__.pyi")
-    assert stub is not None
-    statements = ast.parse(stub).body
+def _homes(stub: str) -> dict[str, str]:
+    """Module of every public name, from the imports of a type stub."""
+    text = pkgutil.get_data(__name__, stub)
+    assert text is not None
+    statements = ast.parse(text).body
     return {
         alias.name: node.module
         for node in statements
@@ -29,7 +29,7 @@ def _homes() -> dict[str, str]:
     }
 
 
-_HOMES = _homes()
+_HOMES = _homes("__init__.pyi")
 __all__ = sorted(_HOMES)
 
 

@@ -31,6 +31,13 @@ def population(sizes=BALANCED, **changes: float) -> Population:
     return Population(MODEL, tuple(values[name] for name in MODEL.names), ClusterLayout.of(sizes), "key")
 
 
+def completed(cls):
+    """A class with the defaults that registration would give it."""
+    registry.check_class(cls, cls.__qualname__)
+    return cls
+
+
+@completed
 @dataclass(frozen=True)
 class Plugin(Estimator):
     """`mlm_centered` by ML under another name; variants below change what it asks for."""

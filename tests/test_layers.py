@@ -42,7 +42,7 @@ LAYERS = (
 # Constants of the build, importable from everywhere; the module, if there is one, imports nothing of the package.
 BOTTOM = ("_version", "__version__")
 # On top of every layer: these may import anything, and no layer may import them.
-TOP = ("__init__", "__main__", "testing")
+TOP = ("__init__", "__main__", "extend", "testing")
 
 # Name types of every layer in annotations, and import none of them when they run.
 TYPES_ONLY = ("requests",)
@@ -208,6 +208,7 @@ def test_allowed(module: str, source: str) -> None:
         ("simstudy.runner.backends.local", "from simstudy import fit"),
         ("simstudy.runner.backends.local", "import simstudy"),
         ("simstudy.runner.backends.local", "from simstudy.testing import check_estimator"),
+        ("simstudy.methods.msem", "from simstudy.extend import register"),
         ("simstudy.runner.backends.local", "from simstudy.cli import main"),
         ("simstudy.model.syntax", "import matplotlib.pyplot as plt"),
         ("simstudy.model.syntax", "try:\n    from rich import print\nexcept ImportError:\n    pass"),
@@ -227,7 +228,18 @@ def test_a_package_resolves_its_own_relative_imports() -> None:
 
 # ---------------------------------------------------------------------- questions to methods
 
-ASKED = {"for_model", "supports", "prepare", "caveats", "failure_notes", "slope_meaning", "exact_numbers", "of_sample"}
+ASKED = {
+    "for_model",
+    "supports",
+    "prepare",
+    "caveats",
+    "failure_notes",
+    "slope_meaning",
+    "exact_numbers",
+    "of_sample",
+    "prepare_slopes",
+    "on_sums",
+}
 """Members of a method or of a kind of data that run code from elsewhere."""
 
 

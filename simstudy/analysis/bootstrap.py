@@ -16,7 +16,6 @@ from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.likelihood.slopes.chain import Treatment
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods import ask, registry
-from simstudy.methods.msem_slopes import PreparedSlopes
 from simstudy.methods.wall import MethodError, fit_by_halves, fitter
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
@@ -72,9 +71,10 @@ def _parametric(context: Context, model: TwoLevelModel, seed: int, replicates: r
     streams = FitStreams.of(seed, method.name, "bootstrap", replicates)
     try:
         prepared = ask.prepare(method, model, sample.layout)
+        varying = ask.prepare_slopes(method, model, sample.layout)
     except MethodError:
         return failed(model.names, method.se_kinds, len(streams), Status.EXCEPTION)
-    meaning: Treatment = prepared.treatment if isinstance(prepared, PreparedSlopes) else "latent"
+    meaning: Treatment = "latent" if varying is None else varying.treatment
     if meaning == "hybrid":
         raise EstimatorError(
             "with slopes = 'hybrid' no data can be drawn from the fit: random slopes multiply what their means do not; "

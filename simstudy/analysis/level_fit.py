@@ -60,7 +60,7 @@ def level_fit(fit: FitRecord, *, target: bool = False) -> pd.DataFrame:
     """
     refuse_slopes(fit, "fit of one level")
     require_solution(fit)
-    if fit.estimator != "msem":
+    if not fit.context.method.likelihood_of_model:
         raise EstimatorError(f"fit of one level is that of full-information maximum likelihood, not of {fit.estimator}")
     own, fit = fit.measures, in_working_units(fit)
     saturated = saturated_of(fit)

@@ -15,7 +15,6 @@ from simstudy.analysis.working import in_working_units
 from simstudy.errors import EstimatorError, ModelError, did_you_mean
 from simstudy.estimation.result import Status
 from simstudy.linalg.stacked import FloatArray
-from simstudy.methods.msem_slopes import PreparedSlopes
 from simstudy.model.expressions import parse_expression
 from simstudy.model.parameters import number_rows
 from simstudy.model.twolevel import TwoLevelModel
@@ -177,10 +176,10 @@ def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
     """
     own = fit.measures["loglik"]
     fit = in_working_units(fit)
-    prepared = prepared_slopes(fit, "test of a slope's variance")
+    prepared_slopes(fit, "test of a slope's variance")
     model, q = without_variance(fit.model, slope)
     statistics = fit.context.sample.arrange(model.level1, model.level2).statistics()
-    without = PreparedSlopes(prepared.options, model, fit.context.sample.layout).fit(statistics)
+    without = fit.context.method.prepare(model, fit.context.sample.layout).fit(statistics)
     if not without.converged[0]:
         why = Status(int(without.status[0])).message
         raise EstimatorError(f"test of a slope's variance: the model without it did not converge ({why})")
@@ -200,31 +199,43 @@ def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
     )
 
 
-def likelihood_ratio_test(restricted: FitRecord, full: FitRecord) -> Test:
+def likelihood_ratio_test(first: FitRecord, second: FitRecord) -> Test:
     """Likelihood-ratio test of nested models fitted to the same data; scaled where both have robust SEs.
 
-    The scaled difference divides by (q0 c0 - q1 c1) / (q0 - q1), with q and c the numbers of parameters and the MLR
-    scaling factors of the models (Satorra & Bentler 2001; theory C11).
+    The restricted model is the one with fewer free parameters, whichever is given first. The scaled difference divides
+    by (q0 c0 - q1 c1) / (q0 - q1), with q and c the numbers of parameters and the MLR scaling factors of the models
+    (Satorra & Bentler 2001; theory C11).
 
     Raises
     ------
     EstimatorError
-        Different data, no fewer parameters, or a fit without a likelihood of the two-level model.
+        Different data, as many parameters, or a fit without a likelihood of the two-level model.
     """
-    for fit in (restricted, full):
-        if not fit.converged or fit.estimator != "msem":
-            raise EstimatorError("both models must be converged fits of msem")
-    if (restricted.n_obs, restricted.sizes) != (full.n_obs, full.sizes) or set(restricted.model.variables) != set(
-        full.model.variables
+    for fit in (first, second):
+        if not fit.converged:
+            raise EstimatorError(
+                f"likelihood-ratio test: {fit.estimator} did not converge ({fit.status.message}); both models must"
+            )
+        if not fit.context.method.likelihood_of_model:
+            raise EstimatorError(
+                f"likelihood-ratio test: '{fit.estimator}' does not maximise the likelihood of the two-level model; "
+                "msem does"
+            )
+    if (first.n_obs, first.sizes) != (second.n_obs, second.sizes) or set(first.model.variables) != set(
+        second.model.variables
     ):
         raise EstimatorError("the models were fitted to different data")
-    h0, h1 = restricted.measures.get("unrestricted_loglik", np.nan), full.measures.get("unrestricted_loglik", np.nan)
+    h0, h1 = first.measures.get("unrestricted_loglik", np.nan), second.measures.get("unrestricted_loglik", np.nan)
     if np.isfinite([h0, h1]).all() and abs(h0 - h1) > 1e-6 * (1.0 + abs(h1)):
         raise EstimatorError("the models were fitted to different data: their unrestricted log-likelihoods differ")
+    restricted, full = sorted((first, second), key=lambda fit: fit.measures["npar"])
     q0, q1 = restricted.measures["npar"], full.measures["npar"]
     df = int(q1 - q0)
-    if df <= 0:
-        raise EstimatorError("the first model must have fewer free parameters than the second")
+    if df == 0:
+        raise EstimatorError(
+            f"likelihood-ratio test: the two models have the same number of free parameters ({q0:.0f}); one must be a "
+            "restriction of the other"
+        )
     statistic = 2.0 * (full.measures["loglik"] - restricted.measures["loglik"])
     c0, c1 = restricted.measures.get("scaling_h0", np.nan), full.measures.get("scaling_h0", np.nan)
     scaling = (q1 * c1 - q0 * c0) / df

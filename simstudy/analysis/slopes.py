@@ -14,7 +14,7 @@ from simstudy.data.products import ClusterProducts
 from simstudy.errors import EstimatorError
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods import ask
-from simstudy.methods.msem_slopes import PreparedSlopes
+from simstudy.methods.protocol import PreparedSlopes
 from simstudy.methods.wall import MethodError
 from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
@@ -127,10 +127,10 @@ def prepared_slopes(fit: FitRecord, what: str) -> PreparedSlopes:
     if not fit.converged:
         raise EstimatorError(f"{what}: {fit.estimator} did not converge ({fit.status.message})")
     try:
-        prepared = ask.prepare(fit.context.method, fit.model, fit.context.sample.layout)
+        prepared = ask.prepare_slopes(fit.context.method, fit.model, fit.context.sample.layout)
     except MethodError as error:
         raise EstimatorError(f"{what}: {fit.estimator} stopped with an error: {error.text}") from None
-    if not isinstance(prepared, PreparedSlopes):
+    if prepared is None:
         raise EstimatorError(
             f"{what}: slopes do not vary by full-information maximum likelihood in this fit of '{fit.estimator}'; use "
             "msem with slopes = auto, observed, latent or hybrid"
@@ -165,8 +165,7 @@ def random_elements(fit: FitRecord) -> Elements:
     """Empirical Bayes means and posterior covariances; parameters count as known."""
     prepared = prepared_slopes(fit, "cluster-specific slopes")
     data = products_of(fit)
-    likelihood = prepared.fine or prepared.likelihood
-    mean, cov = likelihood.elements(fit.params[None], data)
+    mean, cov = prepared.elements(fit.params[None], data)
     structure = prepared.structure
     z = data.clusters[0].T
     k, r = structure.r + structure.p2, structure.r

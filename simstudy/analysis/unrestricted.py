@@ -7,6 +7,7 @@ difference where the unrestricted Sigma_between is indefinite: a note then tells
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -56,6 +57,11 @@ class Unrestricted:
         """Whether its Sigma_between is positive semidefinite."""
         return self.ok and bool(is_semidefinite(self.solved.structure, self.solved.best.params)[0])
 
+    @cached_property
+    def over_cone(self) -> Solved:
+        """The maximum over positive semidefinite Sigma_between, computed when first asked for."""
+        return semidefinite(self.solved)
+
 
 def engine_for(sample: Sample, structure: TwoLevelStructure, *, cluster_wise: bool = True) -> Engine:
     """Likelihood of a model on one data set, complete or not, whose variables stand in the model's order."""
@@ -87,7 +93,7 @@ def intraclass_correlations(model: TwoLevelModel, found: Unrestricted) -> dict[s
 
     From the unrestricted maximum; where there is none, from that with a positive semidefinite Sigma_between.
     """
-    solved = found.solved if found.ok else semidefinite(found.solved)
+    solved = found.solved if found.ok else found.over_cone
     if solved.best.status[0] != int(Status.OK):
         return dict.fromkeys(model.both, np.nan)
     _, within, between = solved.structure.moments(solved.best.params)
@@ -196,7 +202,7 @@ def _against_the_other(
     if values_of(method).get("fixed_x"):
         again = _refit(method, model, sample, "psd" if h1 == "unrestricted" else "unrestricted")
         return {name: float(again.measures[name][0]) for name in ("chisq", "df", "pvalue", "chisq_scaled")}
-    other = semidefinite(found.solved) if h1 == "unrestricted" else found.solved
+    other = found.over_cone if h1 == "unrestricted" else found.solved
     one = {name: float(value[0]) for name, value in result.measures.items()}
     chisq = max(2.0 * (float(other.loglik[0]) - one["loglik"]), 0.0)
     scaled = np.nan

@@ -8,12 +8,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +25,6 @@ from simstudy.estimation.result import FitResult, Status
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
 from simstudy.methods import ask
 from simstudy.methods.protocol import Estimator
-from simstudy.methods.substitute import Substitute
 from simstudy.methods.wall import MethodError, describe, fit_walled, fitter
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.streams import FitStreams
@@ -123,7 +120,7 @@ def find_core(estimator: Estimator, model: TwoLevelModel, moments: Moments) -> C
 
 
 def _core(estimator: Estimator, model: TwoLevelModel, moments: Moments) -> Core:
-    plain = on_sums(estimator)
+    plain = ask.on_sums(estimator)
     if plain is None:
         return _core_of_clusters(estimator, model, moments)
     core = _core_of_sums(plain, model, moments)
@@ -137,39 +134,6 @@ def _core(estimator: Estimator, model: TwoLevelModel, moments: Moments) -> Core:
             notes=core.notes + ((note,) if note else ()),
         )
     return replace(core, reported={kind: core.reported[kind] for kind in estimator.se_kinds})
-
-
-def on_sums(estimator: Estimator) -> Estimator | None:
-    """The method itself if sums are enough for it, or without the SE kinds that need more; None if there is no such."""
-    if estimator.needs == "statistics":
-        return estimator
-    if isinstance(estimator, Substitute):
-        method = on_sums(estimator.method)
-        other = estimator if method is None else replace(estimator, method=method)
-        return other if other.needs == "statistics" else None
-    if not dataclasses.is_dataclass(estimator) or not any(f.name == "se" for f in dataclasses.fields(estimator)):
-        return None
-    found: list[str] = []
-    for kind in (*estimator.se_kinds, "expected"):
-        try:
-            if _with_errors(estimator, (kind,)).needs == "statistics":
-                found.append(kind)
-        except Exception:  # a kind that the method does not have alone
-            continue
-    if not found:
-        return None
-    return _with_errors(estimator, tuple(kind for kind in estimator.se_kinds if kind in found) or ("expected",))
-
-
-def _with_errors(estimator: Estimator, kinds: tuple[str, ...]) -> Estimator:
-    """The same method with other SE kinds, also where it does not let its users choose them."""
-    options: Any = estimator
-    try:
-        return cast(Estimator, replace(options, se=kinds))
-    except ValueError:  # a field that is set by the class
-        other: Any = copy(options)
-        object.__setattr__(other, "se", kinds)
-        return cast(Estimator, other)
 
 
 # ---------------------------------------------------------------------------------------------------- methods on sums

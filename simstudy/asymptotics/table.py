@@ -13,6 +13,7 @@ from simstudy.asymptotics import Asymptotics
 from simstudy.asymptotics.draws import montecarlo_by_draws, wald_by_draws
 from simstudy.design import Cell, Design, EstimatorEntry
 from simstudy.estimation.exact_laws import NEGATIVE, ExactNumber
+from simstudy.estimation.result import Status
 from simstudy.linalg.stacked import FloatArray
 from simstudy.linalg.wald_intervals import negative, width
 from simstudy.methods import ask

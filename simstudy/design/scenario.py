@@ -382,7 +382,7 @@ def _method(raw: dict[str, Any], method: str, se: str | None, problems: list[str
     try:
         found = registry.create(registered, options)
         kind = se or found.se_kinds[0]
-        if found.se_kinds != (kind,) and any(f.name == "se" for f in dataclasses.fields(found)):  # type: ignore[arg-type]
+        if found.se_kinds != (kind,) and "se" in registry.options(registered):
             found = registry.create(registered, {**options, "se": [kind]})
     except EstimatorError as error:
         problems += [f"method: {problem}" for problem in error.problems]

@@ -113,7 +113,7 @@ def fit_measures(
 
     RMSEA and BIC use ``n_obs``, the number of rows, as lavaan and Mplus do. SRMR is the root mean squared difference
     between unrestricted and implied correlations of a level, the zero diagonal counted (Bollen 1989; lavaan's in
-    two-level models; Mplus standardises covariances instead); NaN where a between variance is not positive. Scaled
+    two-level models; Mplus standardises covariances instead); NaN also where a between variance is not positive. Scaled
     versions divide the chi-squares by the MLR factor c = (q1 c1 - q0 c0) / (q1 - q0) (Yuan & Bentler 2000; theory C11),
     robust ones use it as `fit_indices` says; there is none where c is not positive.
 
@@ -172,11 +172,13 @@ def _add_scaled(
 
 
 def srmr(model: Solved, unrestricted: Solved) -> tuple[FloatArray, FloatArray]:
-    """SRMR (R,) within and between."""
+    """SRMR (R,) within and between; NaN where one of the two has no maximum, whose last iterate says nothing."""
     _, w0, b0 = model.structure.moments(model.params)
     _, w1, b1 = unrestricted.structure.moments(unrestricted.params)
     at = model.structure.between.positions
-    return _srmr(w1, w0), _srmr(submatrix(b1, at, at), submatrix(b0, at, at))
+    failed = np.isnan(model.loglik) | np.isnan(unrestricted.loglik)
+    found = _srmr(w1, w0), _srmr(submatrix(b1, at, at), submatrix(b0, at, at))
+    return np.where(failed, np.nan, found[0]), np.where(failed, np.nan, found[1])
 
 
 def _srmr(sample: FloatArray, implied: FloatArray) -> FloatArray:

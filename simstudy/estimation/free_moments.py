@@ -8,6 +8,7 @@ every start ends at that border, there is none within reach, and slower methods 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,6 +26,8 @@ BORDER = 1e-4
 
 class FreeMomentsScoring:
     """Scoring of likelihoods with `has_free_moments`."""
+
+    by_pairs: ClassVar[bool] = True
 
     def once(self, likelihood: TwoLevelLikelihood, data: Data, start: FloatArray) -> Optimum:
         """Scoring from one start (R, q); points that are no maxima are refused."""

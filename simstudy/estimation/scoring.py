@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
@@ -32,7 +32,16 @@ STUCK = 1e8
 
 
 class Optimiser(Protocol):
-    """A way to maximise a likelihood."""
+    """A way to maximise a likelihood.
+
+    Attributes
+    ----------
+    by_pairs : bool
+        Whether the model's moments are all free and its data complete, so that the information falls into pairs
+        (`FreeMoments`).
+    """
+
+    by_pairs: ClassVar[bool]
 
     def once(self, likelihood: Any, data: Any, start: FloatArray) -> Optimum:
         """Scoring from one start (R, q), without the slower tries that follow where it fails."""
@@ -180,6 +189,8 @@ def with_fallback(
 
 class Scoring:
     """`scored`, and `with_fallback`."""
+
+    by_pairs: ClassVar[bool] = False
 
     def once(self, likelihood: Any, data: Any, start: FloatArray) -> Optimum:
         """Scoring from one start (R, q)."""

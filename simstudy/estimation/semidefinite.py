@@ -13,6 +13,10 @@ vanish, J' I J is singular and -C is what makes scoring converge. T diagonalises
 share first, so that the columns that vanish are the last ones; level-2 variables, whose Sigma_zz is never singular,
 come first. The maximum is verified by the conditions for one over a cone: the score vanishes along the cone's face, and
 T' S T, its derivative in the directions that would leave the face inwards, has no positive eigenvalue.
+
+Where all moments of both levels are free and nothing is missing, coordinates exist in which the information on the
+cone's face is diagonal but for pairs (`cone_moments`): O(p^3) a step in place of O(p^6), and one step where clusters
+have one size, as in the closed form of Anderson, Anderson & Olkin (1986). What that does not finish, L does.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from simstudy.estimation.optimum import Optimum
 from simstudy.estimation.result import Status
 from simstudy.estimation.scoring import maximise
 from simstudy.likelihood.evaluation import Evaluation
+from simstudy.likelihood.normal.cone_moments import ConeMoments
 from simstudy.linalg.stacked import (
     BoolArray,
     FloatArray,
@@ -49,7 +54,7 @@ FLOORS = (0.02, 1e-3, 0.1, 1e-4)
 MAX_ITER = 200
 # A derivative of l below this, with respect to a between-to-within ratio, can gain no more than its square over J.
 INWARDS = 1e-3
-# Eigenvalues of Sigma_B, relative to its largest in absolute value, that are 0: those of admissible solutions.
+# Eigenvalues of Sigma_B that are 0, relative to its largest plus the largest of Sigma_W: Sigma_B may be all 0.
 ZERO = 1e-10
 
 
@@ -63,7 +68,9 @@ def between_eigenvalues(structure: TwoLevelStructure, params: FloatArray) -> Flo
 def is_semidefinite(structure: TwoLevelStructure, params: FloatArray) -> BoolArray:
     """Where Sigma_between is positive semidefinite, but for rounding (R,)."""
     values = between_eigenvalues(structure, params)
-    return np.asarray(values.min(axis=-1, initial=0.0) >= -ZERO * np.abs(values).max(axis=-1, initial=0.0))
+    _, within, _ = structure.moments(params)
+    largest = np.abs(values).max(axis=-1, initial=0.0) + np.abs(within).max(axis=(-2, -1), initial=0.0)
+    return np.asarray(values.min(axis=-1, initial=0.0) >= -ZERO * largest)
 
 
 def solve_semidefinite(structure: TwoLevelStructure, engine: Engine, best: Optimum) -> Optimum:
@@ -88,8 +95,15 @@ def solve_semidefinite(structure: TwoLevelStructure, engine: Engine, best: Optim
     outside = np.flatnonzero(~(found & is_semidefinite(structure, np.where(found[:, None], best.params, 1.0))))
     if not len(outside):
         return best
-    start = np.where(found[:, None], best.params, engine.starts[-1])
-    return best.put(outside, _Climb(structure, engine.likelihood).run(engine.data.select(outside), start[outside]))
+    data, start = engine.data.select(outside), np.where(found[:, None], best.params, engine.starts[-1])[outside]
+    if not engine.optimiser.by_pairs:
+        return best.put(outside, _Climb(structure, engine.likelihood).run(data, start))
+    highest = climb_by_pairs(engine.likelihood, data, start)
+    left = np.flatnonzero(highest.status != int(Status.OK))
+    if len(left):
+        again = _Climb(structure, engine.likelihood).run(data.select(left), highest.params[left])
+        highest = highest.put(left, replace(again, n_iter=again.n_iter + highest.n_iter[left]))
+    return best.put(outside, highest)
 
 
 def semidefinite(solved: Solved) -> Solved:
@@ -103,6 +117,33 @@ def scored_once(structure: TwoLevelStructure, engine: Engine) -> Solved:
     It is enough to start `semidefinite` from, whose maximum always exists.
     """
     return Solved(structure, engine, engine.solve_once(), structure.q)
+
+
+def climb_by_pairs(likelihood: Any, data: Any, start: FloatArray) -> Optimum:
+    """The maximum over the cone where all moments are free and nothing is missing: `ConeMoments`.
+
+    From parameters ``start`` (R, q) with the negative between-to-within ratios set to 0, then, for what did not arrive,
+    from where it stopped with small ratios raised.
+    """
+    cone = ConeMoments(likelihood)
+
+    def climb(subset: Any, where: FloatArray, floor: float) -> Optimum:
+        found = maximise(cone.evaluate, subset, cone.raised(where, floor), max_iter=MAX_ITER, metric=cone)
+        maximum = (found.status == int(Status.OK)) & (cone.inwards(found.params, subset) < INWARDS)
+        return replace(found, status=np.where(maximum, int(Status.OK), int(Status.MAX_ITER)).astype(np.int64))
+
+    with np.errstate(all="ignore"):
+        best = climb(data, start, 0.0)
+        for floor in FLOORS[:2]:
+            left = np.flatnonzero(best.status != int(Status.OK))
+            if not len(left):
+                break
+            usable = np.isfinite(best.loglik[left])[:, None]
+            again = climb(data.select(left), np.where(usable, best.params[left], start[left]), floor)
+            best = best.put(left, replace(again, n_iter=again.n_iter + best.n_iter[left]))
+        found = likelihood.evaluate(best.params, data)
+    status = np.where(found.ok, best.status, int(Status.MAX_ITER)).astype(np.int64)
+    return Optimum(best.params, found.loglik, found.information, status, best.n_iter)
 
 
 class _Cone:

@@ -7,16 +7,24 @@ C2).
 
 from __future__ import annotations
 
+from simstudy.model.defaults import with_defaults
+from simstudy.model.parameters import number_rows
+from simstudy.model.rows import Parameter
 from simstudy.model.tokens import written
 from simstudy.model.twolevel import TwoLevelModel
 
 
 def unrestricted_model(model: TwoLevelModel) -> TwoLevelModel:
-    """The model with every covariance of both levels free, over the same variables in the same order."""
+    """The model with every covariance of both levels free, over the same variables in the same order.
 
-    def block(level: str, names: tuple[str, ...]) -> str:
-        pairs = [f"  {written(a)} ~~ {written(b)}" for i, a in enumerate(names) for b in names[i:]]
-        return "\n".join([f"level: {level}", *pairs])
-
+    The between block is empty where nothing but random slopes varies over clusters: they are no variables of it.
+    """
     between = tuple(name for name in model.variables if name in model.observed("between"))
-    return TwoLevelModel.from_syntax(f"{block('within', model.level1)}\n{block('between', between)}")
+    rows: list[Parameter] = []
+    text: list[str] = []
+    for level, names in (("within", model.level1), ("between", between)):
+        pairs = [(a, b) for i, a in enumerate(names) for b in names[i:]]
+        text += [f"level: {level}", *(f"  {written(a)} ~~ {written(b)}" for a, b in pairs)]
+        asked = [Parameter(a, "~~", b, level, free=-2) for a, b in pairs]
+        rows += with_defaults(asked, level, list(between), [], std_lv=False)
+    return TwoLevelModel("\n".join(text), number_rows(rows))

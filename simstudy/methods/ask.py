@@ -17,7 +17,7 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.methods.fixed_slopes import WithFixedSlopes
-from simstudy.methods.protocol import Estimator, PreparedEstimator
+from simstudy.methods.protocol import Estimator, PreparedEstimator, PreparedSlopes
 from simstudy.methods.registry import check_class, check_declared
 from simstudy.methods.substitute import Substitute
 from simstudy.methods.verify import what_is
@@ -119,6 +119,31 @@ def prepare(method: Estimator, model: TwoLevelModel, layout: ClusterLayout) -> P
         return found
 
     return walled(ready)
+
+
+def prepare_slopes(method: Estimator, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopes | None:
+    """`prepare`, where slopes vary by full-information maximum likelihood; None where they do not."""
+
+    def ready() -> PreparedSlopes | None:
+        found: object = method.prepare_slopes(model, layout)
+        if found is not None and not isinstance(found, PreparedSlopes):
+            raise MethodError(f"prepare_slopes() returned {what_is(found)}, not PreparedSlopes or None")
+        return found
+
+    return walled(ready)
+
+
+def on_sums(method: Estimator) -> Estimator | None:
+    """A method as it is used where only sums are at hand, or None; a `MethodError` for anything else."""
+
+    def variant() -> Estimator | None:
+        found: Estimator | None = method.on_sums()
+        if found is not None:
+            check_class(type(found), "what on_sums() returned")
+            check_declared(found)
+        return found
+
+    return walled(variant)
 
 
 def exact_numbers(

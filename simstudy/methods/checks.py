@@ -19,7 +19,12 @@ ROUNDING = 1e-24
 
 
 def refuse_constraints(model: TwoLevelModel) -> str | None:
-    """Reason of the methods that cannot impose ``==`` constraints other than equal labels, nor bounds."""
+    """Reason of the methods that cannot impose ``==`` constraints other than equal labels, nor bounds.
+
+    With random slopes no method does, `msem` neither, which imposes both on other models: these words are its own, too.
+    """
+    if model.table.constraints and model.slopes:
+        return "'==' constraints are not there for models with random slopes (equal labels are)"
     if model.table.constraints:
         return "it does not impose '==' constraints among parameters; msem does"
     return refuse_bounds(model)
@@ -27,7 +32,11 @@ def refuse_constraints(model: TwoLevelModel) -> str | None:
 
 def refuse_bounds(model: TwoLevelModel) -> str | None:
     """Reason of the methods that cannot keep parameters within bounds or under inequalities."""
-    return "it does not impose bounds and inequalities on parameters; msem does" if model.table.bounded else None
+    if not model.table.bounded:
+        return None
+    if model.slopes:
+        return "bounds and inequalities on parameters are not there for models with random slopes"
+    return "it does not impose bounds and inequalities on parameters; msem does"
 
 
 def refuse_ties_of_levels(model: TwoLevelModel) -> str | None:
@@ -45,8 +54,20 @@ def refuse_ties_of_levels(model: TwoLevelModel) -> str | None:
     return f"it analyses the levels apart, and {tied[0]}; goldstein, muml and msem fit them together"
 
 
+def refuse_empty_between(model: TwoLevelModel) -> str | None:
+    """Reason of the methods that need variables of the between level.
+
+    A model has none if nothing but random slopes varies over clusters, and the method holds these fixed.
+    """
+    if model.observed("between"):
+        return None
+    return "with its random slopes held fixed nothing varies over clusters; disaggregated fits such a model"
+
+
 def refuse_few(model: TwoLevelModel, layout: ClusterLayout) -> str | None:
     """Reason of the methods whose covariance matrices of both levels must be estimable."""
+    if not model.observed("between"):
+        return refuse_empty_between(model)
     if layout.n_obs - layout.n_clusters < len(model.level1):
         return "fewer within-cluster degrees of freedom than level-1 variables"
     if layout.n_clusters <= len(model.observed("between")):

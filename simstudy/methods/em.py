@@ -20,8 +20,8 @@ from simstudy.estimation.result import FitResult, Status
 from simstudy.likelihood.evaluation import Evaluation
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, cholesky, inverse_spd, is_spd, matvec, submatrix
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
+from simstudy.methods.chosen_errors import ChosenErrors
 from simstudy.methods.look import BLACK, DASH, Look
-from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
@@ -32,7 +32,7 @@ NOISE = 1e-13
 
 @register
 @dataclass(frozen=True)
-class Em(Estimator):
+class Em(ChosenErrors):
     """Multilevel SEM by EM: the clusters' latent between parts are the missing data.
 
     Each step fills in the between parts by their posterior (expectation) and fits an ordinary single-level SEM to each
@@ -63,6 +63,7 @@ class Em(Estimator):
         "were the clusters' latent parts known, each level would be an ordinary SEM: fill them in, fit, and repeat"
     )
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
+    likelihood_of_model: ClassVar[bool] = True
     can: ClassVar[str] = (
         "reach msem's maximum, whatever the cluster sizes, with single-level software; no step lowers the likelihood"
     )
@@ -86,21 +87,17 @@ class Em(Estimator):
         """Robust SEs need cluster-wise scores; the rest only sums."""
         return "clusters" if "robust" in self.se else "statistics"
 
-    @property
-    def se_kinds(self) -> tuple[str, ...]:
-        """As asked for."""
-        return self.se
-
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """What `msem` supports, with a Sigma_between that can be positive definite, and no ``==`` constraints."""
         from simstudy.methods.msem import Msem  # which registers itself after this method: the teaching order
 
-        if _always_singular(TwoLevelStructure(model)):
+        reason = refuse_constraints(model) or Msem().supports(model, layout)
+        if reason is None and _always_singular(TwoLevelStructure(model)):
             return (
                 "the model's between covariance matrix is singular whatever the parameters (a variance fixed at 0), so "
                 "the complete data have no density"
             )
-        return refuse_constraints(model) or Msem().supports(model, layout)
+        return reason
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedEm:
         """Build index maps and constants."""

@@ -62,6 +62,7 @@ class FimlWide(Estimator):
     )
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     imposes_constraints: ClassVar[bool] = True
+    likelihood_of_model: ClassVar[bool] = True
     can: ClassVar[str] = (
         "all that msem can, with the same estimates, as a single-level SEM; unequal sizes and missing values are one"
     )

@@ -16,6 +16,7 @@ from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.result import FitResult
 from simstudy.linalg.stacked import FloatArray, IntArray
+from simstudy.methods.checks import refuse_constraints
 from simstudy.methods.protocol import PreparedEstimator
 from simstudy.methods.substitute import Substitute
 from simstudy.model.fixed_slopes import FixedSlopes, without_slopes
@@ -41,10 +42,9 @@ class WithFixedSlopes(Substitute):
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """Why the method cannot fit the fixed-slope model, or None."""
-        if model.table.constraints:
-            return "'==' constraints in a model with random slopes, whose slopes this method takes as fixed"
-        if model.table.bounded:
-            return "bounds and inequalities in a model with random slopes, whose slopes this method takes as fixed"
+        reason = refuse_constraints(model)
+        if reason is not None:
+            return reason
         fixed = without_slopes(model)
         return fixed if isinstance(fixed, str) else self.method.supports(fixed.model, layout)
 

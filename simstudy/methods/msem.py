@@ -26,11 +26,12 @@ from simstudy.estimation.stopped import stopping_notes
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.checks import admissible, check_kinds, judge_data, refuse_few
+from simstudy.methods.chosen_errors import ChosenErrors
 from simstudy.methods.closed_forms import negative_variances
 from simstudy.methods.fixed_slopes import WithFixedSlopes
 from simstudy.methods.look import BLACK, SOLID, Look
 from simstudy.methods.msem_slopes import NODES, SlopeMsem
-from simstudy.methods.protocol import LATER, Estimator, PreparedEstimator
+from simstudy.methods.protocol import LATER, Estimator, PreparedEstimator, PreparedSlopes
 from simstudy.methods.registry import register
 from simstudy.model.exogenous import exogenous_variables
 from simstudy.model.implied import TwoLevelStructure
@@ -43,7 +44,7 @@ Build = Callable[[TwoLevelStructure], Engine]
 
 @register
 @dataclass(frozen=True)
-class Msem(Estimator):
+class Msem(ChosenErrors):
     """Multilevel SEM by maximum likelihood.
 
     Attributes
@@ -87,6 +88,7 @@ class Msem(Estimator):
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     imposes_constraints: ClassVar[bool] = True
     imposes_bounds: ClassVar[bool] = True
+    likelihood_of_model: ClassVar[bool] = True
     can: ClassVar[str] = "separates latent within and between effects; outcomes and predictors at either level"
     cannot: ClassVar[str] = "do without many clusters: between estimates are variable, and biased in small samples"
 
@@ -113,11 +115,6 @@ class Msem(Estimator):
             return "sample"
         return "clusters" if "robust" in self.se else "statistics"
 
-    @property
-    def se_kinds(self) -> tuple[str, ...]:
-        """As asked for."""
-        return self.se
-
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """The model's unrestricted moments must be estimable."""
         return self.for_model(model).supports(model, layout) if model.slopes else refuse_few(model, layout)
@@ -142,6 +139,10 @@ class Msem(Estimator):
         """Build index maps and constants."""
         chosen = self.for_model(model)
         return PreparedMsem(self, model, layout) if isinstance(chosen, Msem) else chosen.prepare(model, layout)
+
+    def prepare_slopes(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopes | None:
+        """Of the method for models with random slopes, where there are any."""
+        return self.for_model(model).prepare_slopes(model, layout) if model.slopes else None
 
     def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
         """P(negative between variance), balanced and saturated (theory F6)."""

@@ -21,7 +21,7 @@ from simstudy.likelihood.slopes.chain import Treatment
 from simstudy.likelihood.slopes.latent import LatentSlopes
 from simstudy.likelihood.slopes.observed import ObservedSlopes
 from simstudy.linalg.stacked import BoolArray, FloatArray, matvec, transpose
-from simstudy.methods.checks import check_kinds, judge_data
+from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
 from simstudy.methods.protocol import Estimator
 from simstudy.model.slope_structure import SlopeStructure
 from simstudy.model.slopes import RandomSlope
@@ -67,6 +67,7 @@ class SlopeMsem(Estimator):
     reference: ClassVar[str] = "Muthén & Asparouhov (2008)"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     random_slopes: ClassVar[bool] = True
+    likelihood_of_model: ClassVar[bool] = True
     can: ClassVar[str] = "slopes that vary over clusters, with predictors and outcomes of their own"
     cannot: ClassVar[str] = "random loadings; slopes of latent predictors; missing values"
 
@@ -93,10 +94,9 @@ class SlopeMsem(Estimator):
         """The model's parts must be within reach, and there must be enough clusters."""
         if self.refused:
             return f"the option '{self.refused[0]}' is not there for models with random slopes"
-        if model.table.constraints:
-            return "'==' constraints are not supported in models with random slopes (equal labels are)"
-        if model.table.bounded:
-            return "bounds and inequalities are not supported in models with random slopes"
+        reason = refuse_constraints(model)
+        if reason is not None:
+            return reason
         if layout.n_obs - layout.n_clusters < len(model.level1) + len(model.slopes):
             return "fewer within-cluster degrees of freedom than level-1 variables and slopes"
         if layout.n_clusters <= len(model.observed("between")) + len(model.slopes):
@@ -114,9 +114,13 @@ class SlopeMsem(Estimator):
             return f"slopes on the latent within parts of more than {MOST_LATENT} predictors: each is an integral"
         return None
 
-    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopes:
+    def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopeMsem:
         """Build index maps and constants."""
-        return PreparedSlopes(self, model, layout)
+        return PreparedSlopeMsem(self, model, layout)
+
+    def prepare_slopes(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopeMsem:
+        """The same: slopes vary."""
+        return self.prepare(model, layout)
 
     def slope_meaning(self, model: TwoLevelModel, slope: RandomSlope) -> str:
         """As chosen, where there is a choice."""
@@ -157,7 +161,7 @@ class CholeskyLikelihood(Likelihood[ClusterProducts]):
         return self.evaluate(params, data).information
 
 
-class PreparedSlopes:
+class PreparedSlopeMsem:
     """`SlopeMsem` for one model and layout."""
 
     def __init__(self, options: SlopeMsem, model: TwoLevelModel, layout: ClusterLayout) -> None:
@@ -196,17 +200,25 @@ class PreparedSlopes:
         jacobian = self.cholesky.jacobian(best.params)
         boundary = self.cholesky.boundary(best.params, ZERO * starts[0] ** 2)
         loglik = best.loglik if self.fine is None else self.fine.loglik(theta, data)
+        meat: FloatArray | None = None
+        if "robust" in self.options.se:
+            scores = np.matmul(self.likelihood.cluster_scores(theta, data), jacobian)
+            meat = np.matmul(transpose(scores), scores)
         result = FitResult(
             labels=self.model.names,
             estimate=theta,
-            covariance=self._covariances(best, theta, jacobian, boundary, data),
+            covariance=self._covariances(best, theta, jacobian, boundary, meat),
             status=best.status,
             admissible=self._admissible(theta),
             n_iter=best.n_iter,
             loglik=loglik,
-            measures=self._measures(loglik, boundary),
+            measures=self._measures(loglik, boundary, best, meat),
         )
         return result.blank_failures()
+
+    def elements(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, FloatArray]:
+        """Posterior means (R, J, r) and covariances (R, J, r, r) of random elements at parameters (R, q)."""
+        return (self.fine or self.likelihood).elements(params, data)
 
     def starts(self, statistics: TwoLevelStatistics) -> tuple[FloatArray, ...]:
         """Cholesky parameters to start from: moment estimates, and the same with larger variances of slopes."""
@@ -219,9 +231,9 @@ class PreparedSlopes:
         return self.cholesky.of_natural(first), self.cholesky.of_natural(second)
 
     def _covariances(
-        self, best: Optimum, theta: FloatArray, jacobian: FloatArray, boundary: BoolArray, data: ClusterProducts
+        self, best: Optimum, theta: FloatArray, jacobian: FloatArray, boundary: BoolArray, meat: FloatArray | None
     ) -> dict[str, FloatArray]:
-        """Covariance matrices by kind: those of the Cholesky parameters, carried over.
+        """Covariance matrices by kind: those of the Cholesky parameters, carried over; ``meat`` is in these, too.
 
         On the boundary this is the covariance on the face that the estimate lies on, and a variance that is 0 has none.
         """
@@ -230,19 +242,27 @@ class PreparedSlopes:
         for kind in self.options.se:
             inner = best.inverse
             if kind == "robust":
-                scores = np.matmul(self.likelihood.cluster_scores(theta, data), jacobian)
-                inner = np.matmul(np.matmul(inner, np.matmul(transpose(scores), scores)), inner)
+                assert meat is not None
+                inner = np.matmul(np.matmul(inner, meat), inner)
             cov = np.matmul(np.matmul(jacobian, inner), transpose(jacobian))
             found[kind] = np.where(flat[:, :, None] | flat[:, None, :], np.nan, cov)
         return found
 
-    def _measures(self, loglik: FloatArray, boundary: BoolArray) -> dict[str, FloatArray]:
+    def _measures(
+        self, loglik: FloatArray, boundary: BoolArray, best: Optimum, meat: FloatArray | None
+    ) -> dict[str, FloatArray]:
+        """Boundary, number of parameters, AIC, BIC, and tr(H^-1 meat) / q, which no choice of parameters changes.
+
+        The scaling factor (theory C11) is that of the joint likelihood, predictors included, as the log-likelihood is.
+        """
         found = {"boundary": boundary.astype(np.float64)}
         if self.options.measures:
             npar = float(len(self.model.names))
             found["npar"] = np.full(len(boundary), npar)
             found["aic"] = -2.0 * loglik + 2.0 * npar
             found["bic"] = -2.0 * loglik + np.log(self.layout.n_obs) * npar
+            if meat is not None:
+                found["scaling_h0"] = np.trace(np.matmul(best.inverse, meat), axis1=-2, axis2=-1) / npar
         return found
 
     def _admissible(self, theta: FloatArray) -> BoolArray:

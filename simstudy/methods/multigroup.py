@@ -15,9 +15,9 @@ from simstudy.estimation.result import FitResult
 from simstudy.likelihood.normal.single_level import Data
 from simstudy.linalg.stacked import FloatArray, cholesky, columns, submatrix
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
+from simstudy.methods.chosen_errors import ChosenErrors
 from simstudy.methods.look import LONG_DASH, SKY, Look
 from simstudy.methods.one_level.single_level import SingleLevelFitter
-from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.model.collapse import within_model
 from simstudy.model.twolevel import TwoLevelModel
@@ -25,7 +25,7 @@ from simstudy.model.twolevel import TwoLevelModel
 
 @register
 @dataclass(frozen=True)
-class Multigroup(Estimator):
+class Multigroup(ChosenErrors):
     """The within model in J groups at once, its parameters invariant over groups.
 
     Group j gives its covariance matrix S_j and its means. Invariant parameters see the groups only through the pooled
@@ -78,11 +78,6 @@ class Multigroup(Estimator):
     def needs(self) -> str:
         """Chi-square and robust SEs need every cluster's covariance matrix; estimates need their sum."""
         return "clusters" if self.measures or "robust" in self.se else "statistics"
-
-    @property
-    def se_kinds(self) -> tuple[str, ...]:
-        """As asked for."""
-        return self.se
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """There must be a within model with parameters, and a pooled covariance matrix of full rank."""

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from simstudy.data.layout import ClusterLayout
+from simstudy.data.products import ClusterProducts
 from simstudy.data.sample import Sample
 from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult
+from simstudy.likelihood.slopes.chain import Treatment
+from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.look import Look
+from simstudy.model.slope_structure import SlopeStructure
 from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population
@@ -41,6 +45,26 @@ class PreparedRandom(Protocol):
 
     def fit(self, data: Any, streams: FitStreams) -> FitResult:
         """Fit R data sets; whatever is drawn for data set r comes from ``streams.generator(r)``."""
+        ...
+
+
+@runtime_checkable
+class PreparedSlopes(PreparedEstimator, Protocol):
+    """What `PreparedEstimator` is for a method that lets slopes vary by full-information maximum likelihood.
+
+    Attributes
+    ----------
+    structure : SlopeStructure
+        Random elements (intercepts, slopes) and level-2 variables of a cluster.
+    treatment : str
+        What slopes multiply: ``observed``, ``latent`` or ``hybrid``.
+    """
+
+    structure: SlopeStructure
+    treatment: Treatment
+
+    def elements(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, FloatArray]:
+        """Posterior means (R, J, r) and covariances (R, J, r, r) of random elements at parameters (R, q)."""
         ...
 
 
@@ -102,6 +126,9 @@ class Estimator(Protocol):
         Whether it keeps bounds and inequalities of the model text; `simstudy.fit` declines them for others.
     random_slopes : bool
         Whether it knows random slopes; others are given the fixed-slope model.
+    likelihood_of_model : bool
+        Whether it maximises the likelihood of the two-level model, so that ``loglik`` of its fits can be compared with
+        that of other methods which do: likelihood-ratio tests, fit of each level.
     averages_items : bool
         Whether it takes all loadings of a factor to be 1, so that a change of units must be the same for all items.
     needs_random : bool
@@ -144,6 +171,7 @@ class Estimator(Protocol):
     imposes_constraints: ClassVar[bool] = False
     imposes_bounds: ClassVar[bool] = False
     random_slopes: ClassVar[bool] = False
+    likelihood_of_model: ClassVar[bool] = False
     averages_items: ClassVar[bool] = False
     needs_random: ClassVar[bool] = False
     interval_kinds: ClassVar[tuple[str, ...]] = ()
@@ -185,6 +213,17 @@ class Estimator(Protocol):
     def for_model(self, model: TwoLevelModel) -> Estimator:
         """The method as it is used for a model: one with other needs and kinds of SE may stand in for it."""
         return self
+
+    def on_sums(self) -> Estimator | None:
+        """The method as it is used where only sums are at hand (theory): without the kinds of SE that need more.
+
+        None where its estimates need more; `ChosenErrors` has it for methods with an option ``se``.
+        """
+        return self if self.needs == "statistics" else None
+
+    def prepare_slopes(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopes | None:
+        """`prepare`, where slopes vary by full-information maximum likelihood; None where they do not."""
+        return None
 
     def caveats(self, model: TwoLevelModel) -> tuple[str, ...]:
         """What a user must know about its numbers for this model."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, ClassVar
 
@@ -39,6 +39,7 @@ class Substitute(Estimator):
     look: ClassVar[Look | None] = said_by_method("look")
     imposes_constraints: ClassVar[bool] = said_by_method("imposes_constraints")
     imposes_bounds: ClassVar[bool] = said_by_method("imposes_bounds")
+    likelihood_of_model: ClassVar[bool] = said_by_method("likelihood_of_model")
     needs_random: ClassVar[bool] = said_by_method("needs_random")
     interval_kinds: ClassVar[tuple[str, ...]] = said_by_method("interval_kinds")
     diagnostics: ClassVar[tuple[Diagnostic, ...]] = said_by_method("diagnostics")
@@ -70,6 +71,12 @@ class Substitute(Estimator):
     def asked_for(self) -> Estimator:
         """The method."""
         return self.method
+
+    def on_sums(self) -> Substitute | None:
+        """With the method's own variant on sums, where it has one and that is enough."""
+        method = self.method.on_sums()
+        other = self if method is None else replace(self, method=method)
+        return other if other.needs == "statistics" else None
 
     def for_model(self, model: TwoLevelModel) -> Estimator:
         """The method alone, where there are no random slopes."""

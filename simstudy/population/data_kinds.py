@@ -110,6 +110,11 @@ def data_kind(name: str) -> DataKind:
     return _KINDS[name]
 
 
+def add_unknown(kind: DataKind) -> None:
+    """Add a kind that another process sent, unless this one has it: what is sent does not equal what was imported."""
+    _KINDS.setdefault(kind.name, kind)
+
+
 def kind_that_serves(name: str, needed: Collection[str]) -> DataKind:
     """The kind drawn for a method that needs ``name``, where other methods need ``needed``."""
     kind = data_kind(name)

@@ -103,6 +103,7 @@ def test_refits_keep_the_options_of_the_method(data) -> None:
     assert between["ci_lower"] < between["est"] < between["ci_upper"]
 
 
+@pytest.mark.slow
 def test_missing_values_are_blanked_again(data) -> None:
     gaps = data.copy()
     rng = np.random.default_rng(2)
@@ -141,6 +142,7 @@ def test_refits_that_fail_are_counted_and_left_out() -> None:
     assert np.isfinite(found.parameters.loc[free, "ci_upper"]).all()
 
 
+@pytest.mark.slow
 def test_inadmissible_solutions_cannot_be_drawn_from() -> None:
     rng = np.random.default_rng(4)
     g = np.repeat(np.arange(40), 4)
@@ -179,6 +181,7 @@ def test_cluster_draws_follow_from_the_seed(plain) -> None:
     assert len(np.unique(first[:, 0])) == 20
 
 
+@pytest.mark.slow
 def test_cluster_draws_spread_as_robust_standard_errors_say(data) -> None:
     robust = fit(MODEL, data, cluster="g", se="robust")
     draws = refits(robust, 200, parametric=False)

@@ -393,6 +393,7 @@ def test_a_model_that_a_method_cannot_fit_is_a_status_with_a_reason(data) -> Non
 # ---------------------------------------------------------------------- every method side by side
 
 
+@pytest.mark.slow
 def test_fit_all_fits_every_method_as_fit_does(data) -> None:
     text = MODEL.replace("  y ~~ 0.9*y\n", "")
     told: list[tuple[str, int, int]] = []

@@ -23,6 +23,8 @@ from simstudy.analysis.result import FitRecord
 from simstudy.analysis.scores import factor_scores
 from simstudy.analysis.slopes import random_effects, random_elements
 from simstudy.errors import EstimatorError
+from simstudy.estimation.result import Status
+from simstudy.methods import registry
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 sys.path.insert(0, str(REFERENCE))
@@ -331,3 +333,32 @@ def test_fixed_slopes_leave_the_covariance_out() -> None:
     assert np.isnan(fixed["ind"])
     random = simstudy.fit(MEDIATION, data, cluster="g", slopes="observed").parameters.set_index("label")["est"]
     np.testing.assert_allclose(random["ind"], random["a"] * random["b"] + random["sab"], rtol=1e-12)
+
+
+# ---- nothing but slopes varies over clusters ------------------------------------------------------------------------
+
+SLOPES_ALONE = 'level: within\n  y ~ rv("s")*x\nlevel: between\n  s ~ 1\n  s ~~ s\n'
+
+
+def test_a_between_block_may_have_slopes_alone() -> None:
+    """Log-likelihood of the rows of each cluster, written out: y ~ N(a + b x, v I + t x x')."""
+    found, frame = fitted(SLOPES_ALONE), school_data()
+    assert found.converged
+    assert found.measures["npar"] == 6
+    est = dict(zip(found.model.names, found.params, strict=True))
+    value = float(stats.norm.logpdf(frame["x"], est["within: x ~ 1"], np.sqrt(est["within: x ~~ x"])).sum())
+    for _, rows in frame.groupby("school"):
+        x, mean = rows["x"].to_numpy(), est["within: y ~ 1"] + est["between: s ~ 1"] * rows["x"]
+        cov = est["within: y ~~ y"] * np.eye(len(x)) + est["between: s ~~ s"] * np.outer(x, x)
+        value += float(stats.multivariate_normal.logpdf(rows["y"], mean, cov))
+    assert found.measures["loglik"] == pytest.approx(value, rel=1e-12)  # sums of 1e3 terms
+    assert list(random_effects(found).columns) == ["s", "s_se"]
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_slopes_alone_are_fitted_or_refused_by_every_method(name) -> None:
+    """Held fixed, nothing is left that varies: methods of two levels say so instead of stopping."""
+    found = simstudy.fit(SLOPES_ALONE, school_data(), cluster="school", estimator=name)
+    assert found.status in (Status.OK, Status.NOT_SUPPORTED), found.notes
+    if name in ("aggregated", "em", "fiml_wide", "goldstein", "haernqvist", "muml", "schmidt"):
+        assert any("nothing varies over clusters" in note for note in found.notes)

@@ -16,6 +16,9 @@ from simstudy.analysis.level_fit import level_fit
 from simstudy.analysis.result import FitRecord
 from simstudy.analysis.unrestricted import compare, unrestricted_of, with_intervals
 from simstudy.errors import EstimatorError
+from simstudy.estimation.fit_measures import Solved, srmr
+from simstudy.estimation.result import Status
+from simstudy.model.implied import TwoLevelStructure
 
 # no between residuals, as in the data: the unrestricted Sigma_between has eigenvalues around 0
 FACTORS = """
@@ -114,6 +117,27 @@ def test_residuals_and_level_fit_are_against_the_model_that_was_chosen() -> None
     free_levels, psd_levels = (level_fit(fitted(h1)).set_index("level") for h1 in (None, "psd"))
     assert psd_levels.loc["between", "chisq"] < free_levels.loc["between", "chisq"]
     assert (psd_levels["chisq"] >= 0).all()
+
+
+@pytest.mark.parametrize("without", [0, 1])
+def test_no_srmr_where_one_of_its_models_has_no_maximum(without) -> None:
+    """The other data sets of the batch keep theirs, to the last bit."""
+    found = fitted(None, residual=0.5)
+    free = unrestricted_of(found.model, found.context.sample).solved
+    structure = TwoLevelStructure(found.model)
+    own = Solved(structure, free.engine, replace(free.best, params=found.params[None]), structure.q)
+    pair = [_twice(own), _twice(free)]
+    status = np.array([int(Status.OK), int(Status.MAX_ITER)])
+    pair[without] = replace(pair[without], best=replace(pair[without].best, status=status))
+    for values, name in zip(srmr(*pair), ("srmr_within", "srmr_between"), strict=True):
+        assert values[0] == pytest.approx(found.measures[name], rel=1e-6)  # two searches of one maximum
+        assert np.isnan(values[1])
+
+
+def _twice(solved: Solved) -> Solved:
+    best = solved.best
+    params, loglik, status = (np.repeat(part, 2, axis=0) for part in (best.params, best.loglik, best.status))
+    return replace(solved, best=replace(best, params=params, loglik=loglik, status=status))
 
 
 def test_intervals_of_every_rmsea() -> None:

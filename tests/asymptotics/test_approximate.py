@@ -12,7 +12,6 @@ import pytest
 from asymptotics_cases import BALANCED, MODEL, UNEQUAL, population
 
 from simstudy.asymptotics import approximate, approximate_all
-from simstudy.asymptotics.routes import on_sums
 from simstudy.data.layout import ClusterLayout
 from simstudy.estimation.result import Status
 from simstudy.methods import registry
@@ -95,7 +94,7 @@ def test_readme_plugin() -> None:
     code = text.split("```python\n# fixed_effects.py\n")[1].split("```")[0]
     space: dict[str, object] = {"__name__": "fixed_effects"}
     exec(compile(code, "fixed_effects.py", "exec", dont_inherit=True), space)  # the README's own code
-    found = approximate(space["FixedEffects"](), MODEL, population(UNEQUAL))
+    found = approximate(cases.completed(space["FixedEffects"])(), MODEL, population(UNEQUAL))
     i, spare = found.index("bw"), np.mean(UNEQUAL) - 1
     assert found.limit[i] == pytest.approx(0.2, abs=1e-8)
     assert found.covariance[i, i] == pytest.approx(0.8 / (0.8 * spare), rel=1e-6)
@@ -132,12 +131,12 @@ def test_failures_are_data(plugin, status, said) -> None:
 
 
 def test_methods_with_robust_errors_have_a_variant_on_sums() -> None:
-    assert on_sums(registry.create("msem", {"se": ["expected", "robust"]})).se == ("expected",)
-    assert on_sums(registry.create("aggregated", {"se": ["robust"]})).se == ("expected",)
-    assert on_sums(registry.create("mlm")).name == "mlm"
-    assert on_sums(registry.create("msem", {"missing": "fiml"})) is None
-    assert on_sums(cases.NeedsClusters()) is None
-    fixed = on_sums(cases.OnlyRobust())
+    assert registry.create("msem", {"se": ["expected", "robust"]}).on_sums().se == ("expected",)
+    assert registry.create("aggregated", {"se": ["robust"]}).on_sums().se == ("expected",)
+    assert registry.create("mlm").on_sums().name == "mlm"
+    assert registry.create("msem", {"missing": "fiml"}).on_sums() is None
+    assert cases.NeedsClusters().on_sums() is None
+    fixed = cases.OnlyRobust().on_sums()
     assert (fixed.se, fixed.needs, cases.OnlyRobust().se) == (("expected",), "statistics", ("robust",))
 
 

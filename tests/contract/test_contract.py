@@ -32,9 +32,10 @@ OPTIONS = {
         {"slopes": "fixed"},
     ],
 }
-# the last of a method's sets of options, which asks for most, and the first; those between in the slow suite
+# the first of a method's sets of options; the others, and the dearest methods, in the slow suite
+DEAR = ("goldstein", "fiml_wide")
 CASES = [
-    pytest.param(name, options, id=f"{name}-{k}", marks=[pytest.mark.slow] if 0 < k < len(sets) - 1 else [])
+    pytest.param(name, options, id=f"{name}-{k}", marks=[pytest.mark.slow] if k or name in DEAR else [])
     for name in registry.names()
     for sets in [OPTIONS.get(name, [{}])]
     for k, options in enumerate(sets)

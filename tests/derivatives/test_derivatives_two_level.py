@@ -11,6 +11,7 @@ from simstudy.data.sample import Sample
 from simstudy.data.statistics import from_moments
 from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
 from simstudy.model.implied import TwoLevelStructure
+from simstudy.model.twolevel import TwoLevelModel
 
 every = pytest.mark.parametrize("name", NAMES)
 sizes = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
@@ -113,3 +114,15 @@ def root(a: np.ndarray) -> np.ndarray:
     """A symmetric square root, also of singular matrices."""
     values, vectors = np.linalg.eigh(a)
     return vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
+
+
+def test_a_level_without_free_parameters_has_second_derivatives_too() -> None:
+    model = TwoLevelModel.from_syntax(
+        "level: within\n y ~ x\nlevel: between\n y ~~ .3*y + .1*x\n x ~~ .2*x\n y ~ 0*1\n x ~ 0*1"
+    )
+    structure, layout = TwoLevelStructure(model), ClusterLayout.of([2, 3, 3, 5])
+    target, data = TwoLevelLikelihood(structure, layout.distinct, layout.counts), Data.of(statistics(model, layout))
+    at = np.full((1, structure.q), 0.7)
+    numeric = -differences(lambda p: target.evaluate(p, repeat(data, len(p))).score, at)
+    assert not len(structure.between.cov_free)
+    close(target.observed_information(at, data)[0], numeric)

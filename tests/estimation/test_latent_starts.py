@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from estimator_data import draw
 
 from simstudy.data.layout import ClusterLayout
@@ -47,6 +48,7 @@ def test_starts_are_proper() -> None:
         assert one.likelihood.evaluate(start, one.data).ok.all()
 
 
+@pytest.mark.slow
 def test_a_factor_that_runs_off_is_named() -> None:
     """Three indicators whose between correlations have a negative product: no one-factor model, and no maximum."""
     text = "level: within\n a ~~ b + c\n b ~~ c\nlevel: between\n f =~ a + b + c"

@@ -12,18 +12,27 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 import simstudy
 from simstudy import api
+from simstudy.cli import app
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
-from simstudy.estimation.result import FitResult
-from simstudy.estimation.scoring import with_fallback
-from simstudy.likelihood.evaluation import Evaluation, Likelihood
+from simstudy.extend import (
+    DataKind,
+    Estimator,
+    Evaluation,
+    FitResult,
+    Likelihood,
+    register,
+    register_data_kind,
+    with_fallback,
+)
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
 from simstudy.methods import registry
-from simstudy.methods.protocol import Estimator
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population import data_kinds
 from simstudy.population.draw import draw_sample
@@ -60,7 +69,7 @@ def draw(population: Population, seed: int, replicates: Sequence[int]) -> Differ
     return of_sample(draw_sample(population, seed, replicates))
 
 
-DIFFERENCES = data_kinds.DataKind("differences", draw, of_sample)
+DIFFERENCES = DataKind("differences", draw, of_sample)
 
 # ---------------------------------------------------------------------- a likelihood
 
@@ -168,8 +177,8 @@ class PreparedTwoRows:
 @pytest.fixture(scope="module", autouse=True)
 def installed() -> Iterator[None]:
     methods, kinds = dict(registry._REGISTRY), dict(data_kinds._KINDS)
-    data_kinds.register_data_kind(DIFFERENCES)
-    registry.register(TwoRows)
+    register_data_kind(DIFFERENCES)
+    register(TwoRows)
     yield
     for known, before in ((registry._REGISTRY, methods), (data_kinds._KINDS, kinds)):
         known.clear()
@@ -201,6 +210,44 @@ def test_a_study_draws_the_data_and_maximises_the_likelihood(design: Path, tmp_p
     # least squares in closed form; scoring stops within 1e-6 standard errors
     np.testing.assert_allclose(stored["estimate"], slope, atol=1e-6 * spread.max())
     np.testing.assert_allclose(stored["se"], spread, rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def study(design: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("own") / "out"
+    simstudy.run(design, folder, jobs=2, reps=REPS, progress=False)
+    return folder
+
+
+@pytest.mark.slow
+def test_two_workers_store_what_one_does(study: Path, design: Path, tmp_path: Path) -> None:
+    """Workers know the kind of data and the method; analyse, plot and the bits are those of one process."""
+    simstudy.run(design, tmp_path / "out", jobs=1, reps=REPS, progress=False)
+    one, two = (api.replicates(folder, 0, estimators=["two_rows"]) for folder in (tmp_path / "out", study))
+    pd.testing.assert_frame_equal(one, two, check_exact=True)
+    table = simstudy.analyse(study).performance(
+        parameters="bw", measures="bias", estimators="two_rows", basis="casewise"
+    )
+    mine = two[two["parameter"] == "bw"]
+    assert table["value"].iloc[0] == pytest.approx((mine["estimate"] - mine["truth"]).mean(), rel=1e-12)  # summed apart
+    (chart,) = simstudy.plot(study, "zip", parameters=["bw"], estimators=["two_rows"], cells=[0])
+    assert len(chart.data) == REPS
+
+
+@pytest.mark.slow
+def test_the_report_has_the_method(study: Path) -> None:
+    text = simstudy.write_report(study, theory=False).read_text(encoding="utf-8")
+    assert "two_rows" in text
+    assert TwoRows.title in text
+
+
+def test_the_command_runs_it(design: Path, tmp_path: Path) -> None:
+    arguments = ["run", str(design), "--out", str(tmp_path / "out"), "--reps", "5", "--jobs", "1"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    done = CliRunner().invoke(app, ["analyse", str(tmp_path / "out"), "--parameter", "bw"])
+    assert done.exit_code == 0, done.output
+    assert "two_rows" in done.output
 
 
 def test_one_data_set_is_turned_into_it(design: Path) -> None:

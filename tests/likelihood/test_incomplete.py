@@ -181,6 +181,7 @@ def test_expected_information_is_that_of_the_stacked_normal(name) -> None:
     close(evaluate(case).information[0], Dense(case).expected_information(case.params), 1e-11)
 
 
+@pytest.mark.slow
 def test_expected_information_is_the_covariance_of_the_score() -> None:
     """Data drawn from the model with the same values missing, 2,000 times."""
     case = make("mediation_211")

@@ -390,6 +390,7 @@ class ClusterDensities:
         return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["listwise", "fiml"])
 def test_robust_ses_are_those_of_cluster_densities_written_out(missing) -> None:
     """H^-1 (sum of s_j s_j') H^-1 with scores and Hessian differenced from stacked normal densities."""

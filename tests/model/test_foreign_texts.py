@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+
+import numpy as np
+import pandas as pd
 import pytest
 
+from simstudy.analysis.fit import fit
 from simstudy.errors import ModelError
 from simstudy.model.foreign import is_foreign
 from simstudy.model.lme4_text import translate_lme4
@@ -97,12 +102,119 @@ def test_lists_of_labels_go_through_both_sides() -> None:
     assert content(found.model) == content(here)
 
 
+FACTOR = "  y4 ~ x\nlevel: between\n y1 ~~ y1"
+
+
+@pytest.mark.parametrize(
+    ("statement", "here"),
+    [
+        ("f BY y1-y3 (1);", "f =~ y1 + p1*y2 + p1*y3"),
+        ("f BY y1* y2-y3 (1); f@1;", "f =~ NA*y1 + p1*y1 + p1*y2 + p1*y3\n f ~~ 1*f"),
+        ("f BY y1-y3* (a); f@1;", "f =~ NA*y1 + a*y1 + a*y2 + a*y3\n f ~~ 1*f"),
+        ("f BY y1@1 y2 y3 (a);", "f =~ 1*y1 + a*y2 + a*y3"),
+        ("f BY y1 y2@.5 y3 (a);", "f =~ y1 + .5*y2 + a*y3"),
+        ("f BY y1-y3 (a1-a3);", "f =~ y1 + a2*y2 + a3*y3"),
+        ("f BY y1-y3 (a1 A2 a3);", "f =~ y1 + A2*y2 + a3*y3"),
+        ("f BY y1 y2; f BY y3 (a);", "f =~ y1 + y2 + a*y3"),
+        ("f BY y1-y3; y1@0 y2 y3 (v);", "f =~ y1 + y2 + y3\n y1 ~~ 0*y1\n y2 ~~ v*y2\n y3 ~~ v*y3"),
+        ("f BY y1-y3; y1 ON x z (b1 b2);", "f =~ y1 + y2 + y3\n y1 ~ b1*x + b2*z"),
+        ("f BY y1-y3; y1 ON x z (b1, B1);", "f =~ y1 + y2 + y3\n y1 ~ b1*x + b1*z"),
+    ],
+)
+def test_a_label_equates_what_is_free(statement, here) -> None:
+    found = translate_mplus(f"%WITHIN%\n{statement}\n y4 ON x;\n%BETWEEN%\n y1;")
+    assert content(found.model) == content(f"level: within\n {here}\n {FACTOR}")
+
+
+def test_labels_of_fixed_parameters_are_numbers_in_equations() -> None:
+    end = "%BETWEEN%\n y1;\nMODEL CONSTRAINT: NEW(D e); d = A*b; E = 2*D;"
+    found = translate_mplus(f"MODEL: %WITHIN%\n f BY y1 (a)\n y2 (b)\n y3;\n{end}")
+    model = TwoLevelModel.from_syntax(found.model)
+    assert model.table.constants == {"a": 1.0}
+    assert model.reported[-2:] == ("D", "e")
+    shared = translate_mplus(f"MODEL: %WITHIN%\n f BY y1-y2 (a)\n y3 (b);\n{end}")
+    assert TwoLevelModel.from_syntax(shared.model).names[:2] == ("a", "b")  # a is the free loading of y2
+
+
+def test_equal_loadings_fit_as_in_mplus() -> None:
+    rng = np.random.default_rng(3)
+    g = np.repeat(np.arange(60), 5)
+    common, own = rng.normal(size=(60, 1))[g] * 0.7 + rng.normal(size=(300, 1)), rng.normal(size=(300, 3))
+    data = pd.DataFrame(common * [1.0, 1.6, 1.6] + own, columns=["y1", "y2", "y3"]).assign(g=g)
+    found = fit(translate_mplus("%WITHIN%\nfw BY y1-y3 (1);\n%BETWEEN%\nfb BY y1-y3;").model, data, cluster="g")
+    loadings = found.parameters.query("level == 'within' and op == '=~'")["est"].to_numpy()
+    assert loadings[0] == 1.0
+    assert loadings[1] == loadings[2]
+    assert abs(loadings[1] - 1.6) < 0.4  # 4 standard errors of about .1; all loadings at 1 is what it must not be
+    assert found.measures["df"] == 1
+
+
+def test_a_model_without_levels_is_that_of_the_pooled_rows() -> None:
+    rng = np.random.default_rng(4)
+    g = np.repeat(np.arange(50), 4)
+    x = rng.normal(size=(200, 2)) + rng.normal(size=(50, 2))[g]
+    data = pd.DataFrame({"y": x @ [0.5, -0.3] + rng.normal(size=50)[g] + rng.normal(size=200), "g": g})
+    data[["x1", "x2"]] = x
+    text = "VARIABLE: NAMES = y x1 x2 g; CLUSTER = g; ANALYSIS: TYPE = COMPLEX;\nMODEL: y ON x1 x2 (b1 b2); [y] (m);"
+    found = translate_mplus(text.replace("ANALYSIS", "\nANALYSIS"))
+    assert "--estimator disaggregated_robust" in found.options
+    done = fit(found.model, data, cluster=found.cluster, estimator="disaggregated_robust")
+    ones = np.column_stack([x, np.ones(200)])
+    by_hand = np.linalg.lstsq(ones, data["y"], rcond=None)[0]
+    values = done.parameters.drop_duplicates("label").set_index("label")["est"]
+    np.testing.assert_allclose(values[["b1", "b2", "m"]], by_hand, atol=1e-6)  # where the iterations stop
+
+
+@pytest.mark.parametrize(
+    ("missing", "options"),
+    [
+        ("MISSING = ALL(-99);", ["--na", "-99", "--missing", "fiml"]),
+        ("MISSING ARE ALL (-99 -98) ;", ["--na", "-99,-98", "--missing", "fiml"]),
+        ("MISSING = y (97-99) x (-1);", ["--na", "97,98,99,-1", "--missing", "fiml"]),
+        ("MISSING = *;", ["--na", "*", "--missing", "fiml"]),
+        ("MISSING = BLANK;", ["--missing", "fiml"]),
+        ("MISSING = ALL(9); DATA: LISTWISE = ON;", ["--na", "9"]),
+        ("", []),
+    ],
+)
+def test_missing_values_are_those_of_the_input(missing, options) -> None:
+    text = f"VARIABLE: NAMES = y x g; CLUSTER = g; {missing}\nMODEL:\n%WITHIN%\ny ON x;\n%BETWEEN%\ny;"
+    assert shlex.split(translate_mplus(text.replace(" DATA", "\nDATA")).options) == options
+
+
+def test_commands_without_a_counterpart_stand_in_comments() -> None:
+    found = translate_mplus(
+        "MODEL:\n%WITHIN%\nm ON x (a);\ny ON m (b);\n%BETWEEN%\ny m;\nMODEL INDIRECT:\n y IND m x;\n"
+        "MODEL PRIORS: a ~ N(0, 1);\nMODEL male: [y];\nMODEL CONSTRAINT: PLOT(z); LOOP(x, 1, 2, .1);"
+    )
+    comments = [line for line in found.model.splitlines() if line.startswith("# not translated")]
+    assert [next(w for w in ("IND m x", "N(0, 1)", "[y]", "PLOT", "LOOP") if w in line) for line in comments]
+    assert len(comments) == 5
+    assert TwoLevelModel.from_syntax(found.model).names[:2] == ("a", "b")
+
+
+def test_a_test_of_parameters_becomes_that_of_wald() -> None:
+    found = translate_mplus("MODEL:\n%WITHIN%\nm ON x z (A b);\n%BETWEEN%\nm;\nMODEL TEST: 0 = a - 2*b; B = .5;")
+    assert shlex.split(found.options) == ["--wald", "0 == A - 2*b; b == .5"]
+
+
+def test_what_the_fit_does_not_know_is_noted() -> None:
+    found = translate_mplus(
+        "VARIABLE: NAMES = y x g h; CLUSTER = h g; USEOBS = x EQ 1; STRAT = h;\nANALYSIS: TYPE = THREELEVEL; "
+        "ESTIMATOR = BAYES;\nMODEL:\n%WITHIN%\ny ON x;\n%BETWEEN%\ny;"
+    )
+    told = " ".join(found.notes)
+    assert all(word in told for word in ("USEOBSERVATIONS", "THREELEVEL", "BAYES", "h, g"))
+
+
 @pytest.mark.parametrize(
     ("statement", "said"),
     [
-        ("i s | y1@0 y2@1 y3@2;", "# not translated: i s | y1@0 y2@1 y3@2"),
+        ("y x z (a b);", "# not translated: y x z (a b) (2 labels for 3 parameters"),
+        ("f1-f2 BY y1-y4 (*1);", "# not translated: f1-f2 BY y1-y4 (*1) ('(*1)' is no label"),
+        ("i s | y1@0 y2@1 y3@2;", "# not translated: i s | y1@0 y2@1 y3@2 (a growth curve"),
         ("y1-y3 PWITH y2-y4;", "# not translated: y1-y3 PWITH y2-y4"),
-        ("xz | x XWITH z;", "# not translated: xz | x XWITH z"),
+        ("xz | x XWITH z;", "# not translated: xz | x XWITH z (interactions of latent"),
         ("[u$1];", "# not translated"),
     ],
 )

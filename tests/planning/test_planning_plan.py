@@ -50,6 +50,7 @@ def test_the_confirming_run_is_of_other_replicates(done):
     assert all("_0000" in name for name in names if name not in confirm)
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_bits_resumed_or_not(done, tmp_path):
     found, folder = done
     before = files(folder)
@@ -65,6 +66,7 @@ def test_the_same_command_gives_the_same_bits_resumed_or_not(done, tmp_path):
     assert files(tmp_path / "fresh") == before
 
 
+@pytest.mark.slow
 def test_another_target_uses_what_is_there(done):
     found, folder = done
     plan(out=folder, power=0.75)
@@ -94,6 +96,7 @@ def test_over_cluster_size():
     assert "more clusters do; with clusters of 200" in few.why
 
 
+@pytest.mark.slow
 def test_the_cheapest_design_is_that_of_a_full_search():
     """Analytic: against every cluster size from 2 to 25."""
     options = {"analytic": True, "max_size": 25, "parameter": "b_b"}
@@ -228,6 +231,7 @@ def test_wrong_requests(options, message):
         plan(**options)
 
 
+@pytest.mark.slow
 def test_random_slopes_are_planned_with_large_samples(tmp_path):
     """Theory by samples and simulation agree, and the error of the samples is not taken for bias."""
     design = tmp_path / "school.toml"

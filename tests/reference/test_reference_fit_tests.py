@@ -131,6 +131,9 @@ def test_chi_square_without_an_unrestricted_maximum_is_the_semidefinite_one(both
     assert asked.h1 == ""
     assert np.isnan(asked.measures["chisq"])
     assert any("no maximum" in note and "no chi-square" in note for note in asked.notes)
+    # where the failed search stood is no moment of the data: SRMR between was .477 there
+    assert np.isnan([asked.measures["srmr_within"], asked.measures["srmr_between"]]).all()
+    assert level_fit(asked)["srmr"].isna().all()
 
 
 def test_scaling_factor_of_the_model_is_that_of_mplus(both_sides) -> None:

@@ -9,11 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from outside_cases import data as outside_data
+from outside_cases import model_text
 from reference_cases import DATA, LEVELS, content
+from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "likelihood"))
 from slope_cases import brute_force
 
+from simstudy.analysis.fit import fit
 from simstudy.data.products import ClusterProducts
 from simstudy.data.sample import Sample, from_frame
 from simstudy.estimation.result import FitResult
@@ -155,3 +159,19 @@ def test_mediation_with_two_latent_slopes() -> None:
         place = model.table.find(LEVELS[row["level"]], row["lhs"], row["op"], row["rhs"]).free
         if place >= 0:
             assert fit.estimate[0, place] == pytest.approx(row["est"], abs=6e-3)  # its rule, and x's moments known
+
+
+@pytest.mark.parametrize("written", ["s ~ 1\n  s ~~ s", "s ~ 1", "s ~~ s"])
+def test_a_slope_without_a_random_intercept_is_lme4s(written, both_sides) -> None:
+    """lme4: ``y ~ x + (0 + x | id)``, REML = FALSE, which conditions on x."""
+    case = "crash_slopes_only_between"
+    text, frame = model_text(case).split("  s ~ 1")[0] + f"  {written}\n", outside_data(case)
+    found = fit(text, frame, cluster="id")
+    assert found.converged
+    x = frame["x"]
+    given_x = found.measures["loglik"] - stats.norm.logpdf(x, x.mean(), x.std(ddof=0)).sum()
+    both_sides(case, "loglik", given_x, -3665.366, 5.1e-4)  # three digits are known
+    if "1" in written and "~~" in written:
+        zero = fit(text + "  y ~~ 0*y\n", frame, cluster="id")
+        # the same model: its intercept stands on the other level; two maxima found to 1e-10
+        assert zero.measures["loglik"] == pytest.approx(found.measures["loglik"], rel=1e-10)

@@ -88,6 +88,67 @@ def row_of(text: str, start: str) -> list[str]:
 # ---------------------------------------------------------------------- one fit
 
 
+def in_units(fit: FitRecord, **factors: float) -> FitRecord:
+    """The same fit with everything about a parameter multiplied, by the name of its row's left side."""
+    table = fit.parameters.copy()
+    for name, factor in factors.items():
+        mine = table["lhs"] == name
+        table.loc[mine, ["est", "se", "ci_lower", "ci_upper"]] *= factor
+    return replace(fit, parameters=table)
+
+
+def test_units_of_any_size_survive_printing():
+    """Every number that is not 0 can be read back to three digits, and columns never run together."""
+    fit = fit_by_hand(MEDIATION)
+    odd = in_units(fit, m=1e-9, y=1e9)
+    both = fit_by_hand(MEDIATION, parameters=odd.parameters)
+    lines = [line.split() for line in summary(both).splitlines() if line.startswith("   ")]
+    within, between = (
+        [row for row in odd.parameters.itertuples() if row.level == level and row.op == "~~" and row.free]
+        for level in ("within", "between")
+    )
+    shown = [cells for cells in lines if len(cells) == 7]  # name, estimate, SE, z, p, limits
+    for row in within + between:
+        match = [c for c in shown if np.allclose([float(c[k]) for k in (1, 2, 5, 6)],
+                 [row.est, row.se, row.ci_lower, row.ci_upper], rtol=5e-3, atol=0)]  # fmt: skip
+        assert match, row  # three significant digits
+
+
+def test_a_large_mean_keeps_the_decimals_of_its_error():
+    fit = fit_by_hand(MEDIATION)
+    table = fit.parameters.copy()
+    at = table.index[(table["op"] == "~1") & table["free"]][0]
+    table.loc[at, ["est", "se", "z", "ci_lower", "ci_upper"]] = (
+        -9999999.987,
+        0.0198,
+        -5.04e8,
+        -10000000.026,
+        -9999999.948,
+    )
+    text = summary(replace(fit, parameters=table))
+    shown = next(line.split() for line in text.splitlines() if "-9999999.987" in line)
+    assert shown[1:] == ["-9999999.987", "0.020", "-5.04e+08", "0.000", "-10000000.026", "-9999999.948"]
+    heads = [line for line in text.splitlines() if line.split()[:1] == ["Estimate"]]
+    assert len({len(line) for line in heads}) == 1  # every table has the widened columns
+    assert len(heads[0]) == len(next(line for line in text.splitlines() if "-9999999.987" in line))
+
+
+def test_rounding_errors_of_0_are_printed_as_0():
+    fit = fit_by_hand(MEDIATION)
+    table = fit.parameters.copy()
+    at = table.index[(table["op"] == "~1") & table["free"]][0]
+    table.loc[at, ["est", "se"]] = -3.1e-17, 0.05
+    shown = summary(replace(fit, parameters=table))
+    assert "e-17" not in shown
+    moments = pd.DataFrame(
+        [("y", "y", 4e-12, 5e-12, -1e-12), ("y", "", 1e-7, 1e-7, 2e-20)],
+        columns=["lhs", "rhs", "observed", "implied", "residual"],
+    ).assign(level="within")
+    text = "\n".join(line.text for line in residual_lines(moments))
+    assert row_of(text, "  y    y") == ["y", "y", "4.00e-12", "5.00e-12", "-1.00e-12"]
+    assert row_of(text, "  y    (mean)")[2:] == ["1.00e-07", "1.00e-07", "0.000"]
+
+
 def test_head_and_data():
     text = summary(fit_by_hand(MEDIATION, n_dropped=7, cluster="school"))
     assert text.startswith(f"simstudy {__version__} ended normally after 17 iterations\n")

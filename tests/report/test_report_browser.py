@@ -62,6 +62,7 @@ document.body.append(note);
 </script>"""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 def test_the_report_works_in_a_browser(tmp_path: Path) -> None:
     root = tmp_path / "results"

@@ -127,6 +127,7 @@ def test_numbers_cannot_close_the_script_element(study: Path) -> None:
     assert json.loads(text)["parameters"] == ["</script><b>"]
 
 
+@pytest.mark.slow
 def test_a_report_without_its_plug_in_says_so(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(text: str, source: str) -> Design:
         raise SimstudyError("method 'gone:Gone' cannot be imported")

@@ -187,6 +187,7 @@ def test_many_cells_are_shown_as_bias_and_coverage() -> None:
     assert largest <= float(bound.split()[2]) < largest + 0.001
 
 
+@pytest.mark.slow
 def test_very_many_cells_are_shown_as_ranges() -> None:
     printed = text(study(130))
     assert len(printed.splitlines()) < 120

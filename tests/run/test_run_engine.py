@@ -34,6 +34,7 @@ def run(text, root, **options):
     return api.run_study(parse_design(text), root, **{"jobs": 2, "block_size": 10, **options})
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_its_block_and_nothing_else(tmp_path, capsys):
     lives = tmp_path / "lives"
     lives.write_text("1")
@@ -93,7 +94,9 @@ def start(tmp_path):
         path = os.pathsep.join([str(HERE.parents[1]), str(HERE)])
         command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "design.toml"), str(root)]
         environment = {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}
-        process = subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True, preexec_fn=hears_ctrl_c
+        )
         started.append(process)
         return process
 
@@ -102,6 +105,11 @@ def start(tmp_path):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+def hears_ctrl_c():
+    """A shell that starts the tests in the background has Ctrl-C ignored, which children inherit."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finished(root):
@@ -129,6 +137,7 @@ def ignores_ctrl_c(pid):
 SLOW = design_text("Slow", "Fake", "mlm", options={"slow": "seconds = 0.015"}, reps=60)
 
 
+@pytest.mark.slow
 def test_kill_9_and_resume_gives_the_same_bytes(tmp_path, start):
     """The parent is killed at random moments; its workers end by themselves, and the last run finishes."""
     root, fresh = tmp_path / "study", tmp_path / "fresh"
@@ -146,6 +155,7 @@ def test_kill_9_and_resume_gives_the_same_bytes(tmp_path, start):
     assert tables(root) == tables(fresh)
 
 
+@pytest.mark.slow
 def test_workers_end_when_their_parent_is_gone(tmp_path, start):
     process = start(SLOW, tmp_path / "study")
     wait_for(lambda: finished(tmp_path / "study") > 1)
@@ -155,6 +165,7 @@ def test_workers_end_when_their_parent_is_gone(tmp_path, start):
     wait_for(lambda: not workers(process))
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished(tmp_path, start):
     """Both workers are at work (one that still starts may say that it was interrupted) on more than they can do."""
     root = tmp_path / "study"

@@ -51,6 +51,7 @@ def test_tables_of_the_real_methods_do_not_depend_on_blocks(tmp_path):
     assert tables(tmp_path / "21") == tables(tmp_path / "4")
 
 
+@pytest.mark.slow
 def test_the_same_blocks_give_the_same_part_files(tmp_path):
     roots = [tmp_path / name for name in "ab"]
     for root, jobs in zip(roots, (1, 2), strict=True):
@@ -116,6 +117,7 @@ def test_flipped_bits_are_found_and_run_again(tmp_path, clean, capsys, kind):
     assert tables(root) == clean
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["fits", "replicates"])
 def test_no_flipped_bit_goes_unnoticed(tmp_path, kind):
     root = tmp_path / "study"

@@ -54,6 +54,7 @@ def test_bits_do_not_depend_on_jobs_or_blocks(tmp_path, clean, options):
     assert tables(found.folder) == tables(clean.folder)
 
 
+@pytest.mark.slow
 def test_bits_do_not_depend_on_what_was_there(tmp_path, clean):
     text, root = design_text(*METHODS, clusters=(20, 60)), tmp_path / "study"
     run(text, root, reps=77, block_size=10)
@@ -67,6 +68,7 @@ def test_bits_do_not_depend_on_what_was_there(tmp_path, clean):
     assert tables(root) == tables(clean.folder)
 
 
+@pytest.mark.slow
 def test_a_damaged_part_is_run_again_before_the_decision(tmp_path, clean, capsys):
     text, root = design_text(*METHODS, clusters=(20, 60)), tmp_path / "study"
     run(text, root, **TARGETS, block_size=20)

@@ -195,8 +195,7 @@ class Fit(FitRecord):
 
     def lr_test(self, other: FitRecord) -> nested.Test:
         """Likelihood-ratio test against a fit of a nested model to the same data, whichever of both is the larger."""
-        fewer, more = sorted((self, other), key=lambda fit: float(fit.measures.get("npar", float("nan"))))
-        return nested.likelihood_ratio_test(fewer, more)
+        return nested.likelihood_ratio_test(self, other)
 
     def slope_test(self, slope: str) -> nested.SlopeTest:
         """Likelihood-ratio test that a random slope does not vary, with the reference for a boundary."""

@@ -152,12 +152,12 @@ class FreeMoments:
 
     def _parts(self, information: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         n, k = self.n_within, self.n_pairs
-        at = np.cumsum([self.p * self.p, n, k, n])
+        at = np.cumsum([self.p * self.p, n, k, n, self.p])
         return (
             information[:, at[0] : at[1]],
             information[:, at[1] : at[2]],
             information[:, at[2] : at[3]],
-            information[:, at[3] :],
+            information[:, at[3] : at[4]],
         )
 
     # ------------------------------------------------------------------ verdict

@@ -98,8 +98,8 @@ def _middle(d: FloatArray) -> FloatArray:
 def _contract(left: FloatArray, kernel: FloatArray, right: FloatArray) -> FloatArray:
     """Sum over k of left_k kernel_k right_k' (R, q, q') for (R, k, q, j), (R, k, j, l), (R, k, q', l)."""
     bent = np.matmul(left, np.ascontiguousarray(kernel))
-    n, _, q, _ = bent.shape
-    flat_left = np.swapaxes(bent, 1, 2).reshape(n, q, -1)
-    flat_right = np.swapaxes(right, 1, 2).reshape(n, right.shape[2], -1)
+    n, k, q, j = bent.shape
+    flat_left = np.swapaxes(bent, 1, 2).reshape(n, q, k * j)  # sizes said: a level may have no free parameter
+    flat_right = np.swapaxes(right, 1, 2).reshape(n, right.shape[2], k * j)
     result: FloatArray = np.matmul(flat_left, transpose(flat_right))
     return result

@@ -26,6 +26,7 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.result import FitResult, Status
 from simstudy.linalg.stacked import BoolArray, FloatArray, columns, inverse, matvec, submatrix, transpose
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
+from simstudy.methods.chosen_errors import ChosenErrors
 from simstudy.methods.croon.adjusted_means import Adjustment, FirstStep, MeanAdjuster, PredictorMoments
 from simstudy.methods.croon.second_step import ClusterRows, Drift, Mixing, OnClusters, OnRows, drift_of_products
 from simstudy.methods.look import ORANGE, SOLID, Look
@@ -38,7 +39,6 @@ from simstudy.methods.mixed.equations import (
     level2_equations,
     uncentring,
 )
-from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -47,7 +47,7 @@ SeKind = Literal["expected", "robust", "corrected"]
 
 @register
 @dataclass(frozen=True)
-class Croon(Estimator):
+class Croon(ChosenErrors):
     """Least squares of level-2 outcomes on cluster means adjusted for their sampling error.
 
     Attributes
@@ -84,11 +84,6 @@ class Croon(Estimator):
     def needs(self) -> str:
         """Robust SEs need cluster-wise means and scatter."""
         return "statistics" if set(self.se) == {"expected"} else "clusters"
-
-    @property
-    def se_kinds(self) -> tuple[str, ...]:
-        """As asked for."""
-        return self.se
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """There must be an outcome, enough clusters and rows, and no label across equations."""

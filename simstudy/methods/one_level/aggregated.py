@@ -14,12 +14,12 @@ from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult
 from simstudy.likelihood.normal.single_level import Data
 from simstudy.linalg.stacked import columns, submatrix
-from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
+from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints, refuse_empty_between
+from simstudy.methods.chosen_errors import ChosenErrors
 from simstudy.methods.closed_forms import exact_slopes
 from simstudy.methods.look import DASH, VERMILLION, Look
 from simstudy.methods.one_level.path_laws import means_laws
 from simstudy.methods.one_level.single_level import SingleLevelFitter
-from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.model.collapse import between_model
 from simstudy.model.twolevel import TwoLevelModel
@@ -28,7 +28,7 @@ from simstudy.population.population import Population
 
 @register
 @dataclass(frozen=True)
-class Aggregated(Estimator):
+class Aggregated(ChosenErrors):
     """Single-level SEM on J cluster means, each counting once; speaks about the between level only.
 
     Attributes
@@ -58,16 +58,11 @@ class Aggregated(Estimator):
         """Robust SEs need cluster-wise means."""
         return "clusters" if "robust" in self.se else "statistics"
 
-    @property
-    def se_kinds(self) -> tuple[str, ...]:
-        """As asked for."""
-        return self.se
-
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """There must be more clusters than between variables."""
         if layout.n_clusters <= len(model.observed("between")):
             return "no more clusters than between variables"
-        return refuse_constraints(model)
+        return refuse_constraints(model) or refuse_empty_between(model)
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedAggregated:
         """Build the between model."""

@@ -15,11 +15,11 @@ from simstudy.estimation.result import FitResult
 from simstudy.likelihood.normal.single_level import Data
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
+from simstudy.methods.chosen_errors import ChosenErrors
 from simstudy.methods.closed_forms import exact_slopes
 from simstudy.methods.look import BLUE, DOT, LONG_DASH, Look
 from simstudy.methods.one_level.path_laws import rows_laws
 from simstudy.methods.one_level.single_level import SingleLevelFitter
-from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.model.collapse import SingleLevelModel, merged_model
 from simstudy.model.twolevel import TwoLevelModel
@@ -28,7 +28,7 @@ from simstudy.population.population import Population
 
 @register
 @dataclass(frozen=True)
-class Disaggregated(Estimator):
+class Disaggregated(ChosenErrors):
     """Single-level SEM on N rows; level-2 variables are spread to the rows.
 
     Its slopes mix within and between effects, and are reported for both levels.
@@ -63,11 +63,6 @@ class Disaggregated(Estimator):
     def needs(self) -> str:
         """Robust SEs need cluster-wise scores."""
         return "clusters" if "robust" in self.se else "statistics"
-
-    @property
-    def se_kinds(self) -> tuple[str, ...]:
-        """As asked for."""
-        return self.se
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """There must be a single-level model, and more rows than variables."""

@@ -15,9 +15,9 @@ from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.methods.checks import check_kinds, judge_data, refuse_bounds, refuse_few
+from simstudy.methods.chosen_errors import ChosenErrors
 from simstudy.methods.closed_forms import negative_variances
 from simstudy.methods.look import DASH, SKY, Look
-from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.methods.two_matrices.two_matrix import TwoMatrices, TwoMatrixFitter, with_first_step
 from simstudy.model.implied import TwoLevelStructure
@@ -27,7 +27,7 @@ from simstudy.population.population import Population
 
 @register
 @dataclass(frozen=True)
-class Goldstein(Estimator):
+class Goldstein(ChosenErrors):
     """Two steps: Sigma_within and Sigma_between by a stacked multivariate MLM, then a two-group SEM on them.
 
     Step 1 stacks the responses of a person as a lowest level without variance of its own; persons have the covariance
@@ -84,11 +84,6 @@ class Goldstein(Estimator):
         if self.missing == "fiml":
             return "sample"
         return "clusters" if "robust" in self.se else "statistics"
-
-    @property
-    def se_kinds(self) -> tuple[str, ...]:
-        """As asked for."""
-        return self.se
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """Both matrices must be estimable."""

@@ -15,9 +15,9 @@ from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult
 from simstudy.likelihood.normal.pseudo_balanced import PseudoBalanced
 from simstudy.methods.checks import check_kinds, judge_data, refuse_bounds, refuse_few
+from simstudy.methods.chosen_errors import ChosenErrors
 from simstudy.methods.closed_forms import negative_variances
 from simstudy.methods.look import SKY, SOLID, Look
-from simstudy.methods.protocol import Estimator
 from simstudy.methods.registry import register
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.population import Population
@@ -25,7 +25,7 @@ from simstudy.population.population import Population
 
 @register
 @dataclass(frozen=True)
-class Muml(Estimator):
+class Muml(ChosenErrors):
     """Multilevel SEM by Muthén's quasi-likelihood: two groups, S_PW for Sigma_W and S_B for Sigma_W + c Sigma_B.
 
     It is maximum likelihood where all clusters have one size. Otherwise estimates are consistent, but SEs and
@@ -75,11 +75,6 @@ class Muml(Estimator):
     def needs(self) -> str:
         """Robust SEs need cluster-wise scores; the rest only sums."""
         return "clusters" if "robust" in self.se else "statistics"
-
-    @property
-    def se_kinds(self) -> tuple[str, ...]:
-        """As asked for."""
-        return self.se
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """Both matrices must be estimable."""

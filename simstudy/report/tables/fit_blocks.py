@@ -9,7 +9,7 @@ from simstudy.estimation.result import Status
 from simstudy.methods import registry
 from simstudy.model.parameters import path_name
 from simstudy.report.tables.blocks import Block, Heading, Paragraph
-from simstudy.report.tables.fit_tables import is_silent, number, parameter_rows
+from simstudy.report.tables.fit_tables import ParameterRow, is_silent, number, parameter_rows
 from simstudy.report.tables.text import TextTable, fixed
 
 KINDS = {"robust": "cluster-robust"}
@@ -42,11 +42,11 @@ def fit_blocks(fit: FitRecord) -> list[Block]:
     return [*blocks, *(Paragraph(f"Note: {note}", quiet=True) for note in fit.notes)]
 
 
-def _shown(value: float, *, p: bool) -> str:
-    """Three decimals; a p value that has none of them is said to be less."""
-    if math.isnan(value):
-        return ""
-    return "<.001" if p and value < 0.0005 else fixed(value, 3)
+def _shown(row: ParameterRow) -> tuple[str, ...]:
+    """Estimate, SE, z, p and limits; a p value without a digit among three decimals is said to be less."""
+    p = "" if math.isnan(row.pvalue) else "<.001" if row.pvalue < 0.0005 else fixed(row.pvalue, 3)
+    est, error, low, high = ("" if math.isnan(x) else text for x, text in row.in_units())
+    return est, error, "" if math.isnan(row.z) else fixed(row.z, 3), p, low, high
 
 
 def _alarms(fit: FitRecord) -> list[str]:
@@ -95,8 +95,7 @@ def _tables(fit: FitRecord) -> list[Block]:
                 continue
             path = path_name(level, row.lhs, row.op, row.rhs).removeprefix(f"{level}: ")
             name, label = (f"{row.lhs} := {row.rhs}", "") if row.op == ":=" else (path, row.label)
-            numbers = (row.est, row.se, row.z, row.pvalue, row.ci_lower, row.ci_upper)
-            rows.append((name, label, *(_shown(value, p=k == 3) for k, value in enumerate(numbers))))
+            rows.append((name, label, *_shown(row)))
         if rows:
             tables.append(TextTable(header, tuple(rows), left=2, title=title))
     return tables

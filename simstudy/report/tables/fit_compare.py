@@ -16,7 +16,8 @@ from simstudy.errors import SimstudyError, did_you_mean
 from simstudy.methods import registry
 from simstudy.model.parameters import path_name
 from simstudy.report.tables.blocks import Block, Heading, Paragraph
-from simstudy.report.tables.text import NOT_AVAILABLE, Line, TextTable, fixed, wrapped
+from simstudy.report.tables.fit_tables import NOISE
+from simstudy.report.tables.text import NOT_AVAILABLE, Line, TextTable, measured, wrapped
 
 FILE_WIDTH = 160
 """Characters a line where the output is no terminal."""
@@ -183,8 +184,8 @@ def _cell(fit: FitRecord, item: _Item, same: bool) -> str:
     est, se = float(row["est"]), float(row["se"])
     if math.isnan(est):
         return NOT_AVAILABLE
-    error = NOT_AVAILABLE if math.isnan(se) else fixed(se, 3)
-    return f"{fixed(est, 3)} ({error}){SAME if same else ' '}"
+    error = NOT_AVAILABLE if math.isnan(se) else measured(se)
+    return f"{measured(est, noise=0.0 if math.isnan(se) else NOISE[0] * se)} ({error}){SAME if same else ' '}"
 
 
 def _chunks(cells: Mapping[str, Sequence[str]], items: Sequence[_Item], width: int) -> list[list[str]]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import pandas as pd
 
 from simstudy.analysis.result import FitRecord
-from simstudy.report.tables.text import NOT_AVAILABLE, Line, TextTable, fixed
+from simstudy.report.tables.text import NOT_AVAILABLE, Line, TextTable, fixed, measured
 
 LABEL, VALUE, CELL = 42, 14, 9
-"""Width of a name and a number in the upper part, and of a number in the tables."""
+"""Width of a name and a number in the upper part, and least width of a number in the tables."""
+NOISE = 1e-3, 5e-4
+"""Estimates below this share of their SE are printed as 0, as are moments below this share of their variables' SDs."""
 ALARM = "bold red"
 BLOCKS = (
     ("Latent Variables", "=~", False),
@@ -39,7 +41,8 @@ CI_WORDS = {
 def fact(label: str, *values: str) -> Line:
     """A line of the upper part: a name and its value, or two values."""
     first, *others = values
-    return Line(f"  {label:<{LABEL - 2}}{first:>{VALUE}}" + "".join(f"{value:>{VALUE}}" for value in others))
+    start = f"  {label:<{LABEL - 2}}{first:>{VALUE}}"
+    return Line(start + "".join(f" {value:>{VALUE - 1}}" for value in others))
 
 
 def number(value: float, decimals: int = 3) -> str:
@@ -50,7 +53,7 @@ def number(value: float, decimals: int = 3) -> str:
     return text.removeprefix("-") if float(text) == 0.0 else text
 
 
-class _Row(NamedTuple):
+class ParameterRow(NamedTuple):
     """One row of ``FitRecord.parameters``."""
 
     lhs: str
@@ -66,40 +69,67 @@ class _Row(NamedTuple):
     ci_upper: float
     free: bool
 
+    def in_units(self) -> list[tuple[float, str]]:
+        """Estimate, SE and limits, which are in the user's units, and how they are printed."""
+        noise = 0.0 if math.isnan(self.se) else NOISE[0] * self.se
+        others = [(value, measured(value)) for value in (self.se, self.ci_lower, self.ci_upper)]
+        return [(self.est, measured(self.est, noise=noise)), *others]
+
 
 @dataclass(frozen=True)
 class _Columns:
-    """Columns of the parameter tables: widths of names and labels, interval limits or not, standardised estimates."""
+    """Columns of the parameter tables: widths of names and labels, interval limits or not, standardised estimates.
+
+    ``numbers`` are the widths of the columns of numbers, each with the space before it.
+    """
 
     names: int
     labels: int
     limits: bool
     standardized: dict[tuple[str, str, str, str], float] | None
+    numbers: tuple[int, ...] = ()
+
+    def fitted_to(self, rows: Sequence[ParameterRow]) -> _Columns:
+        """The columns, each as wide as its widest number needs."""
+        table = [[CELL - 1] * len(self._words()), *([len(cell) for cell in self._cells(row)] for row in rows)]
+        full = [row for row in table if len(row) == len(table[0])]
+        return replace(self, numbers=tuple(1 + max(column) for column in zip(*full, strict=True)))
 
     def heading(self) -> str:
         """Column headings."""
-        words = ["Estimate", "Std.Err", "z-value", "P(>|z|)"]
-        words += ["ci.lower", "ci.upper"] * self.limits + ["Std.all"] * (self.standardized is not None)
-        return " " * (self.names + self.labels) + "".join(f"{word:>{CELL}}" for word in words)
+        return " " * (self.names + self.labels) + self._laid_out(self._words())
 
-    def row(self, name: str, label: str, row: _Row) -> str:
+    def row(self, name: str, label: str, row: ParameterRow) -> str:
         """One parameter; what a fixed parameter has not is blank, what is not known is n/a."""
         shown = f"({label})" if label else ""
-        if row.op == "~" and not row.free and math.isnan(row.est) and label:  # a random slope
-            return f"{name:<{self.names}}{shown:<{self.labels}}{'random':>{CELL}}"
-        numbers = [row.est, row.se, row.z, row.pvalue, *[row.ci_lower, row.ci_upper] * self.limits]
+        return f"{name:<{self.names}}{shown:<{self.labels}}{self._laid_out(self._cells(row))}".rstrip()
+
+    def _words(self) -> list[str]:
+        words = ["Estimate", "Std.Err", "z-value", "P(>|z|)"]
+        return words + ["ci.lower", "ci.upper"] * self.limits + ["Std.all"] * (self.standardized is not None)
+
+    def _cells(self, row: ParameterRow) -> list[str]:
+        if row.op == "~" and not row.free and math.isnan(row.est) and row.label:  # a random slope
+            return ["random"]
+        est, error, *limits = row.in_units()
+        numbers = [est, error, *((x, fixed(x, 3)) for x in (row.z, row.pvalue)), *limits * self.limits]
         gaps = [NOT_AVAILABLE] + [NOT_AVAILABLE if row.free else ""] * (len(numbers) - 1)
-        cells = [gap if math.isnan(x) else fixed(x, 3) for x, gap in zip(numbers, gaps, strict=True)]
+        cells = [gap if math.isnan(x) else text for (x, text), gap in zip(numbers, gaps, strict=True)]
         if self.standardized is not None:
             value = self.standardized.get((row.lhs, row.op, row.rhs, row.level), math.nan)
             cells.append("" if math.isnan(value) else fixed(value, 3))
-        return (f"{name:<{self.names}}{shown:<{self.labels}}" + "".join(f"{cell:>{CELL}}" for cell in cells)).rstrip()
+        return cells
+
+    def _laid_out(self, cells: Sequence[str]) -> str:
+        return "".join(f"{cell:>{width}}" for cell, width in zip(cells, self.numbers, strict=False))
 
 
-def parameter_rows(fit: FitRecord) -> list[_Row]:
+def parameter_rows(fit: FitRecord) -> list[ParameterRow]:
     """Every row of ``FitRecord.parameters``; the path of a random slope is labelled with its name."""
     random = {(row.level, *row.key): row.slope for row in fit.model.table.rows if row.slope}
-    rows = [_Row(*entry) for entry in fit.parameters[list(_Row._fields)].itertuples(index=False, name=None)]
+    rows = [
+        ParameterRow(*entry) for entry in fit.parameters[list(ParameterRow._fields)].itertuples(index=False, name=None)
+    ]
     return [row._replace(label=random.get((row.level, row.lhs, row.op, row.rhs), row.label)) for row in rows]
 
 
@@ -134,7 +164,7 @@ def parameter_lines(
 
 
 def _columns(
-    fit: FitRecord, rows: Sequence[_Row], width: int, standardized: pd.DataFrame | None
+    fit: FitRecord, rows: Sequence[ParameterRow], width: int, standardized: pd.DataFrame | None
 ) -> tuple[_Columns, bool]:
     """Widths, and whether the interval limits had to go."""
     shown = [row.rhs if row.op in ("=~", "~", "~~") else row.lhs for row in rows]
@@ -144,14 +174,14 @@ def _columns(
     if standardized is not None:
         keys = standardized[["lhs", "op", "rhs", "level", "est"]].itertuples(index=False, name=None)
         fully = {(lhs, op, rhs, level): float(est) for lhs, op, rhs, level, est in keys}
-    columns = _Columns(names, labels, True, fully)
+    columns = _Columns(names, labels, True, fully).fitted_to(rows)
     simulated = fit.options.get("ci", "wald") != "wald"  # then the limits are what was asked for
     if simulated or len(columns.heading()) <= width:
         return columns, False
-    return _Columns(names, labels, False, fully), True
+    return _Columns(names, labels, False, fully).fitted_to(rows), True
 
 
-def is_silent(fit: FitRecord, row: _Row) -> bool:
+def is_silent(fit: FitRecord, row: ParameterRow) -> bool:
     """Means fixed at 0 that the user did not write: of latent variables, and of within parts."""
     if row.op != "~1" or row.free or row.est != 0.0:
         return False
@@ -159,7 +189,7 @@ def is_silent(fit: FitRecord, row: _Row) -> bool:
     return found is not None and not found.user
 
 
-def _level(fit: FitRecord, level: str, rows: Sequence[_Row], columns: _Columns) -> list[Line]:
+def _level(fit: FitRecord, level: str, rows: Sequence[ParameterRow], columns: _Columns) -> list[Line]:
     """Tables of one level; a dot marks residuals, intercepts included."""
     explained = {row.lhs if row.op == "~" else row.rhs for row in fit.model.table.at(level) if row.op in ("=~", "~")}
 
@@ -201,11 +231,19 @@ def residual_lines(residuals: pd.DataFrame) -> list[Line]:
     lines: list[Line] = []
     for level in dict.fromkeys(residuals["level"]):
         mine = residuals[residuals["level"] == level]
+        moments = list(mine[["lhs", "rhs", "observed", "implied", "residual"]].itertuples(index=False, name=None))
+        sds = {lhs: math.sqrt(abs(observed)) for lhs, rhs, observed, *_ in moments if lhs == rhs}
         cells = tuple(
-            (f"  {lhs}", str(rhs) or "(mean)", *(number(float(value)) for value in numbers))
-            for lhs, rhs, *numbers in mine[["lhs", "rhs", "observed", "implied", "residual"]].itertuples(index=False)
+            (f"  {lhs}", str(rhs) or "(mean)", *_moments(numbers, sds.get(lhs, 0.0) * sds.get(rhs, 1.0)))
+            for lhs, rhs, *numbers in moments
         )
         header = ("  lhs", "rhs", "observed", "implied", "residual")
         lines += [Line(""), Line(""), Line(f"Residuals [{level}]: observed minus implied moments", "bold"), Line("")]
         lines += TextTable(header, cells, left=2).lines()
     return lines
+
+
+def _moments(numbers: Sequence[float], scale: float) -> list[str]:
+    """Observed, implied and residual moment, given the (product of the) SDs of its variables."""
+    noise = NOISE[1] * max(scale, *(abs(value) for value in numbers))
+    return [NOT_AVAILABLE if math.isnan(value) else measured(value, noise=noise) for value in numbers]

@@ -45,6 +45,27 @@ def fixed(value: float, decimals: int) -> str:
     return text.removeprefix("-") if float(text) == 0.0 else text
 
 
+WIDE = 1e12
+"""Sizes from which a number is printed with an exponent, as its decimals are no longer in it."""
+
+
+def measured(value: float, decimals: int = 3, noise: float = 0.0) -> str:
+    """Return a number in the user's units, which may be any: never 0 unless it is 0, large ones with their decimals.
+
+    Numbers without a digit among the decimals, and very large ones, have an exponent. What is below ``noise`` (rounding
+    errors of a number that is 0) is 0.
+    """
+    if math.isnan(value):
+        return UNDEFINED
+    size = abs(value)
+    if size >= WIDE:
+        return f"{value:.6g}"
+    if noise < size < 0.5 * 10.0**-decimals:
+        return f"{value:.2e}"
+    text = f"{value:.{decimals}f}"
+    return text.removeprefix("-") if float(text) == 0.0 else text
+
+
 def plain(number: Number, decimals: int) -> str:
     """Value only."""
     return NOT_AVAILABLE if number.n == 0 else fixed(number.value, decimals)

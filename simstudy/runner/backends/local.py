@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from simstudy.errors import SimstudyError
 from simstudy.methods.registry import complete_again
+from simstudy.population.data_kinds import DataKind, add_unknown, data_kind
 from simstudy.runner.block import Study
 from simstudy.runner.limit import Overrun, read_notes, set_watchdog
 from simstudy.runner.parts import FITS
@@ -172,7 +173,7 @@ def _attempt(study: Study, tasks: Sequence[Task], jobs: int, tally: _Tally) -> _
     def calls(notes: Path) -> Iterator[object]:
         for name, task in given.items():
             dispatched.append(name)
-            yield joblib.delayed(_in_worker)(study, task, os.getpid(), notes)
+            yield joblib.delayed(_in_worker)(study, task, _kinds_of(task), os.getpid(), notes)
 
     def count(done: Done) -> None:
         tally.add(open_names.pop(done.name), done)
@@ -212,9 +213,17 @@ def _pool(calls: Iterable[object], jobs: int) -> Generator[Done]:
         yield from parallel(calls)
 
 
-def _in_worker(study: Study, task: Task, parent: int, notes: Path) -> Done:
+def _kinds_of(task: Task) -> tuple[DataKind, ...]:
+    """Kinds of data that a task's methods need, or that may serve them: a worker may not have registered them."""
+    needed = [data_kind(entry.estimator.needs) for entry in task.entries]
+    return tuple({kind.name: kind for one in needed for kind in (one, *map(data_kind, one.part_of))}.values())
+
+
+def _in_worker(study: Study, task: Task, kinds: tuple[DataKind, ...], parent: int, notes: Path) -> Done:
     """Run a task in a worker process."""
     _settle_in(parent)
+    for kind in kinds:
+        add_unknown(kind)
     for entry in task.entries:
         complete_again(entry.estimator)
     if study.timeout is not None:
