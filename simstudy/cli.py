@@ -24,7 +24,7 @@ from simstudy.commands.plot import plot
 from simstudy.commands.replay import replay
 from simstudy.commands.report import report
 from simstudy.commands.run import run
-from simstudy.commands.shared import BAD_INPUT, DONE, INTERRUPTED, say
+from simstudy.commands.shared import BAD_INPUT, DONE, FAILED, INTERRUPTED, say
 from simstudy.commands.simulate import simulate
 from simstudy.commands.status import status
 from simstudy.commands.validate import validate
@@ -40,11 +40,11 @@ app = typer.Typer(
 )
 
 
-def command(function: Callable[..., None]) -> None:
-    """Add a command; what is wrong with the input is printed, a message a problem, and the exit code is 2."""
+def guarded(function: Callable[..., None]) -> Callable[..., None]:
+    """A command; what is wrong with the input is printed, a message a problem, and the exit code is 2."""
 
     @functools.wraps(function)
-    def guarded(*args: Any, **options: Any) -> None:
+    def call(*args: Any, **options: Any) -> None:
         try:
             function(*args, **options)
         except SimstudyError as error:
@@ -57,11 +57,14 @@ def command(function: Callable[..., None]) -> None:
         except OSError as error:
             say(f"error: {error}")
             raise typer.Exit(BAD_INPUT) from None
+        except SystemExit as error:  # ours are typer.Exit: some plug-in wants to end the program, perhaps as a success
+            say(f"error: a plug-in tried to end the program (SystemExit: {error}); nothing it was asked for is done")
+            raise typer.Exit(FAILED) from None
         except KeyboardInterrupt:
             say("interrupted")
             raise typer.Exit(INTERRUPTED) from None
 
-    app.command()(guarded)
+    return call
 
 
 def _version(wanted: bool) -> None:
@@ -98,7 +101,7 @@ for _command in (
     init,
     plan,
 ):
-    command(_command)
+    app.command()(guarded(_command))
 
 
 def main() -> None:

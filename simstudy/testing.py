@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from simstudy.analysis.slopes import MEANING
 from simstudy.data.layout import ClusterLayout
 from simstudy.errors import EstimatorError
 from simstudy.estimation.fit_measures import STORED
 from simstudy.estimation.inference import with_defined
 from simstudy.estimation.result import FitResult, Status
-from simstudy.methods import registry
+from simstudy.methods import ask, registry
 from simstudy.methods.protocol import Estimator, PreparedEstimator
 from simstudy.methods.verify import COLUMNS
 from simstudy.methods.wall import MethodError, TimeUp, fit_walled, fitter, walled
 from simstudy.model.twolevel import TwoLevelModel
-from simstudy.population.data_kinds import data_kind
+from simstudy.population.data_kinds import SAMPLE, DataKind, data_kind
 from simstudy.population.population import Population
 from simstudy.population.streams import FitStreams
 from simstudy.runner.limit import deadline
@@ -137,13 +139,16 @@ def check_estimator(
         model = TwoLevelModel.from_syntax(text)
         for layout_name, layout in LAYOUTS.items():
             where = f"{method.name}, {model_name}, {layout_name}"
-            chosen = registry.for_model(method, model)
-            reason = _walled(f"{where}: supports()", chosen.supports, model, layout)
+            chosen = ask.for_model(method, model)
+            if isinstance(chosen, ask.Stopped):
+                raise AssertionError(f"{where}: {chosen.text}\n{chosen.trace}")
+            reason = _kept(f"{where}: supports()", ask.supports, chosen, model, layout)
+            _check_slopes(chosen, model, where)
+            assert reason != ask.NO_REASON, f"{where}: supports() gives an empty reason"
             if reason is not None:
-                assert isinstance(reason, str), f"{where}: supports() must return None or a reason"
-                assert reason.strip(), f"{where}: supports() gives an empty reason"
                 checked.append(f"{where}: declined ({reason})")
                 continue
+            _check_words(chosen, model, layout, where)
             _Contract(chosen, model, layout, where, seconds).check()
             fitted += 1
             checked.append(f"{where}: fitted")
@@ -156,35 +161,53 @@ def _instance(estimator: str | type[Any] | Estimator, options: dict[str, Any]) -
         return registry.create(estimator, options)
     if isinstance(estimator, type):
         registry.check_class(estimator, estimator.__qualname__)
-        return estimator(**options)  # type: ignore[no-any-return]
+        return cast(Estimator, _kept(estimator.__qualname__, lambda: estimator(**options)))
     registry.check_class(type(estimator), type(estimator).__qualname__)
     assert not options, "options go with a name or a class, not with a method ready made"
     return estimator
 
 
 def _check_declaration(method: Estimator) -> None:
-    assert isinstance(method, Estimator), f"{method!r} lacks parts of the Estimator protocol"
-    for part in ("name", "title", "reference", "can", "cannot"):
-        text = getattr(method, part)
-        assert isinstance(text, str), f"{method.name}: '{part}' must be text"
-        assert text.strip(), f"{method.name}: '{part}' is empty"
     try:
         registry.check_declared(method)
     except EstimatorError as error:
         raise AssertionError(str(error)) from None
-    assert set(method.levels) <= {"within", "between"}, f"{method.name}: 'levels' names unknown levels"
-    assert method.levels, f"{method.name}: 'levels' is empty"
-    assert method.se_kinds, f"{method.name}: 'se_kinds' is empty"
+    complete = _kept("the declaration", isinstance, method, Estimator)
+    assert complete, f"{method.name} lacks parts of the Estimator protocol"
+    for part in ("name", "title", "reference", "can", "cannot"):
+        assert getattr(method, part).strip(), f"{method.name}: '{part}' is empty"
     assert dataclasses.is_dataclass(method), f"{method.name}: a method is a frozen dataclass"
     names = [diagnostic.name for diagnostic in method.diagnostics]
     assert len({*names}) == len(names), f"{method.name}: 'diagnostics' names one twice"
     for name in names:
         assert name.isidentifier(), f"{method.name}: a diagnostic is named {name!r}; allowed: letters, digits and '_'"
         assert name not in COLUMNS, f"{method.name}: no diagnostic may be named '{name}'"
-    assert hash(method) is not None, f"{method.name}: a method is a frozen dataclass with hashable options"
+    _kept(f"{method.name}, whose options must be hashable: hash()", hash, method)
 
 
-def _walled(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
+def _check_slopes(method: Estimator, model: TwoLevelModel, where: str) -> None:
+    """What the method says of slopes, which is asked before it is known whether it can be used."""
+    meanings, notes = ask.slope_meanings(method, model)
+    assert not notes, f"{where}: {notes[0]}"
+    for name, meaning in meanings.items():
+        allowed = ", ".join(MEANING)
+        assert meaning in ("", *MEANING), f"{where}: slope_meaning() of {name} is {meaning!r}; allowed: {allowed}"
+
+
+def _check_words(method: Estimator, model: TwoLevelModel, layout: ClusterLayout, where: str) -> None:
+    """What the method says beside its numbers: of the types promised, and without an error."""
+    population = _population(model, layout)
+    sample = ask.draw(SAMPLE, population, _SEED, range(1))
+    notes = (*ask.caveats(method, model), *ask.failure_notes(method, model, sample))
+    for note in notes:
+        assert ask.NO_WORDS not in note, f"{where}: {note}"
+    for number in _kept(f"{where}: exact_numbers()", ask.exact_numbers, method, model, population, 0.95):
+        assert number.parameter in model.reported, f"{where}: exact_numbers() names '{number.parameter}'"
+        kinds = ("", *method.se_kinds)
+        assert number.se_kind in kinds, f"{where}: exact_numbers() names the SE kind '{number.se_kind}'"
+
+
+def _kept(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call code of a method; that it stops with an error is a breach of the contract."""
     try:
         return walled(function, *arguments)
@@ -205,14 +228,18 @@ class _Contract:
     def check(self) -> None:
         """Check everything."""
         population = _population(self.model, self.layout)
-        data = data_kind(self.method.needs).draw(population, _SEED, range(_REPLICATES))
+        kind = data_kind(self.method.needs)
+        data = _kept(f"{self.where}: data", ask.draw, kind, population, _SEED, range(_REPLICATES))
+        sample = ask.draw(SAMPLE, population, _SEED, range(1))
+        _kept(f"{self.where}: data", ask.of_sample, kind, sample)
         streams = FitStreams.of(_SEED, self.method.name, population.key, range(_REPLICATES))
-        before, state = _arrays(data), _global_random()
+        arrays = list(kind.arrays(data))
+        before, state = [array.copy() for array in arrays], _global_random()
         prepared = self._prepared()
         result = self._fit(prepared, data, streams, self.where)
-        for name, array in _arrays(data).items():
-            same = np.array_equal(array, before[name], equal_nan=True)
-            assert same, f"{self.where}: fit() changed its input '{name}'"
+        for array, old in zip(arrays, before, strict=True):
+            same = np.array_equal(array, old, equal_nan=old.dtype.kind in "fc")
+            assert same, f"{self.where}: fit() changed its input"
         assert _global_random() == state, (
             f"{self.where}: fit() uses global random numbers; draw from streams, and say needs_random = True"
         )
@@ -224,9 +251,8 @@ class _Contract:
         self._check_bad_data(prepared, data, streams)
 
     def _prepared(self) -> PreparedEstimator:
-        prepared = _walled(f"{self.where}: prepare()", self.method.prepare, self.model, self.layout)
-        assert isinstance(prepared, PreparedEstimator), f"{self.where}: prepare() must return something with fit()"
-        return prepared
+        prepared = _kept(f"{self.where}: prepare()", ask.prepare, self.method, self.model, self.layout)
+        return cast(PreparedEstimator, prepared)
 
     def _fit(self, prepared: PreparedEstimator, data: Any, streams: FitStreams, where: str) -> FitResult:
         n, fit = len(streams), fitter(self.method, prepared)
@@ -262,7 +288,8 @@ class _Contract:
         for parts in ([[i] for i in range(_REPLICATES)], [[0, 1], [2, 3, 4, 5, 6]]):
             for part in parts:
                 index = np.array(part, dtype=np.int64)
-                found = self._fit(prepared, data.select(index), streams.select(index), self.where)
+                chosen = _kept(f"{self.where}: select() of the data", data.select, index)
+                found = self._fit(prepared, chosen, streams.select(index), self.where)
                 _same(whole.select(index), found, self.where, "results depend on the batch")
 
     def _check_bad_data(self, prepared: PreparedEstimator, data: Any, streams: FitStreams) -> None:
@@ -270,7 +297,8 @@ class _Contract:
         first, both = np.array([0], dtype=np.int64), np.array([1, 0], dtype=np.int64)
         good = self._fit(prepared, data.select(first), streams.select(first), self.where)
         for what, value in (("missing values", np.nan), ("all values zero", 0.0), ("infinite values", np.inf)):
-            spoiled, where = _spoil(data.select(both), value), f"{self.where}, {what}"
+            where = f"{self.where}, {what}"
+            spoiled = _kept(where, _spoil, data_kind(self.method.needs), data.select(both), value)
             result = self._fit(prepared, spoiled, streams.select(both), where)
             assert result.status[0] != int(Status.OK), f"{where}: the data set was reported as converged"
             _same(result.select(np.array([1])), good, where, "the data set changed its neighbour")
@@ -281,18 +309,16 @@ def _global_random() -> tuple[str, str]:
     return repr(np.random.get_state(legacy=False)), repr(random.getstate())  # noqa: NPY002
 
 
-def _spoil(data: Any, value: float) -> Any:
-    """Put ``value`` in all numbers of the first replicate."""
-    changed = {}
-    for name, array in _arrays(data).items():
+def _spoil(kind: DataKind, data: Any, value: float) -> Any:
+    """A copy with ``value`` in all numbers of the first replicate."""
+    changed = copy.deepcopy(data)
+    mine = [a for a in kind.arrays(changed) if a.dtype.kind == "f" and a.shape[:1] == (data.n_replicates,)]
+    if not mine:
+        raise MethodError(f"data kind '{kind.name}': none of its arrays of numbers has the replicates in front")
+    for array in mine:
+        array.setflags(write=True)
         array[0] = value
-        changed[name] = array
-    return dataclasses.replace(data, **changed)
-
-
-def _arrays(data: Any) -> dict[str, Any]:
-    found = {f.name: getattr(data, f.name) for f in dataclasses.fields(data)}
-    return {name: value.copy() for name, value in found.items() if isinstance(value, np.ndarray)}
+    return changed
 
 
 def _same(a: FitResult, b: FitResult, where: str, what: str) -> None:

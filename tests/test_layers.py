@@ -224,3 +224,53 @@ def test_caught(module: str, source: str) -> None:
 def test_a_package_resolves_its_own_relative_imports() -> None:
     assert violations("from .syntax import parse", "simstudy.model", is_package=True) == []
     assert len(violations("from ..data import layout", "simstudy.model", is_package=True)) == 1
+
+
+# ---------------------------------------------------------------------- questions to methods
+
+ASKED = {
+    "for_model",
+    "supports",
+    "prepare",
+    "caveats",
+    "failure_notes",
+    "slope_meaning",
+    "exact_numbers",
+    "of_sample",
+    "prepare_slopes",
+    "on_sums",
+}
+"""Members of a method or of a kind of data that run code from elsewhere."""
+
+
+def bare_questions(source: str, layer: str) -> list[int]:
+    """Lines that name a method's own member, where `simstudy.methods.ask` should be asked."""
+    members = ASKED if layer == "report" else {*ASKED, "draw"}  # figures are drawn, too
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute)
+        and node.attr in members
+        and not (isinstance(node.value, ast.Name) and node.value.id == "ask")
+    ]
+
+
+# Methods ask each other; what they are asked with is walled. These two are part of the wall itself.
+OF_METHODS = {"simstudy.methods.listwise", "simstudy.methods.registry", "simstudy.methods.wall"}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if layer_of(name) != "methods" or name in OF_METHODS])
+def test_methods_are_asked_behind_the_wall(module: str) -> None:
+    assert bare_questions(MODULES[module].read_text(encoding="utf-8"), layer_of(module)) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("ask.supports(method, model, layout)", []),
+        ("method.supports(model, layout)", [1]),
+        ("walled(method.prepare, model)\ndata_kind(method.needs).draw(population, 1, range(3))", [1, 2]),
+    ],
+)
+def test_bare_questions_are_caught(source: str, lines: list[int]) -> None:
+    assert bare_questions(source, "analysis") == lines

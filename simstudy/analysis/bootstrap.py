@@ -15,8 +15,8 @@ from simstudy.estimation.inference import with_defined
 from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.likelihood.slopes.chain import Treatment
 from simstudy.linalg.stacked import FloatArray
-from simstudy.methods import registry
-from simstudy.methods.wall import MethodError, fit_by_halves, fitter, walled
+from simstudy.methods import ask, registry
+from simstudy.methods.wall import MethodError, fit_by_halves, fitter
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
 from simstudy.population.draw import draw_sample, generator
@@ -68,8 +68,12 @@ def _parametric(context: Context, model: TwoLevelModel, seed: int, replicates: r
             f"method '{method.name}' does not estimate the whole model, so no data can be drawn from its fit; "
             "use ci 'cluster_bootstrap'"
         )
-    prepared = method.prepare(model, sample.layout)
-    varying = method.prepare_slopes(model, sample.layout)
+    streams = FitStreams.of(seed, method.name, "bootstrap", replicates)
+    try:
+        prepared = ask.prepare(method, model, sample.layout)
+        varying = ask.prepare_slopes(method, model, sample.layout)
+    except MethodError:
+        return failed(model.names, method.se_kinds, len(streams), Status.EXCEPTION)
     meaning: Treatment = "latent" if varying is None else varying.treatment
     if meaning == "hybrid":
         raise EstimatorError(
@@ -88,8 +92,10 @@ def _parametric(context: Context, model: TwoLevelModel, seed: int, replicates: r
         clusters = np.where(np.isnan(sample.clusters), np.nan, drawn.clusters)
         data: Any = Sample(drawn.layout, drawn.level1, drawn.level2, rows, clusters)
     else:
-        data = data_kind(method.needs).draw(population, seed, replicates)
-    streams = FitStreams.of(seed, method.name, "bootstrap", replicates)
+        try:
+            data = ask.draw(data_kind(method.needs), population, seed, replicates)
+        except MethodError:
+            return failed(model.names, method.se_kinds, len(streams), Status.EXCEPTION)
     return fit_by_halves(method, model, fitter(method, prepared), data, streams)
 
 
@@ -107,7 +113,8 @@ def _clusters(context: Context, model: TwoLevelModel, seed: int, replicates: ran
     )
     streams = FitStreams.of(seed, method.name, "cluster bootstrap", replicates)
     try:
-        fit = fitter(method, walled(method.prepare, model, again.layout))
+        fit = fitter(method, ask.prepare(method, model, again.layout))
+        data = ask.of_sample(data_kind(method.needs), again)
     except MethodError:
         return failed(model.names, method.se_kinds, 1, Status.EXCEPTION)
-    return fit_by_halves(method, model, fit, data_kind(method.needs).of_sample(again), streams)
+    return fit_by_halves(method, model, fit, data, streams)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,10 +46,10 @@ from simstudy.estimation.inference import montecarlo, with_defined
 from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.linalg.stacked import FloatArray, IntArray
 from simstudy.linalg.threads import on_one_thread
-from simstudy.methods import registry
+from simstudy.methods import ask, registry
 from simstudy.methods.checks import refuse_bounds, refuse_constraints
 from simstudy.methods.protocol import Estimator
-from simstudy.methods.wall import MethodError, fit_walled, fitter, walled
+from simstudy.methods.wall import MethodError, fit_walled, fitter
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
 from simstudy.population.streams import FitStreams
@@ -138,7 +139,7 @@ def fit(request: FitRequest) -> FitRecord:
     model = as_model(request.model, std_lv=request.std_lv, auto=request.auto, beside=beside)
     if not model.slopes:
         check_no_slopes(request.slopes, request.nodes)
-    method = registry.for_model(make_method(request), model)
+    method = ask.for_model(make_method(request), model)
     data = as_frame(request.data)
     data, coded = without_codes(data, model.variables, request.na)
     checked, found = check_data(with_products(data, model), model, request.cluster, request.missing)
@@ -153,18 +154,19 @@ def fit(request: FitRequest) -> FitRecord:
     if isinstance(request.model, TwoLevelModel):
         asked["auto"] = None  # it was read beforehand, by a rule that only its reader knows
     if model.slopes:
-        values = vars(method.asked_for) | vars(method)
+        values = registry.values_of(method.asked_for) | registry.values_of(method)
         asked |= {key: values[key] for key in ("slopes", "nodes") if key in values}
     facts: tuple[SlopeFact, ...] = ()
-    done = _fit_in_units(method, model, sample, request)
+    meanings, unsaid = ask.slope_meanings(method, model)
+    done = _fit_in_units(method, model, sample, request, meanings)
     result, free, compared = done.result, done.free, done.compared
     if done.why:
         why = (f"{estimator} {done.why}",)
     else:
-        facts = slope_facts(model, method)
-        notes = method.caveats(model)
+        facts = slope_facts(model, meanings)
+        notes = (*unsaid, *ask.caveats(method, model))
         if int(result.status[0]) in NO_MAXIMUM:
-            why = method.failure_notes(model, sample)
+            why = ask.failure_notes(method, model, sample)
         if model.slopes and result.measures.get("boundary", np.zeros(1))[0] == 1.0:
             notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
     result = with_defined(result, model.estimands)
@@ -258,7 +260,9 @@ class _Done:
     working: FitResult
 
 
-def _fit_in_units(method: Estimator, model: TwoLevelModel, sample: Sample, request: FitRequest) -> _Done:
+def _fit_in_units(
+    method: Estimator, model: TwoLevelModel, sample: Sample, request: FitRequest, meanings: Mapping[str, str]
+) -> _Done:
     """Fit a method and compare it with the unrestricted model, in units that the data can be fitted in."""
     tried: list[tuple[TwoLevelModel, Unrestricted, Comparison | None, str]] = []
 
@@ -269,7 +273,6 @@ def _fit_in_units(method: Estimator, model: TwoLevelModel, sample: Sample, reque
         tried.append((model, free, compared, why))
         return result if compared is None else compared.result
 
-    meanings = {slope.name: method.slope_meaning(model, slope) for slope in model.slopes}
     result, units, working = fit_in_units(fit_sample, model, sample, meanings, alike=method.averages_items)
     used = model if units is None else units.model
     _, free, compared, why = next(one for one in tried if one[0] is used)
@@ -280,12 +283,12 @@ def _fitted(method: Estimator, model: TwoLevelModel, sample: Sample, request: Fi
     """The fit, and why there is none; what a method refuses in words meant for the user is raised."""
     streams = FitStreams.of(request.seed, method.name, "fit", [0])
     try:
-        reason = walled(_unsupported, method, model, sample)
+        reason = _unsupported(method, model, sample)
         if reason is not None:
             nothing = failed(model.names, (method.se_kinds[0],), 1, Status.NOT_SUPPORTED)
             return nothing, f"cannot fit this model: {reason}"
-        fit = fitter(method, walled(method.prepare, model, sample.layout))
-        data = data_kind(method.needs).of_sample(sample)
+        fit = fitter(method, ask.prepare(method, model, sample.layout))
+        data = ask.of_sample(data_kind(method.needs), sample)
         result, wrong = fit_walled(method, model, fit, data, streams, request.ci_level)
         return result, "".join(wrong.values())
     except MethodError as error:
@@ -304,7 +307,7 @@ def _unsupported(method: Estimator, model: TwoLevelModel, sample: Sample) -> str
         reason = refuse_bounds(model)
         if reason is not None:
             return reason
-    return method.supports(model, sample.layout)
+    return ask.supports(method, model, sample.layout)
 
 
 # ---------------------------------------------------------------------- intervals

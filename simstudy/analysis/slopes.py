@@ -13,7 +13,9 @@ from simstudy.analysis.working import in_working_units
 from simstudy.data.products import ClusterProducts
 from simstudy.errors import EstimatorError
 from simstudy.linalg.stacked import FloatArray
-from simstudy.methods.protocol import Estimator, PreparedSlopes
+from simstudy.methods import ask
+from simstudy.methods.protocol import PreparedSlopes
+from simstudy.methods.wall import MethodError
 from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -56,9 +58,9 @@ MEANING = {
 }
 
 
-def slope_facts(model: TwoLevelModel, method: Estimator) -> tuple[SlopeFact, ...]:
-    """What a method does with every random slope of a model."""
-    return tuple(_fact(slope, model, method.slope_meaning(model, slope)) for slope in model.slopes)
+def slope_facts(model: TwoLevelModel, meanings: Mapping[str, str]) -> tuple[SlopeFact, ...]:
+    """What a method does with every random slope of a model, given what it says each one multiplies."""
+    return tuple(_fact(slope, model, meanings[slope.name]) for slope in model.slopes)
 
 
 def _fact(slope: RandomSlope, model: TwoLevelModel, meaning: str) -> SlopeFact:
@@ -124,8 +126,10 @@ def prepared_slopes(fit: FitRecord, what: str) -> PreparedSlopes:
         raise EstimatorError(f'{what}: the model has no random slope; write one as y ~ rv("s")*x')
     if not fit.converged:
         raise EstimatorError(f"{what}: {fit.estimator} did not converge ({fit.status.message})")
-    method: Estimator = fit.context.method
-    prepared = method.prepare_slopes(fit.model, fit.context.sample.layout)
+    try:
+        prepared = ask.prepare_slopes(fit.context.method, fit.model, fit.context.sample.layout)
+    except MethodError as error:
+        raise EstimatorError(f"{what}: {fit.estimator} stopped with an error: {error.text}") from None
     if prepared is None:
         raise EstimatorError(
             f"{what}: slopes do not vary by full-information maximum likelihood in this fit of '{fit.estimator}'; use "

@@ -19,10 +19,14 @@ from simstudy.estimation.result import FitResult, Status
 from simstudy.estimation.semidefinite import between_eigenvalues, is_semidefinite, scored_once, semidefinite
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray
+from simstudy.methods import ask
 from simstudy.methods.protocol import Estimator
+from simstudy.methods.registry import values_of
+from simstudy.methods.wall import fit_walled, fitter
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
+from simstudy.population.streams import FitStreams
 
 SHOWN = 3
 """Eigenvalues that a note tells, the smallest first."""
@@ -79,7 +83,7 @@ def unrestricted_of(model: TwoLevelModel, sample: Sample, *, hopeless: bool = Fa
 
 def is_hopeless(method: Estimator, result: FitResult) -> bool:
     """Whether a fit has found out that the unrestricted likelihood has no maximum."""
-    if not result.converged[0] or vars(method).get("h1") != "unrestricted":
+    if not result.converged[0] or values_of(method).get("h1") != "unrestricted":
         return False
     return bool(np.isnan(result.measures.get("unrestricted_loglik", np.zeros(1))[0]))
 
@@ -136,7 +140,7 @@ def compare(
     if not result.converged[0] or "chisq" not in result.measures:
         return Comparison(result, "")
     h1 = chosen or "unrestricted"
-    if "h1" not in vars(method):
+    if "h1" not in values_of(method):
         return Comparison(result, _present(result, h1), tuple(_missing(result, found, None)))
     if h1 == "unrestricted" and chosen is None and not found.ok:
         other = _refit(method, model, sample, "psd")
@@ -161,7 +165,9 @@ def _present(result: FitResult, h1: str) -> str:
 def _refit(method: Estimator, model: TwoLevelModel, sample: Sample, h1: str) -> FitResult:
     """The same fit, compared with the other unrestricted model."""
     chosen: Estimator = replace(method, h1=h1)  # type: ignore[type-var]
-    return chosen.prepare(model, sample.layout).fit(data_kind(method.needs).of_sample(sample))
+    data = ask.of_sample(data_kind(method.needs), sample)
+    fit = fitter(chosen, ask.prepare(chosen, model, sample.layout))
+    return fit_walled(chosen, model, fit, data, FitStreams.of(0, method.name, "fit", [0]))[0]
 
 
 def _differ(
@@ -193,7 +199,7 @@ def _against_the_other(
 
     Fixed x takes its moments from the unrestricted model: the model itself is then another one, and is fitted again.
     """
-    if vars(method).get("fixed_x"):
+    if values_of(method).get("fixed_x"):
         again = _refit(method, model, sample, "psd" if h1 == "unrestricted" else "unrestricted")
         return {name: float(again.measures[name][0]) for name in ("chisq", "df", "chisq_scaled")}
     other = found.over_cone if h1 == "unrestricted" else found.solved

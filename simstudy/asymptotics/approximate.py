@@ -18,7 +18,9 @@ from simstudy.asymptotics.moments import Moments
 from simstudy.asymptotics.result import Asymptotics, SeLaw, nothing, without_rounding
 from simstudy.asymptotics.routes import ROBUST, Core, find_core
 from simstudy.estimation.result import Status
+from simstudy.methods import ask
 from simstudy.methods.protocol import Estimator
+from simstudy.methods.wall import MethodError
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
 from simstudy.population.population import Population
@@ -70,7 +72,7 @@ def approximate_all(
     """
     found: dict[int, Asymptotics] = {}
     by_moments: list[int] = []
-    only_sums = estimator.on_sums() is not None if any(not p.normal for p in populations) else True
+    only_sums = _only_sums(estimator)
     for i, population in enumerate(populations):
         reason, status = _refusal(estimator, model, population)
         if status is Status.OK and (population.has_missing or not (population.normal or only_sums)):
@@ -141,7 +143,7 @@ def _joined(estimator: Estimator, known: Asymptotics, sampled: Asymptotics) -> A
         return sampled
     if sampled.errors is None:
         return replace(known, notes=(*known.notes, *sampled.notes))
-    plain = estimator.on_sums()
+    plain = ask.on_sums(estimator)
     exact = [kind for kind in (plain.se_kinds if plain else ()) if kind in known.reported and kind not in ROBUST]
     joint = {kind: cov.copy() for kind, cov in sampled.errors.joint.items()}
     for kind, cov in joint.items():
@@ -156,13 +158,22 @@ def _joined(estimator: Estimator, known: Asymptotics, sampled: Asymptotics) -> A
     )
 
 
+def _only_sums(estimator: Estimator) -> bool:
+    """Whether the estimates follow from sums; `_refusal` tells where the method stops when it is asked."""
+    try:
+        return ask.on_sums(estimator) is not None
+    except MethodError:
+        return False
+
+
 def _refusal(estimator: Estimator, model: TwoLevelModel, population: Population) -> tuple[str, Status]:
     """Why there is nothing to compute, or empty."""
     try:
-        reason = estimator.supports(model, population.layout)
-    except Exception as error:  # whatever a plug-in raises is its failure
-        return f"the method stopped with an error: {type(error).__name__}: {error}", Status.EXCEPTION
-    return ("", Status.OK) if reason is None else (reason or "it gives no reason", Status.NOT_SUPPORTED)
+        reason = ask.supports(estimator, model, population.layout)
+        ask.on_sums(estimator)
+    except MethodError as error:
+        return f"the method stopped with an error: {error.text}", Status.EXCEPTION
+    return ("", Status.OK) if reason is None else (reason, Status.NOT_SUPPORTED)
 
 
 def _one(core: Core, c: int, estimator: Estimator, model: TwoLevelModel, population: Population) -> Asymptotics:

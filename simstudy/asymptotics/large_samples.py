@@ -24,9 +24,10 @@ from simstudy.data.sample import Sample
 from simstudy.estimation.inference import with_defined
 from simstudy.estimation.result import FitResult, Status
 from simstudy.linalg.stacked import BoolArray, FloatArray
+from simstudy.methods import ask
 from simstudy.methods.listwise import fit_listwise
 from simstudy.methods.protocol import Estimator
-from simstudy.methods.wall import MethodError, fit_by_halves, fitter, walled
+from simstudy.methods.wall import MethodError, fit_by_halves, fitter
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
 from simstudy.population.population import Population
@@ -114,9 +115,9 @@ def by_large_samples(
 
 def _fits(estimator: Estimator, model: TwoLevelModel, large: Population, samples: int, tick: Tick | None) -> FitResult:
     """Fits of all samples, over ``model.reported``."""
-    own = fitter(estimator, walled(estimator.prepare, model, large.layout))
+    own = fitter(estimator, ask.prepare(estimator, model, large.layout))
     by_row = large.has_missing and not estimator.takes_missing
-    draw = data_kind("sample" if large.has_missing else estimator.needs).draw
+    kind = data_kind("sample" if large.has_missing else estimator.needs)
 
     def of_complete_rows(data: Sample, streams: FitStreams) -> FitResult:
         return fit_listwise(estimator, model, data, streams)
@@ -128,7 +129,7 @@ def _fits(estimator: Estimator, model: TwoLevelModel, large: Population, samples
         for first in range(0, samples, size):
             numbers = range(first, min(first + size, samples))
             streams = FitStreams.of(SEED, estimator.name, "large samples", numbers)
-            part = fit_by_halves(estimator, model, how, draw(large, SEED, numbers), streams)
+            part = fit_by_halves(estimator, model, how, ask.draw(kind, large, SEED, numbers), streams)
             parts.append(with_defined(part.blank_failures(), model.estimands))
             if tick is not None:
                 tick(len(numbers), len(numbers) - int(part.converged.sum()))

@@ -23,8 +23,9 @@ from simstudy.asymptotics.result import SeLaw
 from simstudy.data.layout import ClusterLayout
 from simstudy.estimation.result import FitResult, Status
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
+from simstudy.methods import ask
 from simstudy.methods.protocol import Estimator
-from simstudy.methods.wall import MethodError, describe, fit_walled, fitter, walled
+from simstudy.methods.wall import MethodError, describe, fit_walled, fitter
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.streams import FitStreams
 
@@ -81,7 +82,7 @@ class _Ready:
     def __init__(self, method: Estimator, model: TwoLevelModel, layout: ClusterLayout) -> None:
         self.method, self.model = method, model
         with _told_apart():
-            self.own = fitter(method, walled(method.prepare, model, layout))
+            self.own = fitter(method, ask.prepare(method, model, layout))
 
     def fit(self, data: Any) -> FitResult:
         """Fit R data sets."""
@@ -119,7 +120,7 @@ def find_core(estimator: Estimator, model: TwoLevelModel, moments: Moments) -> C
 
 
 def _core(estimator: Estimator, model: TwoLevelModel, moments: Moments) -> Core:
-    plain = estimator.on_sums()
+    plain = ask.on_sums(estimator)
     if plain is None:
         return _core_of_clusters(estimator, model, moments)
     core = _core_of_sums(plain, model, moments)

@@ -12,9 +12,12 @@ import pandas as pd
 from simstudy.asymptotics import Asymptotics
 from simstudy.asymptotics.draws import montecarlo_by_draws, wald_by_draws
 from simstudy.design import Cell, Design, EstimatorEntry
-from simstudy.estimation.exact_laws import NEGATIVE
+from simstudy.estimation.exact_laws import NEGATIVE, ExactNumber
+from simstudy.estimation.result import Status
 from simstudy.linalg.stacked import FloatArray
 from simstudy.linalg.wald_intervals import negative, width
+from simstudy.methods import ask
+from simstudy.methods.wall import MethodError
 from simstudy.performance import COLUMNS, MEASURES, Law, Measure
 from simstudy.runner.rows import MONTECARLO
 
@@ -129,7 +132,8 @@ def _blocks(design: Design, place: Place) -> Iterator[_Block]:
     everything = tuple(range(len(model.reported)))
     notes = _notes(found)
     variances = np.isin(np.arange(len(everything)), model.table.variance_indices)
-    exact = place.entry.estimator.exact_numbers(model, place.cell.population, level) if place.exact else ()
+    exact, problem = _exact_numbers(design, place)
+    notes = tuple("; ".join(filter(None, (note, problem))) for note in notes)
     second = _second_order(found, j, level)
     kinds = list(place.entry.estimator.se_kinds)
     with_montecarlo = MONTECARLO in design.intervals.kinds and bool(model.estimands.definitions)
@@ -152,6 +156,17 @@ def _blocks(design: Design, place: Place) -> Iterator[_Block]:
         yield from _second_order_block(place, MONTECARLO, second, defined)
         intervals = montecarlo_by_draws(found, model.estimands, kinds[0], level, j)
         yield from _single_rows(place, MONTECARLO, DRAWS, intervals)
+
+
+def _exact_numbers(design: Design, place: Place) -> tuple[tuple[ExactNumber, ...], str]:
+    """What the method knows exactly, and why there is nothing where it stopped."""
+    if not place.exact or place.found.status is Status.EXCEPTION:
+        return (), ""
+    try:
+        population, level = place.cell.population, design.intervals.level
+        return ask.exact_numbers(place.entry.estimator, design.model, population, level), ""
+    except MethodError as error:
+        return (), f"no exact numbers, the method stopped with an error: {error.text}"
 
 
 def _first_order(

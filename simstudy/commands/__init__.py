@@ -1,1 +1,1 @@
-"""Commands too long for `simstudy.cli`; each is a function that `simstudy.cli.command` adds."""
+"""Commands too long for `simstudy.cli`; each is a function that `simstudy.cli` adds."""

@@ -13,6 +13,8 @@ from typing import Any
 
 import pandas as pd
 
+from simstudy.estimation.result import Status
+from simstudy.methods import ask
 from simstudy.methods.protocol import LATER, Estimator
 from simstudy.model.syntax import Statement, parse_syntax
 from simstudy.model.twolevel import TwoLevelModel
@@ -219,12 +221,12 @@ class Design:
             f"  methods: {', '.join(entry.name for entry in self.estimators)}",
             f"  parameters: {', '.join(self.model.reported)}",
         ]
-        reasons: dict[tuple[str, str], int] = {}
-        for (name, _), reason in self.unsupported().items():
-            reasons[name, reason] = reasons.get((name, reason), 0) + 1
-        for (name, reason), count in reasons.items():
+        reasons: dict[tuple[str, str, str], int] = {}
+        for (name, _), (reason, status) in self._refusals().items():
+            reasons[name, reason, status] = reasons.get((name, reason, status), 0) + 1
+        for (name, reason, status), count in reasons.items():
             where = "all cells" if count == len(self.cells) else f"{count} of {len(self.cells)} cells"
-            lines.append(f"  {name} cannot be used in {where}: {reason}; its fits will be reported as NOT_SUPPORTED")
+            lines.append(f"  {name} cannot be used in {where}: {reason}; its fits will be reported as {status}")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -273,14 +275,19 @@ class Design:
 
     def unsupported(self) -> Mapping[tuple[str, int], str]:
         """Reasons why methods cannot be used, by (name of the method, index of the cell)."""
-        reasons: dict[tuple[str, int], str] = {}
+        return {key: reason for key, (reason, _) in self._refusals().items()}
+
+    def _refusals(self) -> Mapping[tuple[str, int], tuple[str, str]]:
+        """Reasons why methods cannot be used, and the status of their fits."""
+        reasons: dict[tuple[str, int], tuple[str, str]] = {}
         for entry in self.estimators:
-            known: dict[tuple[int, ...], str | None] = {}
+            known: dict[tuple[int, ...], tuple[str, bool]] = {}
             for cell in self.cells:
                 layout = cell.population.layout
                 if layout.sizes not in known:
-                    known[layout.sizes] = entry.estimator.supports(self.model, layout)
-                reason = known[layout.sizes]
-                if reason is not None:
-                    reasons[entry.name, cell.index] = reason
+                    known[layout.sizes] = ask.why_not(entry.estimator, self.model, layout)
+                reason, stopped = known[layout.sizes]
+                if reason:
+                    status = Status.EXCEPTION if stopped else Status.NOT_SUPPORTED
+                    reasons[entry.name, cell.index] = (reason, status.name)
         return reasons

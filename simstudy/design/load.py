@@ -25,7 +25,7 @@ from simstudy.design.schema import (
 from simstudy.design.situation import read_situation
 from simstudy.design.values import Entries, Names, check_names, names_used, read_entry, reference
 from simstudy.errors import DesignError, EstimatorError, ModelError, did_you_mean
-from simstudy.methods import registry
+from simstudy.methods import ask, registry
 from simstudy.model.products import factors_of
 from simstudy.model.slope_structure import Meaning
 from simstudy.model.twolevel import TwoLevelModel
@@ -140,7 +140,7 @@ def read_raw(raw: dict[str, Any], text: str, source: str) -> Reading:
     if "model" not in bad:
         model = _model(file.model.syntax, std_lv=file.model.std_lv, path=("model", "syntax"), problems=problems)
     if model is not None:
-        estimators = tuple(replace(e, estimator=registry.for_model(e.estimator, model)) for e in estimators)
+        estimators = tuple(replace(e, estimator=ask.for_model(e.estimator, model)) for e in estimators)
     generating = model
     if file.population.syntax is not None:
         path = ("population", "syntax")

@@ -24,7 +24,7 @@ from simstudy.design.schema import shown
 from simstudy.design.values import names_used
 from simstudy.errors import DesignError, EstimatorError, ModelError, did_you_mean
 from simstudy.linalg.stacked import FloatArray
-from simstudy.methods import registry
+from simstudy.methods import ask, registry
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.given import resolve
 from simstudy.population.sizes import parse_groups, parse_sizes, run_lengths
@@ -177,7 +177,7 @@ def read_scenario(
     assert found.model is not None
     assert entry is not None
     # with random slopes some methods are used otherwise, and then "expected" SEs are observed ones
-    entry = dataclasses.replace(entry, estimator=registry.for_model(entry.estimator, found.model))
+    entry = dataclasses.replace(entry, estimator=ask.for_model(entry.estimator, found.model))
     kinds = entry.estimator.se_kinds
     levels = {factor.name: factor.levels[0] for factor in found.factors}
     free = {"n_clusters", *uncertain, *(("cluster_size",) if open_size else ())}

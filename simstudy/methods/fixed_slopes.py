@@ -1,7 +1,7 @@
 """Methods without random slopes, given a model that has them: they fit its fixed-slope model (theory S6, D2).
 
 Their users would. The estimate of the fixed slope is reported as the mean of the random one; variances and covariances
-of slopes are parameters that the method does not speak about. No method has to know: `registry.for_model` puts
+of slopes are parameters that the method does not speak about. No method has to know: `ask.for_model` puts
 `WithFixedSlopes` around every one that does not say ``random_slopes = True`` or choose for itself in ``for_model``.
 """
 

@@ -7,6 +7,7 @@ import numpy as np
 from simstudy.data.sample import Sample
 from simstudy.errors import DataError
 from simstudy.estimation.result import FitResult, Status, failed
+from simstudy.methods import ask
 from simstudy.methods.protocol import Estimator
 from simstudy.methods.wall import fitter
 from simstudy.model.twolevel import TwoLevelModel
@@ -25,9 +26,9 @@ def fit_listwise(estimator: Estimator, model: TwoLevelModel, sample: Sample, str
     for replicate in range(sample.n_replicates):
         result = failed(model.names, estimator.se_kinds, 1, Status.NOT_SUPPORTED)
         left = _complete_part(sample, replicate)
-        if left is not None and estimator.supports(model, left.layout) is None:
-            fit = fitter(estimator, estimator.prepare(model, left.layout))
-            data = data_kind(estimator.needs).of_sample(left)
+        if left is not None and ask.supports(estimator, model, left.layout) is None:
+            fit = fitter(estimator, ask.prepare(estimator, model, left.layout))
+            data = ask.of_sample(data_kind(estimator.needs), left)
             result = fit(data, streams.select(slice(replicate, replicate + 1)))
         results.append(result)
     return FitResult.concat(results)

@@ -48,6 +48,7 @@ class PreparedRandom(Protocol):
         ...
 
 
+@runtime_checkable
 class PreparedSlopes(PreparedEstimator, Protocol):
     """What `PreparedEstimator` is for a method that lets slopes vary by full-information maximum likelihood.
 

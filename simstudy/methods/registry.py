@@ -6,19 +6,17 @@ import dataclasses
 import importlib
 import importlib.metadata
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from simstudy.errors import EstimatorError, did_you_mean
-from simstudy.methods.fixed_slopes import WithFixedSlopes
 from simstudy.methods.look import Look
-from simstudy.methods.protocol import REQUIRED, Estimator, complete
+from simstudy.methods.protocol import REQUIRED, Diagnostic, Estimator, complete
 from simstudy.methods.substitute import Substitute
 from simstudy.methods.verify import PROGRAM
 from simstudy.methods.wall import MethodError, describe, walled
-from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
 
 _REGISTRY: dict[str, type[Any]] = {}
@@ -116,30 +114,45 @@ def create(name: str, values: Mapping[str, Any] | None = None) -> Estimator:
     ]
     if problems:
         raise EstimatorError(problems)
+
+    def made() -> tuple[Estimator | None, ValidationError | None]:
+        try:
+            return TypeAdapter(with_config(ConfigDict(extra="forbid"))(cls)).validate_python(given), None
+        except ValidationError as error:
+            return None, error
+
     try:
-        result: Estimator = TypeAdapter(with_config(ConfigDict(extra="forbid"))(cls)).validate_python(given)
-    except ValidationError as error:
+        result, wrong = walled(made)
+    except MethodError as error:
+        raise error.own or EstimatorError(f"method '{name}' cannot be made: {error.text}") from None
+    if wrong is not None:
         raise EstimatorError(
             [
                 f"method '{name}': option '{'.'.join(map(str, e['loc']))}': {e['msg']} (found {e['input']!r})"
-                for e in error.errors()
+                for e in wrong.errors()
             ]
-        ) from error
+        ) from wrong
+    assert result is not None
     check_declared(result)
     return result
 
 
 def check_declared(method: Estimator) -> None:
-    """Raise an `EstimatorError` where a method's ``needs`` or ``se_kinds`` are not what they must be."""
+    """Raise an `EstimatorError` where what a method says of itself is not what it must be."""
     try:
-        needs, kinds, own = walled(lambda: (method.needs, method.se_kinds, method.interval_kinds))
+        walled(_check_declared, method)
     except MethodError as error:
-        raise EstimatorError(f"method '{method.name}' cannot say what it needs and returns: {error.text}") from None
-    data_kind(needs)
-    for what, found in (("se_kinds", kinds), ("interval_kinds", own)):
-        if not isinstance(found, tuple) or not all(isinstance(kind, str) and kind for kind in found):
-            raise EstimatorError(f"method '{method.name}': '{what}' is {found!r}; it must be a tuple of names")
-    taken = sorted({*own} & {*kinds, *PROGRAM})
+        name = vars(type(method)).get("name", type(method).__qualname__)
+        raise error.own or EstimatorError(f"method '{name}' cannot say what it is: {error.text}") from None
+
+
+def _check_declared(method: Estimator) -> None:
+    for part, (allowed, good) in DECLARED.items():
+        found = getattr(method, part)
+        if not good(found):
+            raise EstimatorError(f"method '{method.name}': '{part}' is {found!r}; it must be {allowed}")
+    data_kind(method.needs)
+    taken = sorted({*method.interval_kinds} & {*method.se_kinds, *PROGRAM})
     if taken:
         raise EstimatorError(
             f"method '{method.name}': interval_kinds names '{taken[0]}', which is a kind of SE or of the program's own "
@@ -147,13 +160,43 @@ def check_declared(method: Estimator) -> None:
         )
 
 
-def for_model(estimator: Estimator, model: TwoLevelModel) -> Estimator:
-    """The method as it is used for a model.
+def _tuple_of(good: Callable[[Any], bool], least: int = 0) -> Callable[[Any], bool]:
+    return lambda found: isinstance(found, tuple) and len(found) >= least and all(good(one) for one in found)
 
-    One that knows no random slopes is given the fixed-slope model of a model that has them.
-    """
-    chosen = estimator.for_model(model)
-    return WithFixedSlopes(chosen) if model.slopes and not chosen.random_slopes else chosen
+
+def _is_text(found: Any) -> bool:
+    return isinstance(found, str)
+
+
+def _is_name(found: Any) -> bool:
+    return isinstance(found, str) and bool(found)
+
+
+_TEXT = ("a text", _is_text)
+_CHOICE = ("True or False", lambda found: isinstance(found, bool))
+_NAMES = "a tuple of names"
+DECLARED: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(("name", "title", "reference", "can", "cannot", "idea", "same_as", "needs"), _TEXT),
+    "levels": ("a tuple of 'within' and 'between'", _tuple_of(lambda one: one in ("within", "between"), least=1)),
+    "se_kinds": (f"{_NAMES}, one at least", _tuple_of(_is_name, least=1)),
+    "interval_kinds": (_NAMES, _tuple_of(_is_name)),
+    "theory": ("a tuple of texts", _tuple_of(_is_text)),
+    "diagnostics": ("a tuple of Diagnostic", _tuple_of(lambda one: isinstance(one, Diagnostic))),
+    "year": ("a year or None", lambda found: found is None or isinstance(found, int)),
+    "look": ("a Look or None", lambda found: found is None or isinstance(found, Look)),
+    **dict.fromkeys(
+        ("imposes_constraints", "imposes_bounds", "random_slopes", "averages_items", "needs_random", "takes_missing"),
+        _CHOICE,
+    ),
+    "interval_level": ("between 0 and 1", lambda found: isinstance(found, float) and 0.0 < found < 1.0),
+    "asked_for": ("a method", lambda found: dataclasses.is_dataclass(found) and isinstance(found, Estimator)),
+}
+"""What a method says of itself: what it must be, and whether it is."""
+
+
+def values_of(method: Estimator) -> dict[str, Any]:
+    """Values of a method's fields."""
+    return {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}  # type: ignore[arg-type]
 
 
 def complete_again(estimator: Estimator) -> None:

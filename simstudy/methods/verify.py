@@ -48,7 +48,7 @@ def check_result(
         If it is no result: parameters, kinds of SE, types, shapes or statuses are not those promised.
     """
     if not isinstance(result, FitResult):
-        raise ValueError(f"fit() returned {_what(result)}, not a FitResult")
+        raise ValueError(f"fit() returned {what_is(result)}, not a FitResult")
     kinds = tuple(method.se_kinds)
     if tuple(result.labels) != model.names:
         raise ValueError(f"the result has the parameters {result.labels}, not {model.names}")
@@ -76,7 +76,7 @@ def check_result(
 
 def _array(name: str, found: Any, kind: str, shape: tuple[int, ...]) -> None:
     if type(found) is not np.ndarray:
-        raise ValueError(f"the result's {name} is {_what(found)}, not a numpy array")
+        raise ValueError(f"the result's {name} is {what_is(found)}, not a numpy array")
     if found.dtype.kind not in ("iu" if kind == "i" else kind) or (kind == "f" and found.dtype != np.float64):
         wanted = "64-bit floats" if kind == "f" else _KINDS[kind]
         raise ValueError(f"the result's {name} has the type {found.dtype}, not {wanted}")
@@ -84,7 +84,8 @@ def _array(name: str, found: Any, kind: str, shape: tuple[int, ...]) -> None:
         raise ValueError(f"the result's {name} has the shape {found.shape}, not {shape}")
 
 
-def _what(found: object) -> str:
+def what_is(found: object) -> str:
+    """What was found in place of what should be: nothing, or its type."""
     return "nothing" if found is None else f"an object of the type {type(found).__name__}"
 
 
@@ -98,7 +99,7 @@ def _check_intervals(result: FitResult, method: Estimator, model: TwoLevelModel,
                 f"names in interval_kinds, but not {' or '.join(PROGRAM)})"
             )
         if not isinstance(limits, tuple) or len(limits) != 2:
-            raise ValueError(f"the result's intervals '{name}' are {_what(limits)}, not a pair of arrays")
+            raise ValueError(f"the result's intervals '{name}' are {what_is(limits)}, not a pair of arrays")
         width = np.shape(limits[0])[-1:]
         shape = (n, width[0] if width and width[0] in widths else len(model.names))
         for side, array in zip(("lower", "upper"), limits, strict=True):
@@ -119,7 +120,7 @@ def _measures(result: FitResult, n: int) -> dict[str, Any]:
                 f"{', '.join(COLUMNS)}"
             )
         if type(values) is not np.ndarray or values.dtype.kind not in "fiub" or values.shape != (n,):
-            found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else _what(values)
+            found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else what_is(values)
             raise ValueError(f"the result's measure '{name}' is {found}, not an array of {n} numbers")
     return {name: values.astype(np.float64, copy=False) for name, values in result.measures.items()}
 

@@ -6,13 +6,12 @@ cannot change; what it returns is looked at in one place (`verify.check_result`)
 
 from __future__ import annotations
 
-import dataclasses
 import signal
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -23,6 +22,7 @@ from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.methods.protocol import Estimator, PreparedEstimator, PreparedRandom
 from simstudy.methods.verify import check_result
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.data_kinds import arrays_of
 from simstudy.population.streams import FitStreams
 
 P = ParamSpec("P")
@@ -54,6 +54,8 @@ class MethodError(EstimatorError):
     @classmethod
     def of(cls, error: BaseException) -> MethodError:
         """Describe an error, whatever it does when it is asked for its message."""
+        if isinstance(error, cls):
+            return error
         return cls(describe(error), _trace(error), error if isinstance(error, SimstudyError) else None)
 
 
@@ -133,18 +135,23 @@ def walled(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return result
 
 
-def lock(data: T) -> T:
-    """Make all arrays in data read-only, in place; nothing is copied."""
-    if isinstance(data, np.ndarray):
-        data.setflags(write=False)
-    elif isinstance(data, (tuple, list)):
-        for part in data:
-            lock(part)
-    elif isinstance(data, dict):
-        lock(list(data.values()))
-    elif dataclasses.is_dataclass(data):
-        lock(vars(data))
+def lock(data: T, arrays: Callable[[Any], Sequence[Any]] = arrays_of) -> T:
+    """Make the arrays in data read-only, in place; nothing is copied."""
+    for array in arrays(data):
+        array.setflags(write=False)
     return data
+
+
+def select(data: Any, replicates: slice, n: int) -> Any:
+    """Some of ``n`` data sets; a `MethodError` where a kind of data cannot be divided."""
+
+    def part() -> Any:
+        found, wanted = data.select(replicates), len(range(n)[replicates])
+        if found.n_replicates != wanted:
+            raise MethodError(f"select() of the data gave {found.n_replicates!r} data sets, not {wanted}")
+        return found
+
+    return walled(part)
 
 
 def fitter(method: Estimator, prepared: PreparedEstimator) -> Fitter:
@@ -187,8 +194,8 @@ def fit_walled(
     MethodError
         The method stopped with an error, or returned no result.
     """
-    result = walled(fit, lock(data), streams)
-    return walled(check_result, result, method, model, data.n_replicates, level)
+    result = walled(lambda: fit(lock(data), streams))
+    return walled(check_result, result, method, model, len(streams), level)
 
 
 def fit_by_halves(
@@ -196,13 +203,14 @@ def fit_by_halves(
 ) -> FitResult:
     """Fit R data sets; those on which the method stops with an error are EXCEPTION. See `fit_walled`."""
     n = len(streams)
-    try:
+    with suppress(MethodError):
         return fit_walled(method, model, fit, data, streams, level)[0]
+    nothing = failed(model.names, method.se_kinds, n, Status.EXCEPTION)
+    if n == 1:
+        return nothing
+    halves = (slice(0, n // 2), slice(n // 2, n))
+    try:
+        parts = [(select(data, half, n), streams.select(half)) for half in halves]
     except MethodError:
-        if n == 1:
-            return failed(model.names, method.se_kinds, 1, Status.EXCEPTION)
-    parts = [
-        fit_by_halves(method, model, fit, data.select(half), streams.select(half), level)
-        for half in (slice(0, n // 2), slice(n // 2, n))
-    ]
-    return FitResult.concat(parts)
+        return nothing
+    return FitResult.concat([fit_by_halves(method, model, fit, *part, level) for part in parts])

@@ -5,14 +5,47 @@ A kind registers itself, so that a method from elsewhere may bring its own.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from simstudy.data.sample import Sample
 from simstudy.errors import EstimatorError, did_you_mean
 from simstudy.population.draw import draw_cluster_statistics, draw_sample, draw_statistics
 from simstudy.population.population import Population
+
+
+def arrays_of(data: Any) -> list[np.ndarray[Any, Any]]:
+    """All arrays in data: in its fields or attributes, and in containers and dataclasses among these."""
+    found: list[np.ndarray[Any, Any]] = []
+    left, seen = [*_parts(data), *vars(data).values()] if hasattr(data, "__dict__") else _parts(data), set[int]()
+    while left:
+        part = left.pop(0)
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, np.ndarray):
+            found.append(part)
+        else:
+            left += _parts(part)
+    return found
+
+
+def _parts(data: Any) -> list[Any]:
+    """What a container or a dataclass, with what it has computed, is made of."""
+    if isinstance(data, np.ndarray):
+        return [data]
+    if isinstance(data, tuple | list):
+        return list(data)
+    if isinstance(data, dict):
+        return list(data.values())
+    if not dataclasses.is_dataclass(data) or isinstance(data, type):
+        return []
+    fields = [getattr(data, field.name) for field in dataclasses.fields(data)]
+    return [*fields, *vars(data).values()] if hasattr(data, "__dict__") else fields
 
 
 @dataclass(frozen=True)
@@ -34,6 +67,9 @@ class DataKind:
         Whether memory grows with rows and clusters.
     from_moments : bool
         Whether methods may be fed clusters with the moments of a population instead of samples, as theory does.
+    arrays : callable
+        Data -> the arrays in it, which are made read-only, as methods share them. `arrays_of` finds those in fields,
+        attributes, containers and dataclasses.
     """
 
     name: str
@@ -42,6 +78,7 @@ class DataKind:
     part_of: tuple[str, ...] = ()
     by_row: bool = True
     from_moments: bool = False
+    arrays: Callable[[Any], Sequence[np.ndarray[Any, Any]]] = arrays_of
 
 
 _KINDS: dict[str, DataKind] = {}
@@ -98,3 +135,5 @@ CLUSTERS = register_data_kind(
     DataKind("clusters", draw_cluster_statistics, lambda sample: sample.statistics(), from_moments=True)
 )
 SAMPLE = register_data_kind(DataKind("sample", draw_sample, lambda sample: sample, from_moments=True))
+BUILT_IN = frozenset(_KINDS)
+"""Names of the program's own kinds."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from simstudy.data.sample import Sample
 from simstudy.design import Cell, EstimatorEntry, Intervals
 from simstudy.estimation.inference import montecarlo, with_defined
 from simstudy.estimation.result import FitResult, Status, failed
+from simstudy.methods import ask
 from simstudy.methods.listwise import fit_listwise
 from simstudy.methods.protocol import Estimator
-from simstudy.methods.wall import MethodError, TimeUp, fit_walled, fitter, walled
+from simstudy.methods.wall import MethodError, TimeUp, fit_walled, fitter, select
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind, kind_that_serves
 from simstudy.population.population import Population
@@ -90,11 +92,15 @@ class Batch:
     _drawn: dict[str, Any] = field(default_factory=dict)
 
     def of(self, needs: str) -> Any:
-        """Data of the kind that a method needs."""
+        """Data of the kind that a method needs; a `MethodError` where a kind from elsewhere cannot be drawn."""
         kind = kind_that_serves(needs, self.needed)
         if kind.name not in self._drawn:
-            self._drawn[kind.name] = kind.draw(self.population, self.seed, self.replicates)
+            self._drawn[kind.name] = ask.draw(kind, self.population, self.seed, self.replicates)
         return self._drawn[kind.name]
+
+    def part(self, half: slice) -> Batch:
+        """Some of the replicates, drawn anew."""
+        return replace(self, replicates=self.replicates[half], _drawn={})
 
 
 @dataclass(frozen=True)
@@ -150,10 +156,10 @@ def make_ready(study: Study, cell: Cell, entry: EstimatorEntry) -> Ready:
         return nothing(len(replicates), Status.NOT_SUPPORTED), {}
 
     try:
-        reason = walled(estimator.supports, model, layout)
+        reason = ask.supports(estimator, model, layout)
         if reason is not None:
-            return Ready(entry.name, "statistics", unusable, nothing, str(reason) or "it gives no reason")
-        own = fitter(estimator, walled(estimator.prepare, model, layout))
+            return Ready(entry.name, "statistics", unusable, nothing, reason)
+        own = fitter(estimator, ask.prepare(estimator, model, layout))
     except MethodError as error:
         return Ready(entry.name, "statistics", unusable, nothing, problem=_failure(entry.name, 0, error))
 
@@ -218,9 +224,10 @@ def fit_block(
             some = replicates[first : first + size]
             batch = Batch(cell.population, study.seed, some, needed)
             for method in methods:
-                data = batch.of(method.needs)
+                with suppress(MethodError):  # drawing is not the method's time; what cannot be drawn is found below
+                    batch.of(method.needs)
                 start = time.perf_counter()
-                fit, errors = fit_guarded(method, data, some, limit)
+                fit, errors = fit_drawn(method, batch, limit)
                 seconds[method.name] += [(time.perf_counter() - start) / len(some)] * len(some)
                 fits[method.name].append(fit)
                 failures += errors
@@ -228,10 +235,28 @@ def fit_block(
     return results, _pooled(failures), {method.name: method.reason for method in methods if method.reason}
 
 
+def fit_drawn(method: Ready, batch: Batch, limit: Limit = NO_LIMIT) -> tuple[FitResult, list[Failure]]:
+    """Fit a batch; where its data cannot be drawn or divided, find the replicates that are to blame."""
+    n = len(batch.replicates)
+    try:
+        return fit_guarded(method, batch.of(method.needs), batch.replicates, limit)
+    except MethodError as error:
+        if n == 1:
+            return method.nothing(1, Status.EXCEPTION), [_failure(method.name, batch.replicates.start, error)]
+    parts = [fit_drawn(method, batch.part(half), limit) for half in (slice(0, n // 2), slice(n // 2, n))]
+    return FitResult.concat([fit for fit, _ in parts]), [failure for _, found in parts for failure in found]
+
+
 def fit_guarded(
     method: Ready, data: Any, replicates: range, limit: Limit = NO_LIMIT
 ) -> tuple[FitResult, list[Failure]]:
-    """Fit a batch; where the method stops with an error or takes too long, find the replicates that do it."""
+    """Fit a batch; where the method stops with an error or takes too long, find the replicates that do it.
+
+    Raises
+    ------
+    MethodError
+        The data cannot be divided.
+    """
     n, first = len(replicates), replicates.start
     if method.problem is not None:
         return method.nothing(n, Status.EXCEPTION), [replace(method.problem, replicate=first, count=n)]
@@ -252,7 +277,7 @@ def fit_guarded(
             why = f"the fit took longer than the time limit of {limit.seconds:g} s"
             return method.nothing(1, Status.TIMEOUT), [Failure(method.name, first, 1, why, status=Status.TIMEOUT.name)]
     halves = (slice(0, n // 2), slice(n // 2, n))
-    parts = [fit_guarded(method, data.select(half), replicates[half], limit) for half in halves]
+    parts = [fit_guarded(method, select(data, half, n), replicates[half], limit) for half in halves]
     return FitResult.concat([fit for fit, _ in parts]), [failure for _, found in parts for failure in found]
 
 

@@ -15,7 +15,8 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.design import Cell, EstimatorEntry
 from simstudy.estimation.inference import montecarlo, with_defined
 from simstudy.estimation.result import FitResult
-from simstudy.methods.wall import MethodError, fit_walled, fitter, walled
+from simstudy.methods import ask
+from simstudy.methods.wall import MethodError, fit_walled, fitter
 from simstudy.population.streams import FitStreams
 from simstudy.runner.block import Batch, Study, batch_size, fit_block
 from simstudy.runner.rows import slim
@@ -69,10 +70,10 @@ def _stacked(study: Study, cells: Sequence[Cell], entry: EstimatorEntry, replica
     n, needs = len(replicates), estimator.needs
     try:
         layout = cells[0].population.layout
-        if walled(estimator.supports, model, layout) is not None:
+        if ask.supports(estimator, model, layout) is not None:
             return None
         with np.errstate(all="ignore"):
-            fit = fitter(estimator, walled(estimator.prepare, model, layout))
+            fit = fitter(estimator, ask.prepare(estimator, model, layout))
             batches = [Batch(cell.population, study.seed, replicates, frozenset((needs,))) for cell in cells]
             data = _joined([batch.of(needs) for batch in batches])
             addresses = tuple((cell.population.key, replicate) for cell in cells for replicate in replicates)

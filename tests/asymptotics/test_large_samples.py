@@ -15,7 +15,7 @@ from simstudy.asymptotics import large_samples as module
 from simstudy.data.layout import ClusterLayout
 from simstudy.errors import SimstudyError
 from simstudy.estimation.result import Status
-from simstudy.methods import registry
+from simstudy.methods import ask, registry
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.calibrate import calibrate
 from simstudy.population.distributions import Distribution, LevelDistribution
@@ -41,7 +41,7 @@ def with_slopes(model: TwoLevelModel = SLOPES, t11: float = T11) -> Population:
 
 
 def method(name: str, model: TwoLevelModel = SLOPES, **options: object):
-    return registry.for_model(registry.create(name, options), model)
+    return ask.for_model(registry.create(name, options), model)
 
 
 def near(found: Asymptotics, measure, exact, kind: str | None = None, slack: float = 0.0) -> None:

@@ -21,7 +21,7 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.estimation.result import Status
 from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
-from simstudy.methods import registry
+from simstudy.methods import ask, registry
 from simstudy.methods.msem import Msem
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
@@ -233,7 +233,7 @@ def test_with_random_slopes_nobody_recommends_a_method_that_refuses_too(name, ta
     model = TwoLevelModel.from_syntax(f'level: within\n y ~ rv("s")*x\nlevel: between\n y ~~ s\n {tail}')
     layout = ClusterLayout.of([10] * 50)
     assert registry.create("msem").supports(model, layout) is not None
-    reason = registry.for_model(registry.create(name), model).supports(model, layout)
+    reason = ask.for_model(registry.create(name), model).supports(model, layout)
     assert reason is not None
     assert "models with random slopes" in reason
     assert "msem" not in reason

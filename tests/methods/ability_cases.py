@@ -18,7 +18,7 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.errors import EstimatorError
 from simstudy.estimation.result import FitResult
-from simstudy.methods import registry
+from simstudy.methods import ask, registry
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.draw import draw_sample
@@ -116,7 +116,7 @@ def with_scatter(x: np.ndarray, scatter: np.ndarray) -> np.ndarray:
 
 def fitted(name: str, model: TwoLevelModel, sample: Sample, **options: object) -> FitResult | None:
     """The method's fit, None where it declines or does not converge."""
-    method = registry.for_model(registry.create(name, options), model)
+    method = ask.for_model(registry.create(name, options), model)
     if method.supports(model, sample.layout) is not None:
         return None
     data = sample if method.needs == "sample" else sample.statistics(cluster_wise=method.needs == "clusters")

@@ -8,7 +8,7 @@ import pytest
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.estimation.result import FitResult
-from simstudy.methods import registry
+from simstudy.methods import ask, registry
 from simstudy.methods.msem_slopes import SlopeMsem
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -30,7 +30,7 @@ def sample(n: int = 3, slope_sd: float = 0.4, shift: float = 0.0) -> Sample:
 
 def fit(name: str, text: str, data: Sample, **options: object) -> tuple[TwoLevelModel, FitResult]:
     model = TwoLevelModel.from_syntax(text)
-    method = registry.for_model(registry.create(name, options), model)
+    method = ask.for_model(registry.create(name, options), model)
     assert method.supports(model, LAYOUT) is None
     return model, method.prepare(model, LAYOUT).fit(data)
 
@@ -59,7 +59,7 @@ def test_cross_level_interactions_with_a_cluster_mean() -> None:
         a = found.estimate[:, model.names.index(f"between: {ours}")]
         np.testing.assert_allclose(a, plain.estimate[:, same.names.index(f"between: {theirs}")], atol=1e-8)
     assert "cluster means are no predictors" in str(
-        registry.for_model(registry.create("mlm"), model).supports(model, LAYOUT)
+        ask.for_model(registry.create("mlm"), model).supports(model, LAYOUT)
     )
 
 
@@ -112,4 +112,4 @@ def test_the_boundary_is_a_fact() -> None:
 )
 def test_what_is_declined(text, reason) -> None:
     model = TwoLevelModel.from_syntax(text)
-    assert reason in str(registry.for_model(registry.create("mlm"), model).supports(model, LAYOUT))
+    assert reason in str(ask.for_model(registry.create("mlm"), model).supports(model, LAYOUT))

@@ -15,7 +15,7 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.errors import EstimatorError
 from simstudy.estimation.inference import with_defined
 from simstudy.estimation.result import FitResult, Status
-from simstudy.methods import registry
+from simstudy.methods import ask, registry
 from simstudy.methods.fixed_slopes import WithFixedSlopes
 from simstudy.methods.msem_slopes import SlopeMsem, treatment
 from simstudy.model.twolevel import TwoLevelModel
@@ -67,14 +67,14 @@ def fit(name: str, layout: ClusterLayout, n: int, variance: float = 0.15, **opti
 
 def test_the_method_of_a_model_with_slopes() -> None:
     method = registry.create("msem", {"se": ["expected", "robust"], "slopes": "hybrid"})
-    chosen = registry.for_model(method, LATENT)
+    chosen = ask.for_model(method, LATENT)
     assert chosen == SlopeMsem(("observed", "robust"), "hybrid")
     assert (chosen.needs, chosen.se_kinds) == ("clusters", ("observed", "robust"))
     plain = TwoLevelModel.from_syntax("level: 1\n y ~ x\nlevel: 2\n y ~ x")
-    assert registry.for_model(method, plain) is method
+    assert ask.for_model(method, plain) is method
     schmidt = registry.create("schmidt")
-    assert registry.for_model(schmidt, LATENT) == WithFixedSlopes(schmidt)
-    assert registry.for_model(WithFixedSlopes(schmidt), plain) is schmidt
+    assert ask.for_model(schmidt, LATENT) == WithFixedSlopes(schmidt)
+    assert ask.for_model(WithFixedSlopes(schmidt), plain) is schmidt
     with pytest.raises(EstimatorError, match="slopes"):
         registry.create("msem", {"slopes": "raw"})
 
@@ -103,7 +103,7 @@ def test_what_a_slope_multiplies(model, choice, expected) -> None:
     ],
 )
 def test_what_is_declined(model, options, reason) -> None:
-    method = registry.for_model(registry.create("msem", options), model)
+    method = ask.for_model(registry.create("msem", options), model)
     assert reason in str(method.supports(model, BALANCED))
 
 
@@ -236,7 +236,7 @@ def test_methods_without_slopes_fit_the_model_with_fixed_ones(name, options) -> 
     """The same numbers as on the fixed-slope model; the path is reported for the mean of the slope."""
     fixed = TwoLevelModel.from_syntax("level: 1\n y ~ bw*x\nlevel: 2\n y ~ bb*x\n")
     plain_method = registry.create(name, options)
-    method = registry.for_model(plain_method, LATENT)
+    method = ask.for_model(plain_method, LATENT)
     data = drawn("latent", UNBALANCED, 3)
     assert method.supports(LATENT, UNBALANCED) is None
     found = method.prepare(LATENT, UNBALANCED).fit(data)
@@ -255,7 +255,7 @@ def test_methods_without_slopes_fit_the_model_with_fixed_ones(name, options) -> 
 @pytest.mark.parametrize(("name", "options"), METHODS)
 def test_methods_without_slopes_decline_what_a_mean_cannot_express(name, options) -> None:
     assert "has paths of its own" in str(
-        registry.for_model(registry.create(name, options), OBSERVED).supports(OBSERVED, BALANCED)
+        ask.for_model(registry.create(name, options), OBSERVED).supports(OBSERVED, BALANCED)
     )
 
 

@@ -11,7 +11,7 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.errors import EstimatorError
 from simstudy.estimation.result import FitResult
-from simstudy.methods import protocol, registry
+from simstudy.methods import ask, protocol, registry
 from simstudy.methods.fixed_slopes import WithFixedSlopes
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population import data_kinds
@@ -83,7 +83,7 @@ def test_a_class_that_says_the_least_has_the_defaults() -> None:
     assert method.for_model(MODEL) is method
     assert method.caveats(MODEL) == ()
     assert not method.takes_missing
-    chosen = registry.for_model(method, SLOPES)
+    chosen = ask.for_model(method, SLOPES)
     assert isinstance(chosen, WithFixedSlopes)
     assert chosen.slope_meaning(SLOPES, SLOPES.slopes[0]) == "fixed"
     assert chosen.asked_for is method

@@ -8,7 +8,7 @@ import pytest
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.estimation.result import FitResult
-from simstudy.methods import registry
+from simstudy.methods import ask, registry
 from simstudy.methods.by_cluster.slopes_as_outcomes import SlopesAsOutcomes
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -108,7 +108,7 @@ def test_weights_give_nearly_maximum_likelihood() -> None:
     layout = ClusterLayout.of([4, 5, 8, 12] * 15)
     data = sample(layout, 20)
     found = fit(SIMPLE, data, correction="weighted", se=("robust", "expected"))
-    best = registry.for_model(registry.create("mlm", {"likelihood": "ml"}), SIMPLE).prepare(SIMPLE, layout).fit(data)
+    best = ask.for_model(registry.create("mlm", {"likelihood": "ml"}), SIMPLE).prepare(SIMPLE, layout).fit(data)
     inside = found.converged & (best.measures["boundary"] == 0.0)
     assert inside.sum() >= 15
     at = [SIMPLE.names.index(name) for name in ("between: s ~ w", "between: s ~ 1", "between: y ~ w", "t11", "t01")]

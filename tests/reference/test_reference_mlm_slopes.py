@@ -7,7 +7,7 @@ import pytest
 from reference_cases import DATA, content
 
 from simstudy.data.sample import from_frame
-from simstudy.methods import registry
+from simstudy.methods import ask, registry
 from simstudy.model.twolevel import TwoLevelModel
 
 MODELS = {
@@ -25,7 +25,7 @@ def test_random_slope_models(case, name, likelihood, differences) -> None:
     model = TwoLevelModel.from_syntax(text)
     owner = case if (DATA / case / "data.csv").exists() else content(case)["data"]
     sample = from_frame(pd.read_csv(DATA / owner / "data.csv"), "g", model.level1, model.level2)
-    method = registry.for_model(registry.create(name, {"likelihood": likelihood}), model)
+    method = ask.for_model(registry.create(name, {"likelihood": likelihood}), model)
     fit = method.prepare(model, sample.layout).fit(sample)
     assert fit.converged.all()
     found = dict(zip(fit.labels, fit.estimate[0], strict=True))

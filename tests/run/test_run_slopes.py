@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 
 from simstudy.design import parse_design
-from simstudy.methods import registry
+from simstudy.methods import ask
 from simstudy.methods.fixed_slopes import WithFixedSlopes
 from simstudy.methods.mixed.mlm_slopes import RandomSlopes
 from simstudy.runner.block import Study, fit_block
@@ -57,7 +57,7 @@ def test_entries_keep_the_options_of_their_methods() -> None:
     assert len({mlm.digest, outcomes.digest, schmidt.digest, fixed.digest}) == 4
     for entry in (mlm, outcomes, schmidt, fixed):
         assert pickle.loads(pickle.dumps(entry.estimator)) == entry.estimator
-    assert registry.for_model(mlm.estimator, design.model) is mlm.estimator
+    assert ask.for_model(mlm.estimator, design.model) is mlm.estimator
 
 
 def test_clusters_left_out_and_singular_fits_are_kept(tmp_path) -> None:

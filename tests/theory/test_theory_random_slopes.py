@@ -13,7 +13,7 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.products import ClusterProducts
 from simstudy.data.sample import Sample
 from simstudy.estimation.result import FitResult
-from simstudy.methods import registry
+from simstudy.methods import ask, registry
 from simstudy.methods.msem_slopes import SlopeMsem
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.calibrate import calibrate
@@ -54,7 +54,7 @@ def population(case: str, n_clusters: int) -> Population:
 
 def fit(case: str, name: str, n_clusters: int, replicates: int, **options: object) -> FitResult:
     one = population(case, n_clusters)
-    method = registry.for_model(registry.create(name, options), CONTEXTUAL)
+    method = ask.for_model(registry.create(name, options), CONTEXTUAL)
     data = draw_cluster_statistics(one, 1, range(replicates))
     return method.prepare(CONTEXTUAL, one.layout).fit(data)
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from simstudy.data.layout import ClusterLayout
 from simstudy.estimation.result import FitResult
-from simstudy.methods import registry
+from simstudy.methods import ask, registry
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.calibrate import calibrate
 from simstudy.population.draw import draw_cluster_statistics
@@ -43,7 +43,7 @@ def population(case: str, n_clusters: int) -> Population:
 
 
 def fit(one: Population, name: str, replicates: int, **options: object) -> FitResult:
-    method = registry.for_model(registry.create(name, options), one.model)
+    method = ask.for_model(registry.create(name, options), one.model)
     assert method.supports(one.model, one.layout) is None
     return method.prepare(one.model, one.layout).fit(draw_cluster_statistics(one, 1, range(replicates)))
 
