@@ -101,7 +101,7 @@ def preregister(design: DesignLike, out: str | Path | None = None) -> str:
     --------
     >>> import simstudy
     >>> from simstudy import api
-    >>> api.preregister(simstudy.init("contextual"), "preregistration.md").splitlines()[0]
+    >>> api.preregister(simstudy.init("contextual")).splitlines()[0]
     "# Preregistration of the simulation study 'contextual'"
     """
     found = as_design(design)
