@@ -40,6 +40,7 @@ def fit_as_dict(fit: FitRecord) -> dict[str, Any]:
             {**asdict(fact), **{key: _clean(value) for key, value in _moments_of(fit, fact.name).items()}}
             for fact in fit.slopes
         ]
+    found["icc_h1"] = fit.icc_h1 if fit.icc else None
     found["icc"] = {key: _clean(value) for key, value in fit.icc.items()}
     found["parameters"] = [
         {str(key): _clean(value) for key, value in row.items() if key != "free"}

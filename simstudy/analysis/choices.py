@@ -50,9 +50,14 @@ def lavaan_words(estimator: str, se: str | None) -> tuple[str, str | None]:
 
 
 def in_our_words(request: FitRequest) -> FitRequest:
-    """The request with method and kind of SE as they are called here (see `lavaan_words`)."""
+    """The request with method, kind of SE and bounds as they are called here (see `lavaan_words`)."""
     estimator, se = lavaan_words(request.estimator, request.se)
-    return replace(request, estimator=estimator, se=se)
+    return replace(request, estimator=estimator, se=se, bounds=our_bounds(request.bounds))
+
+
+def our_bounds(bounds: str | None) -> str | None:
+    """Bounds of all variances, which lavaan calls ``pos.var``, as they are called here."""
+    return "variances" if bounds == "pos.var" else bounds
 
 
 def intervals_of(name: str | None) -> tuple[str, ...]:

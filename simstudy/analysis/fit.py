@@ -20,9 +20,10 @@ from simstudy.analysis.choices import (
     intervals_of,
     lavaan_words,
     make_method,
+    our_bounds,
     own_choices,
 )
-from simstudy.analysis.inputs import as_frame, as_model
+from simstudy.analysis.inputs import as_frame, as_model, what_is_beside
 from simstudy.analysis.model_notes import bound_notes, reading_notes, with_products
 from simstudy.analysis.read import check_data
 from simstudy.analysis.read_checks import without_codes
@@ -40,7 +41,7 @@ from simstudy.analysis.unrestricted import (
 )
 from simstudy.analysis.working import fit_in_units
 from simstudy.data.sample import Sample, cluster_order, from_frame
-from simstudy.errors import ConvergenceWarning, warn_caller
+from simstudy.errors import ConvergenceWarning, EstimatorError, warn_caller
 from simstudy.estimation.inference import montecarlo, with_defined
 from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.linalg.stacked import FloatArray, IntArray
@@ -55,7 +56,10 @@ from simstudy.population.streams import FitStreams
 from simstudy.requests.fit import FitRequest
 from simstudy.requests.option import takes
 
-ASKED = ("se", "ci", "ci_level", "missing", "fixed_x", "bounds", "std_lv", "draws", "seed")
+ASKED = (
+    "se", "ci", "ci_level", "missing", "na", "fixed_x", "bounds", "std_lv", "auto", "draws", "seed", "slopes", "nodes",
+    "h1",
+)  # fmt: skip
 """Choices that a fit remembers."""
 
 
@@ -128,21 +132,27 @@ def fit(request: FitRequest) -> FitRecord:
     """
     began = time.perf_counter()
     request = in_our_words(request)
+    if request.estimator == "all":
+        raise EstimatorError("estimator: 'all' is no method; simstudy.fit_all fits every method side by side")
     check_choices(request)
-    model, estimator = as_model(request.model, std_lv=request.std_lv, auto=request.auto), request.estimator
+    estimator, beside = request.estimator, lambda: what_is_beside(request.data, request.cluster)
+    model = as_model(request.model, std_lv=request.std_lv, auto=request.auto, beside=beside)
     if not model.slopes:
         check_no_slopes(request.slopes, request.nodes)
     method = ask.for_model(make_method(request), model)
     data = as_frame(request.data)
     data, coded = without_codes(data, model.variables, request.na)
-    checked, notes = check_data(with_products(data, model), model, request.cluster, request.missing)
-    notes = (*reading_notes(model, data), *coded, *notes)
+    checked, found = check_data(with_products(data, model), model, request.cluster, request.missing)
+    about_data = (*reading_notes(model, data), *coded, *found)
+    notes: tuple[str, ...] = ()
+    why: tuple[str, ...] = ()
     n_dropped = len(data) - len(checked)
     sample, ids, order = _sample(checked, model, request.cluster)
     asked = {name: getattr(request, name) for name in ASKED}
     asked |= {"se": method.se_kinds[0], "bounds": request.bounds or "none"}
-    if request.na is not None:
-        asked["na"] = request.na if isinstance(request.na, (str, int, float)) else list(request.na)
+    asked["na"] = list(request.na) if isinstance(request.na, (list, tuple)) else request.na
+    if isinstance(request.model, TwoLevelModel):
+        asked["auto"] = None  # it was read beforehand, by a rule that only its reader knows
     if model.slopes:
         values = registry.values_of(method.asked_for) | registry.values_of(method)
         asked |= {key: values[key] for key in ("slopes", "nodes") if key in values}
@@ -151,12 +161,12 @@ def fit(request: FitRequest) -> FitRecord:
     done = _fit_in_units(method, model, sample, request, meanings)
     result, free, compared = done.result, done.free, done.compared
     if done.why:
-        notes = (*notes, f"{estimator} {done.why}")
+        why = (f"{estimator} {done.why}",)
     else:
         facts = slope_facts(model, meanings)
-        notes = (*notes, *unsaid, *ask.caveats(method, model))
+        notes = (*unsaid, *ask.caveats(method, model))
         if int(result.status[0]) in NO_MAXIMUM:
-            notes = (*notes, *ask.failure_notes(method, model, sample))
+            why = ask.failure_notes(method, model, sample)
         if model.slopes and result.measures.get("boundary", np.zeros(1))[0] == 1.0:
             notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
     result = with_defined(result, model.estimands)
@@ -167,19 +177,27 @@ def fit(request: FitRequest) -> FitRecord:
     limits = _limits(context, model, request)
     report = _report(model, context, limits, asked, intraclass_correlations(model, free))
     if not report.converged:
-        notes = (*notes, *flat_predictors(facts, report.icc))
-        told = "; ".join((report.status.message, *notes))
-        warn_caller(f"{estimator} did not converge: {told}", ConvergenceWarning)
+        why = (*why, *flat_predictors(facts, report.icc))
+        warn_caller(_failure(report, why, notes), ConvergenceWarning)
     return replace(
         report,
         estimator=estimator,
         n_dropped=n_dropped,
         cluster=request.cluster,
-        notes=(*notes, *report.notes, *(compared.notes if compared else ())),
+        why=why,
+        notes=(*why, *notes, *(compared.notes if compared else ()), *report.notes, *about_data),
         slopes=facts,
         h1=compared.h1 if compared else "",
+        icc_h1="unrestricted" if free.ok else "psd",
         seconds=time.perf_counter() - began,
     )
+
+
+def _failure(fit: FitRecord, why: tuple[str, ...], notes: tuple[str, ...]) -> str:
+    """Why there is no result, in a sentence."""
+    if fit.status == Status.NOT_SUPPORTED:
+        return f"not fitted: {'; '.join(why)}"
+    return f"{fit.estimator} did not converge: {'; '.join((fit.status.message, *why, *notes))}"
 
 
 @takes(FitRequest)
@@ -201,7 +219,7 @@ def fit_all(request: FitRequest) -> dict[str, FitRecord]:
     >>> bool(fits["aggregated"].coef["bb"] == fits["msem"].coef["bb"])
     False
     """
-    request = replace(request, se=lavaan_words("msem", request.se)[1])
+    request = replace(request, se=lavaan_words("msem", request.se)[1], bounds=our_bounds(request.bounds))
     names = registry.names()
     check_interval(request.ci, intervals_of(None))
     request = replace(request, data=as_frame(request.data))
@@ -214,7 +232,7 @@ def fit_all(request: FitRequest) -> dict[str, FitRecord]:
             warnings.simplefilter("ignore", ConvergenceWarning)
             one = fit(**vars(own))
         notes = tuple(f"{name} has no choice of '{key}'; it is fitted without" for key in dropped)
-        found[name] = replace(one, notes=(*one.notes, *notes))
+        found[name] = replace(one, notes=(*one.why, *notes, *one.notes[len(one.why) :]))
     if request.progress is not None:
         request.progress("done", len(names), len(names))
     failed_ones = [name for name, one in found.items() if one.status not in (Status.OK, Status.NOT_SUPPORTED)]

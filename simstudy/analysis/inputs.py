@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pandas as pd
 
 from simstudy.analysis.read import read_data
+from simstudy.analysis.read_checks import ROUNDING
 from simstudy.errors import DataError, EstimatorError, ModelError, did_you_mean
 from simstudy.model.defaults import AUTO
-from simstudy.model.foreign import is_foreign
+from simstudy.model.foreign import is_foreign, refuse_foreign
+from simstudy.model.translation import Beside
 from simstudy.model.twolevel import TwoLevelModel
 
 ModelLike: TypeAlias = TwoLevelModel | str | Path
@@ -20,7 +22,9 @@ DataLike: TypeAlias = pd.DataFrame | str | Path | Mapping[str, Sequence[Any]]
 """A table, a file (see `read_data`), or columns by name."""
 
 
-def as_model(model: ModelLike, *, std_lv: bool = False, auto: str = AUTO[0]) -> TwoLevelModel:
+def as_model(
+    model: ModelLike, *, std_lv: bool = False, auto: str = AUTO[0], beside: Callable[[], Beside] = Beside
+) -> TwoLevelModel:
     """The model in a file, or the text itself; a model that was read already is left alone.
 
     Parameters
@@ -28,6 +32,8 @@ def as_model(model: ModelLike, *, std_lv: bool = False, auto: str = AUTO[0]) -> 
     model : TwoLevelModel, str or path
     std_lv, auto
         See `TwoLevelModel.from_syntax`.
+    beside
+        Called for a text of another program, whose translation tells more if it is known what the text came with.
 
     Raises
     ------
@@ -53,15 +59,37 @@ def as_model(model: ModelLike, *, std_lv: bool = False, auto: str = AUTO[0]) -> 
         what = "this is a folder" if is_folder else f"there is no such file{did_you_mean(path.name, near)}"
         raise ModelError(f"{model}: {what}; give a model file, or the text itself with its 'level:' blocks")
     if not is_file:
-        return TwoLevelModel.from_syntax(str(model), std_lv=std_lv, auto=auto)
+        return _read(str(model), std_lv, auto, beside)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ModelError(f"{path}: this is not a text file") from None
     try:
-        return TwoLevelModel.from_syntax(text, std_lv=std_lv, auto=auto)
+        return _read(text, std_lv, auto, beside)
     except ModelError as error:
         raise ModelError([f"{path}: {problem}" for problem in error.problems]) from error
+
+
+def _read(text: str, std_lv: bool, auto: str, beside: Callable[[], Beside]) -> TwoLevelModel:
+    if is_foreign(text):
+        refuse_foreign(text, beside())
+    return TwoLevelModel.from_syntax(text, std_lv=std_lv, auto=auto)
+
+
+def what_is_beside(data: DataLike, cluster: str) -> Beside:
+    """What a model text came with; data that cannot be read are told where they are read."""
+    name = str(data) if isinstance(data, (str, Path)) else Beside.data
+    try:
+        table = as_frame(data)
+    except DataError:
+        return Beside(name, cluster)
+    if list(table.columns).count(cluster) != 1 or not table.columns.is_unique:
+        return Beside(name, cluster)
+    numbers = table.drop(columns=cluster).select_dtypes("number")
+    groups = numbers.groupby(table[cluster])
+    spread = (groups.max() - groups.min()).max()
+    constant = spread.index[spread <= ROUNDING * (numbers.max() - numbers.min())]
+    return Beside(name, cluster, frozenset(map(str, constant)))
 
 
 def _is_text(model: str) -> bool:

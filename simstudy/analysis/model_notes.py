@@ -8,7 +8,9 @@ import pandas as pd
 from simstudy.errors import DataError, did_you_mean
 from simstudy.estimation.boundary import VIOLATED
 from simstudy.linalg.stacked import FloatArray
+from simstudy.model.parameters import label_notes
 from simstudy.model.products import factors_of, product_notes
+from simstudy.model.syntax import parse_syntax
 from simstudy.model.twolevel import TwoLevelModel
 
 
@@ -48,7 +50,9 @@ def reading_notes(model: TwoLevelModel, data: pd.DataFrame) -> tuple[str, ...]:
     own = [f"'{name}' is a column of the data and is taken as it is" for name in data.columns if factors_of(str(name))
            and name in model.variables]  # fmt: skip
     products = () if own else product_notes(model)
-    return (*model.table.notes, *own, *products)
+    columns = set(map(str, data.columns)) - set(model.variables)  # of the model's variables the table's notes tell
+    labels = label_notes(parse_syntax(model.syntax), columns, "the data have a column")
+    return (*model.table.notes, *dict.fromkeys(labels), *own, *products)
 
 
 def bound_notes(model: TwoLevelModel, params: FloatArray, *, variances: bool) -> tuple[str, ...]:

@@ -15,9 +15,12 @@ from simstudy.analysis.working import in_working_units
 from simstudy.errors import EstimatorError, ModelError, did_you_mean
 from simstudy.estimation.result import Status
 from simstudy.linalg.stacked import FloatArray
-from simstudy.model.expressions import parse_expression
+from simstudy.methods import ask
+from simstudy.methods.wall import MethodError, fit_walled, fitter
+from simstudy.model.expressions import Expression, parse_expression
 from simstudy.model.parameters import number_rows
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.streams import FitStreams
 
 NO_GAIN = 1e-10
 """Relative to the log-likelihood: what a maximum's last step may leave."""
@@ -42,6 +45,41 @@ class Test:
     scaling: float = np.nan
 
 
+def parse_restrictions(model: TwoLevelModel, restrictions: str) -> list[tuple[Expression, Expression]]:
+    """Both sides of every equation of a Wald test.
+
+    Raises
+    ------
+    ModelError
+        Without ``==``, with what is no expression, or with an unknown parameter: every problem.
+    """
+    known = {*model.table.constants, *model.reported}
+    found, problems = [], []
+    for text in filter(None, (part.strip() for line in restrictions.splitlines() for part in line.split(";"))):
+        left, equals, right = text.partition("==")
+        if not equals:
+            hint = f"; write '{text.replace('=', '==')}'" if text.count("=") == 1 else "; write it as 'a == b'"
+            problems.append(f"restriction '{text}' has no '=='{hint}")
+            continue
+        try:
+            sides = tuple(parse_expression(side, f"restriction '{text}'") for side in (left, right))
+        except ModelError as error:
+            problems += error.problems
+            continue
+        problems += [
+            f"restriction '{text}': unknown parameter '{name}'{did_you_mean(name, known)}"
+            for side in sides
+            for name in side.names
+            if name not in known
+        ]
+        found.append((sides[0], sides[1]))
+    if not found and not problems:
+        problems.append("there is no restriction to test")
+    if problems:
+        raise ModelError(problems)
+    return found
+
+
 def wald_test(fit: FitRecord, restrictions: str) -> Test:
     """Wald test of equations among parameters, with the fit's own covariance matrix.
 
@@ -63,15 +101,7 @@ def wald_test(fit: FitRecord, restrictions: str) -> Test:
     names = model.reported
     env: dict[str, Any] = {**model.table.constants, **dict(zip(names, values.tolist(), strict=True))}
     gaps, rows = [], []
-    for text in filter(None, (part.strip() for line in restrictions.splitlines() for part in line.split(";"))):
-        left, equals, right = text.partition("==")
-        if not equals:
-            raise ModelError(f"restriction '{text}' has no '=='")
-        sides = [parse_expression(side, f"restriction '{text}'") for side in (left, right)]
-        for side in sides:
-            for name in side.names:
-                if name not in env:
-                    raise ModelError(f"restriction '{text}': unknown parameter '{name}'{did_you_mean(name, env)}")
+    for sides in parse_restrictions(model, restrictions):
         gaps.append(float(sides[0].evaluate(env)) - float(sides[1].evaluate(env)))
         row = np.zeros(len(fit.params))
         for side, sign in zip(sides, (1.0, -1.0), strict=True):
@@ -79,8 +109,6 @@ def wald_test(fit: FitRecord, restrictions: str) -> Test:
                 if name in names:
                     row += sign * float(slope) * jacobian[names.index(name)]
         rows.append(row)
-    if not rows:
-        raise ModelError("there is no restriction to test")
     r = np.array(rows)
     middle = r @ fit.covariance @ r.T
     if np.linalg.matrix_rank(middle) < len(r):
@@ -179,7 +207,14 @@ def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
     prepared_slopes(fit, "test of a slope's variance")
     model, q = without_variance(fit.model, slope)
     statistics = fit.context.sample.arrange(model.level1, model.level2).statistics()
-    without = fit.context.method.prepare(model, fit.context.sample.layout).fit(statistics)
+    method, layout, streams = fit.context.method, fit.context.sample.layout, FitStreams.of(0, fit.estimator, "fit", [0])
+    try:
+        again = fitter(method, ask.prepare(method, model, layout))
+        without, _ = fit_walled(method, model, again, statistics, streams)
+    except MethodError as error:
+        raise EstimatorError(
+            f"test of a slope's variance: {fit.estimator} stopped with an error: {error.text}"
+        ) from None
     if not without.converged[0]:
         why = Status(int(without.status[0])).message
         raise EstimatorError(f"test of a slope's variance: the model without it did not converge ({why})")

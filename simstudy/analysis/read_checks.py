@@ -27,6 +27,8 @@ from simstudy.model.twolevel import TwoLevelModel
 
 LARGE, SMALL = 1e50, 1e-50
 """Beyond these, squares of squares of values, which variances of variances are, leave double precision."""
+NA_TEXTS = (".", "NA", "NaN", "nan")
+"""Codes that are missing in text files anyway: `read_data` has taken them out, and naming them is no slip."""
 SINGULAR = 1e-10
 """Share of a variance that is left after regression on other columns, below which a column is their combination."""
 ROUNDING = 1e-9
@@ -230,13 +232,18 @@ def without_codes(
         return data, []
     wanted = dict.fromkeys(part for name in names for part in (name, *(factors_of(name) or ())))
     columns, counts = {}, {}
-    for name in wanted:
-        if list(data.columns).count(name) == 1:
-            columns[name], found = blanked(data[name], numbers, texts)
-            counts[name] = int(found.sum())
-    given = ", ".join([*(f"{number:g}" for number in sorted(numbers)), *sorted(texts)])
+    there = [name for name in wanted if list(data.columns).count(name) == 1]
+    for name in there:
+        columns[name], found = blanked(data[name], numbers, texts)
+        counts[name] = int(found.sum())
+    codes = {f"{number:g}": (frozenset({number}), frozenset[str]()) for number in sorted(numbers)}
+    codes |= {text: (frozenset[float](), frozenset({text})) for text in sorted(texts)}
+    seen = {code: any(blanked(data[name], *one)[1].any() for name in there) for code, one in codes.items()}
     by_column = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
-    return data.assign(**columns), [f"{given} made missing: {by_column or 'no value of the model is that'}"]
+    notes = [f"{', '.join(code for code in codes if seen[code])} made missing: {by_column}"] if by_column else []
+    absent = [code for code in codes if not seen[code] and code not in NA_TEXTS]
+    notes += [f"--na {code}: occurs in no variable of the model" for code in absent]
+    return data.assign(**columns), notes
 
 
 def _constants(values: dict[str, FloatArray]) -> list[str]:

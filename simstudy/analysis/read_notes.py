@@ -49,8 +49,8 @@ def single_rows(codes: IntArray) -> list[str]:
 
 
 def code_notes(values: Mapping[str, FloatArray], labels: Labels) -> list[str]:
-    """Values that look like codes for missing ones: by their label, or far from all others."""
-    notes = []
+    """Values that look like codes for missing ones, by their label or far from all others: one note a value."""
+    found: dict[tuple[float, str], list[str]] = {}
     for name, column in values.items():
         seen = column[~np.isnan(column)]
         own = labels.get(name, {})
@@ -58,11 +58,13 @@ def code_notes(values: Mapping[str, FloatArray], labels: Labels) -> list[str]:
             label = next((text for key, text in own.items() if _same(key, value)), "")
             if REFUSALS.search(str(label)) or (value in CODES and _stands_apart(seen, float(value))):
                 said = f" ('{label}')" if label else ""
-                notes.append(
-                    f"'{name}' is {value:g}{said} in {plural(int((seen == value).sum()), 'row')}: if that stands for "
-                    f"missing, say so with na='{value:g}' (--na {value:g})"
-                )
-    return notes
+                count = plural(int((seen == value).sum()), "row")
+                alike = found.setdefault((float(value), said), [])
+                alike.append(f"'{name}' in {count}" if alike else f"'{name}' is {value:g}{said} in {count}")
+    return [
+        f"{', '.join(places)}: if that stands for missing, say so with na='{value:g}' (--na {value:g})"
+        for (value, _), places in found.items()
+    ]
 
 
 def _same(key: Any, value: float) -> bool:
@@ -81,10 +83,10 @@ def _stands_apart(seen: FloatArray, value: float) -> bool:
 
 
 def few_values(values: Mapping[str, FloatArray], model: TwoLevelModel, labels: Labels) -> list[str]:
-    """Dependent variables with few whole numbers for values."""
+    """Dependent variables with few whole numbers for values: one note for all that have the same."""
     dependent = {row.lhs for row in model.table.rows if row.op == "~"}
     dependent |= {row.rhs for row in model.table.rows if row.op == "=~"}
-    notes = []
+    alike: dict[tuple[int, str], list[str]] = {}
     for name, column in values.items():
         if name not in dependent:
             continue
@@ -94,17 +96,24 @@ def few_values(values: Mapping[str, FloatArray], model: TwoLevelModel, labels: L
         own = labels.get(name, {})
         named = [next((f" = {text}" for key, text in own.items() if _same(key, v)), "") for v in found]
         shown = ", ".join(f"{value:g}{text}" for value, text in zip(found, named, strict=True))
-        if len(found) == 2:
-            notes.append(
-                f"'{name}' has two values ({shown}) and is treated as continuous and normal: slopes are differences "
-                "of proportions, and variances and SEs are approximations (robust SEs: se='robust')"
-            )
-        else:
-            notes.append(
-                f"'{name}' has {len(found)} values ({shown}) and is treated as continuous and normal, not as ordered "
-                "categories: slopes, loadings and ICCs tend to be too small"
-            )
-    return notes
+        alike.setdefault((len(found), shown), []).append(name)
+    return [_treated_as_normal(names, n, shown) for (n, shown), names in alike.items()]
+
+
+def _treated_as_normal(names: Sequence[str], n: int, shown: str) -> str:
+    """What it means that variables with n values (as shown) are taken as continuous."""
+    listed = ", ".join(f"'{name}'" for name in names)
+    have, are = ("has", "is") if len(names) == 1 else ("have", "are")
+    many = "" if len(names) == 1 else f"{len(names)} variables, "
+    if n == 2:
+        return (
+            f"{many}{listed} {have} two values ({shown}) and {are} treated as continuous and normal: slopes are "
+            "differences of proportions, and variances and SEs are approximations (robust SEs: se='robust')"
+        )
+    return (
+        f"{many}{listed} {have} {n} values ({shown}) and {are} treated as continuous and normal, not as ordered "
+        "categories: slopes, loadings and ICCs tend to be too small"
+    )
 
 
 def weight_notes(columns: Iterable[str], model: TwoLevelModel) -> list[str]:

@@ -62,7 +62,8 @@ class FitRecord:
     estimator : str
         Name of the method.
     options : dict
-        What was asked for: se, ci, ci_level, missing, fixed_x, bounds, ...
+        What was asked for: se, ci, ci_level, missing, na, fixed_x, bounds, auto, h1, ...; of slopes and nodes what was
+        used. None where nothing was chosen; auto is None too for a model that was read beforehand.
     n_obs, n_clusters : int
     sizes : tuple of int
         Cluster sizes, ascending.
@@ -86,17 +87,21 @@ class FitRecord:
         three also with ``_scaled`` and ``_robust``, as have the 90 % limits rmsea_ci_lower, rmsea_ci_upper,
         srmr_within, srmr_between, aic, bic.
     icc : dict
-        Between share of each level-1 variable's variance in the unrestricted model.
+        Between share of each level-1 variable's variance in the unrestricted model of ``icc_h1``.
     params : (q,)
         Free parameters, in the order of ``model.names``.
     covariance : (q, q)
         Their covariance matrix.
     notes : tuple of str
-        What the user should know: warnings, reasons.
+        What the user should know: reasons and warnings about the fit, then about model text and data.
+    why : tuple of str
+        Why there is no result, the first of the notes; empty where there is one.
     slopes : tuple of SlopeFact
         What the fit did with the model's random slopes.
     h1 : str
         What chi-square, CFI and RMSEA compare with: ``unrestricted``, ``psd`` (see `Msem`); empty without chi-square.
+    icc_h1 : str
+        Unrestricted model of the ICCs: ``unrestricted``, or ``psd`` where that has no maximum.
     seconds : float
         Time that the fit took.
     cluster : str
@@ -123,8 +128,10 @@ class FitRecord:
     params: FloatArray
     covariance: FloatArray
     notes: tuple[str, ...] = ()
+    why: tuple[str, ...] = ()
     slopes: tuple[SlopeFact, ...] = ()
     h1: str = ""
+    icc_h1: str = "unrestricted"
     seconds: float = np.nan
     cluster: str = "cluster"
     context: Any = field(default=None, repr=False, compare=False)

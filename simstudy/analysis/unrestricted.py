@@ -178,30 +178,30 @@ def _differ(
     values = ", ".join(f"{value:.4g}" for value in negative)
     many = f"{len(negative)} negative eigenvalue{'s' * (len(negative) != 1)} ({values})"
     theirs = _statistic(_against_the_other(method, model, sample, result, found, h1))
+    small = "too small on average for its degrees of freedom where the model's between residuals are near 0"
+    tested = result.measures["df"][0] > 0
     head = f"the between covariance matrix of the unrestricted model has {many}"
     if h1 == "unrestricted":
         return (
             f"{head}. Chi-square is against that maximum; against the one that is positive semidefinite, as lavaan and "
-            f"Mplus fit it by EM, it is {theirs} (h1 = 'psd'), which is too small on average for its degrees of "
-            "freedom where the model's between residuals are near 0 (docs/fit.md)"
+            f"Mplus fit it by EM, it is {theirs} (h1 = 'psd'){f', which is {small}' if tested else ''} (docs/fit.md)"
         )
     return (
-        f"{head}. Chi-square is against the maximum over positive semidefinite ones (h1 = 'psd'), and too small on "
-        f"average for its degrees of freedom where the model's between residuals are near 0; against the unrestricted "
-        f"maximum it is {theirs} (docs/fit.md)"
+        f"{head}. Chi-square is against the maximum over positive semidefinite ones (h1 = 'psd')"
+        f"{f', and {small}' if tested else ''}; against the unrestricted maximum it is {theirs} (docs/fit.md)"
     )
 
 
 def _against_the_other(
     method: Estimator, model: TwoLevelModel, sample: Sample, result: FitResult, found: Unrestricted, h1: str
 ) -> dict[str, float]:
-    """Chi-square, scaled where there is a scaling factor, df and p-value against the other unrestricted model.
+    """Chi-square, scaled where there is a scaling factor, and df against the other unrestricted model.
 
     Fixed x takes its moments from the unrestricted model: the model itself is then another one, and is fitted again.
     """
     if values_of(method).get("fixed_x"):
         again = _refit(method, model, sample, "psd" if h1 == "unrestricted" else "unrestricted")
-        return {name: float(again.measures[name][0]) for name in ("chisq", "df", "pvalue", "chisq_scaled")}
+        return {name: float(again.measures[name][0]) for name in ("chisq", "df", "chisq_scaled")}
     other = found.over_cone if h1 == "unrestricted" else found.solved
     one = {name: float(value[0]) for name, value in result.measures.items()}
     chisq = max(2.0 * (float(other.loglik[0]) - one["loglik"]), 0.0)
@@ -211,16 +211,19 @@ def _against_the_other(
         _, scaling = engine.robust(other.best.params)
         factor = (other.npar * float(scaling[0]) - one["npar"] * one["scaling_h0"]) / one["df"]
         scaled = chisq / factor if factor > 0 else np.nan
-    pvalue = float(upper_tail(np.array([chisq]), int(one["df"]))[0])
-    return {"chisq": chisq, "df": one["df"], "pvalue": pvalue, "chisq_scaled": scaled}
+    return {"chisq": chisq, "df": one["df"], "chisq_scaled": scaled}
 
 
 def _statistic(found: dict[str, float]) -> str:
     if np.isnan(found["chisq"]):
         return "not to be had"
-    scaled = "" if np.isnan(found["chisq_scaled"]) else f", scaled {found['chisq_scaled']:.3f}"
-    pvalue = "" if np.isnan(found["pvalue"]) else f", p {found['pvalue']:.3f}"
-    return f"{found['chisq']:.3f}{scaled}, df {found['df']:.0f}{pvalue}"
+    df = int(found["df"])
+    shown = []
+    for word, chisq in (("", found["chisq"]), ("scaled ", found["chisq_scaled"])):
+        if np.isfinite(chisq):
+            pvalue = f" (p {upper_tail(np.array([chisq]), df)[0]:.3f})" if df > 0 else ""
+            shown.append(f"{word}{chisq:.3f}{pvalue}")
+    return f"{', '.join(shown)}, df {df}"
 
 
 def _missing(result: FitResult, found: Unrestricted, h1: str | None) -> list[str]:

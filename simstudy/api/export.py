@@ -43,6 +43,14 @@ def export_siman(folder: str | Path, out: str | Path) -> Path:
     ------
     SimstudyError
         If it is not a results folder, parts of it are damaged, or the file's name does not end in .csv.
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> from simstudy import api
+    >>> study = simstudy.run(simstudy.init("contextual"), reps=20, jobs=1, progress=False)
+    >>> api.export_siman(study.folder, "estimates.csv").name
+    'estimates.csv'
     """
     target = Path(out)
     if target.suffix.lower() != ".csv":

@@ -25,6 +25,15 @@ def factor_effects(request: EffectsRequest) -> pd.DataFrame:
     DataFrame
         estimator, se_kind, parameter, level, measure, term, order, df, sum_of_squares, eta_squared,
         partial_eta_squared, omega_squared, noise_share, n_cells, note.
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> from simstudy import api
+    >>> study = simstudy.run(simstudy.init("contextual"), reps=20, jobs=1, progress=False)
+    >>> table = api.factor_effects(study.folder, parameters=["contextual"], measures=["bias"], estimators=["msem"])
+    >>> table["term"].unique().tolist()
+    ['n_clusters']
     """
     table = request.source
     if not isinstance(table, pd.DataFrame):

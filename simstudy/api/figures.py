@@ -302,6 +302,15 @@ def replicates(
     DataFrame
         Factors, cell, rep, estimator, se_kind, parameter, level, truth, estimate, se, lower, upper; limits are missing
         where they are those of Wald intervals.
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> from simstudy import api
+    >>> study = simstudy.run(simstudy.init("contextual"), reps=20, jobs=1, progress=False)
+    >>> table = api.replicates(study.folder, cell=0, parameters=["contextual"], estimators=["two_step"])
+    >>> len(table), float(table["truth"].iloc[0])
+    (20, 0.3)
     """
     opened: Folder = read_folder(Path(folder))
     problems = [unknown("estimator", name, opened.methods) for name in estimators or () if name not in opened.methods]

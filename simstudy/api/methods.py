@@ -42,6 +42,12 @@ def describe_estimator(name: str) -> dict[str, Any]:
     ------
     EstimatorError
         Unknown name; the message names the closest known one.
+
+    Examples
+    --------
+    >>> from simstudy import api
+    >>> api.describe_estimator("croon")["reference"]
+    'Croon & van Veldhoven (2007)'
     """
     text = inspect.getdoc(registry.find(name)) or ""
     return {**_told(name), "details": re.sub(r"^Attributes\n-+$", "Options", text, flags=re.MULTILINE)}

@@ -96,6 +96,13 @@ def preregister(design: DesignLike, out: str | Path | None = None) -> str:
     -------
     str
         Markdown. Answers that only the researcher has are marked as to be filled in.
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> from simstudy import api
+    >>> api.preregister(simstudy.init("contextual"), "preregistration.md").splitlines()[0]
+    "# Preregistration of the simulation study 'contextual'"
     """
     found = as_design(design)
     system = f"{platform.platform()} {platform.machine()} {sys.implementation.name}"

@@ -64,6 +64,15 @@ def format_performance(
     Returns
     -------
     str
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> from simstudy import api
+    >>> study = simstudy.run(simstudy.init("contextual"), reps=20, jobs=1, progress=False)
+    >>> text = api.format_performance(study.folder, parameters=["contextual"], measures=["bias"])
+    >>> text.splitlines()[0]
+    'contextual: 20 replications, 3 cells, 6 methods, 95% intervals'
     """
     found = source if isinstance(source, (Results, Imported)) else read_results(source, reference)
     return lay_out(

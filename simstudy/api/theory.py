@@ -150,6 +150,15 @@ def theory_curve(
     ------
     SimstudyError
         If the number of clusters is no factor of the design.
+
+    Examples
+    --------
+    >>> import simstudy
+    >>> from simstudy import api
+    >>> curve = api.theory_curve(simstudy.init("contextual"), [20, 80])
+    >>> chosen = curve.query("estimator == 'aggregated' and parameter == 'b_b' and measure == 'bias'")
+    >>> chosen["value"].round(3).unique().tolist()  # more clusters do not help
+    [-0.086]
     """
     design = as_design(design)
     if "n_clusters" not in design.factor_names:

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -87,9 +88,10 @@ def fit(
     from simstudy.analysis.fit import fit_all
     from simstudy.report.tables.fit_summary import print_fit, print_side_by_side
 
-    path = Path(str(request.data))
+    path, rule = Path(str(request.data)), request.auto
     request = read_inputs(request, option or [], plot)
     problems = check_slope_choices(request, lrt_slope or [], caterpillar)
+    problems += _check_further(request, wald, scores)
     if problems:
         raise SimstudyError(problems)
     estimator, asked = request.estimator, vars(request)
@@ -99,10 +101,12 @@ def fit(
         if estimator == ALL:
             fits = fit_all(**{**asked, "progress": progress})
         else:
-            one = fit_one(**{**asked, "progress": progress})
-            fits = {estimator: one}
+            fits = {estimator: fit_one(**{**asked, "progress": progress})}
+    fits = {name: replace(found, options={**found.options, "auto": rule}) for name, found in fits.items()}
+    one = next(iter(fits.values()))
     extra: dict[str, pd.DataFrame] = {}
     tests: list[dict[str, Any]] = []
+    tested: dict[str, Any] | None = None
     if estimator == ALL:
         print_side_by_side(console, fits, ["*"] if all_parameters else None)
     else:
@@ -113,8 +117,10 @@ def fit(
         extra = _extra(one, wanted)
         print_fit(console, one, **extra)
         tests = print_slope_tests(one, lrt_slope or []) if one.converged else []
-        _further(one, wald=wald, scores=scores)
-    _write(fits, extra, tests, json_file, csv)
+        tested = _wald(one, wald) if wald is not None else None
+    _write(fits, extra, tests, tested, json_file, csv)
+    if scores is not None:
+        _write_scores(one, scores)
     if caterpillar is not None and one.converged:
         from simstudy.report.figures.kinds.caterpillar import save_caterpillar
 
@@ -129,24 +135,52 @@ def fit(
         raise typer.Exit(FAILED)
 
 
-def _further(fit: FitRecord, *, wald: str | None, scores: Path | None) -> None:
-    """Print or write what was asked for beyond the summary."""
-    if wald is not None:
-        from simstudy.analysis.nested import wald_test
+def _check_further(request: FitRequest, wald: str | None, scores: Path | None) -> list[str]:
+    """Problems of what is asked beyond the summary, found before anything is fitted."""
+    from simstudy.analysis.nested import parse_restrictions
+    from simstudy.model.twolevel import TwoLevelModel
 
-        test = wald_test(fit, wald)
-        print(f"\nWald test of {wald}: chi-square {test.statistic:.3f}, df {test.df}, p {test.pvalue:.4f}")
-    if scores is not None:
-        from simstudy.analysis.scores import factor_scores
+    asked = {"--wald": wald is not None, "--scores": scores is not None}
+    if request.estimator == ALL:
+        return [f"{name}: it is about one fit; name the method with --estimator" for name, on in asked.items() if on]
+    assert isinstance(request.model, TwoLevelModel)  # read already
+    try:
+        if wald is not None:
+            parse_restrictions(request.model, wald)
+    except SimstudyError as error:
+        return [f"--wald: {problem}" for problem in error.problems]
+    return []
 
+
+def _wald(fit: FitRecord, restrictions: str) -> dict[str, Any] | None:
+    """Print a Wald test; returns what the JSON file holds. A test that there is not for this fit is said."""
+    from simstudy.analysis.nested import wald_test
+
+    try:
+        test = wald_test(fit, restrictions)
+    except SimstudyError as error:
+        say(f"note: no Wald test: {'; '.join(error.problems)}")
+        return None
+    print(f"\nWald test of {restrictions}: chi-square {test.statistic:.3f}, df {test.df}, p {test.pvalue:.4f}")
+    return {"restrictions": restrictions, "statistic": test.statistic, "df": test.df, "pvalue": test.pvalue}
+
+
+def _write_scores(fit: FitRecord, target: Path) -> None:
+    """Write factor scores, a file a level. Where the fit has none, that is said."""
+    from simstudy.analysis.scores import factor_scores
+
+    try:
         found = factor_scores(fit)
-        stem = scores.with_suffix("")
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        rows = found.within.set_axis(found.within.index + 1).rename_axis("row")  # as messages count them
-        for level, table in (("between", found.between), ("within", rows)):
-            target = stem.with_name(f"{stem.name}-{level}.csv")
-            table.to_csv(target)
-            say(f"written: {target}")
+    except SimstudyError as error:
+        say(f"note: no factor scores: {'; '.join(error.problems)}")
+        return
+    stem = target.with_suffix("")
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    rows = found.within.set_axis(found.within.index + 1).rename_axis("row")  # as messages count them
+    for level, table in (("between", found.between), ("within", rows)):
+        path = stem.with_name(f"{stem.name}-{level}.csv")
+        table.to_csv(path)
+        say(f"written: {path}")
 
 
 def _failed(fits: Mapping[str, FitRecord]) -> bool:
@@ -242,6 +276,7 @@ def _write(
     fits: Mapping[str, FitRecord],
     extra: Mapping[str, pd.DataFrame],
     tests: list[dict[str, Any]],
+    tested: dict[str, Any] | None,
     json_file: Path | None,
     csv: Path | None,
 ) -> None:
@@ -254,6 +289,8 @@ def _write(
         content: dict[str, Any] = records[0] if len(records) == 1 else {"estimator": ALL, "fits": records}
         if tests:
             content["slope_tests"] = tests
+        if tested is not None:
+            content["wald_test"] = tested
         for name, table in extra.items():
             plain = table.astype(object).where(table.notna(), None)
             content[name] = plain.to_dict("records")

@@ -18,9 +18,12 @@ ALL = "all"
 def read_inputs(request: FitRequest, options: list[str], plot: Path | None) -> FitRequest:
     """The request with model, data and options of the method read; all that is wrong with them is reported together."""
     from simstudy.analysis.choices import in_our_words, interval_problems, intervals_of, weight_problems
-    from simstudy.analysis.inputs import as_model
+    from simstudy.analysis.inputs import as_model, what_is_beside
     from simstudy.analysis.read import read_data
+    from simstudy.design.load import find_modules_beside
 
+    if ":" in request.estimator:
+        find_modules_beside(Path("own.py"))  # in the current folder
     try:
         request = in_our_words(request)
     except EstimatorError as error:
@@ -33,7 +36,12 @@ def read_inputs(request: FitRequest, options: list[str], plot: Path | None) -> F
     found: list[Any] = []
     steps: tuple[Callable[[], Any], ...] = (
         lambda: _parse_options(options),
-        lambda: as_model(str(request.model), std_lv=request.std_lv, auto=_known_rule(request.auto)),
+        lambda: as_model(
+            str(request.model),
+            std_lv=request.std_lv,
+            auto=_known_rule(request.auto),
+            beside=lambda: what_is_beside(str(request.data), request.cluster),
+        ),
         lambda: read_data(str(request.data)),
     )
     for step in steps:

@@ -43,7 +43,7 @@ class Engine:
     data: Selectable
     meat: Callable[[FloatArray], FloatArray]
     starts: tuple[FloatArray, ...]
-    optimiser: Optimiser = field(default=SCORING, kw_only=True)
+    optimiser: Optimiser[Any, Any] = field(default=SCORING, kw_only=True)
 
     def solve(self, *more: FloatArray, box: Box | None = None) -> Optimum:
         """Maximise the likelihood within a box; ``more`` starts are tried first."""

@@ -61,6 +61,6 @@ class FreeMomentsScoring:
         return with_newton(likelihood, data, best, (first, starts[-1]), where=~unbounded)
 
 
-def two_level_optimiser(structure: TwoLevelStructure) -> Optimiser:
+def two_level_optimiser(structure: TwoLevelStructure) -> Optimiser[TwoLevelLikelihood, Data]:
     """How the likelihood of a model on complete data is maximised."""
     return FreeMomentsScoring() if has_free_moments(structure) else SCORING

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from simstudy.likelihood.evaluation import Evaluation, Likelihood, Selectable
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, dot, eigh, is_spd, transpose
 
 D = TypeVar("D", bound=Selectable)
+L = TypeVar("L", contravariant=True)
+C = TypeVar("C", contravariant=True)
 
 TOLERANCE = 1e-12
 MAX_ITER = 60
@@ -31,8 +33,8 @@ FALLBACK_MAX_ITER = 150  # where Newton finds a maximum, it takes fewer steps bu
 STUCK = 1e8
 
 
-class Optimiser(Protocol):
-    """A way to maximise a likelihood.
+class Optimiser(Protocol[L, C]):
+    """A way to maximise likelihoods of a type L on data of a type C.
 
     Attributes
     ----------
@@ -43,11 +45,11 @@ class Optimiser(Protocol):
 
     by_pairs: ClassVar[bool]
 
-    def once(self, likelihood: Any, data: Any, start: FloatArray) -> Optimum:
+    def once(self, likelihood: L, data: C, start: FloatArray) -> Optimum:
         """Scoring from one start (R, q), without the slower tries that follow where it fails."""
         ...
 
-    def fully(self, likelihood: Any, data: Any, starts: tuple[FloatArray, ...], box: Box | None = None) -> Optimum:
+    def fully(self, likelihood: L, data: C, starts: tuple[FloatArray, ...], box: Box | None = None) -> Optimum:
         """The best point found from all starts, with slower tries for what is left."""
         ...
 
@@ -192,11 +194,13 @@ class Scoring:
 
     by_pairs: ClassVar[bool] = False
 
-    def once(self, likelihood: Any, data: Any, start: FloatArray) -> Optimum:
+    def once(self, likelihood: Likelihood[D], data: D, start: FloatArray) -> Optimum:
         """Scoring from one start (R, q)."""
         return scored(likelihood, data, start)
 
-    def fully(self, likelihood: Any, data: Any, starts: tuple[FloatArray, ...], box: Box | None = None) -> Optimum:
+    def fully(
+        self, likelihood: Likelihood[D], data: D, starts: tuple[FloatArray, ...], box: Box | None = None
+    ) -> Optimum:
         """Scoring from all starts, then Newton's method."""
         return with_fallback(likelihood, data, starts, box=box)
 

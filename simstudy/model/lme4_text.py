@@ -1,7 +1,7 @@
 """Formulas of lme4 (``y ~ x + (1 + x | school)``) -> the same model in this syntax.
 
 The random intercept is the outcome's between part; a random slope of x is ``rv("s_x")*x`` with ``s_x`` a variable of
-the between block. Which predictors are measured on clusters a formula does not say.
+the between block. Which predictors are measured on clusters a formula does not say; the data do.
 """
 
 from __future__ import annotations
@@ -36,8 +36,16 @@ class _Random:
     groups: list[str] = field(default_factory=list)
 
 
-def translate_lme4(text: str) -> Translation:
-    """Translate a formula, also as the first argument of ``lmer()``."""
+def translate_lme4(text: str, constant: frozenset[str] | None = None) -> Translation:
+    """Translate a formula, also as the first argument of ``lmer()``.
+
+    Parameters
+    ----------
+    text : str
+    constant : frozenset of str, optional
+        Columns of the data that are the same in all rows of every cluster: they stand in the between block. Without it
+        every predictor is written as one of the within block.
+    """
     code = _code(text)
     call = re.match(r"\s*(?:\w+\s*(?:<-|=)\s*)?(?:\w+::)?g?lmer\s*\((.*)$", code)
     formula = _first_argument(call.group(1)) if call else code
@@ -47,23 +55,60 @@ def translate_lme4(text: str) -> Translation:
     random = _Random()
     for inner, bar, group in _BAR.findall(right):
         _read_random(inner, bar == "||", group.strip(), random, comments)
+    for name in [name for name in random.slopes if _is_constant(name, constant)]:
+        random.slopes.remove(name)
+        comments.append(f"the slope of {name} over clusters: {name} is the same in all rows of a cluster")
     fixed, intercept = _read_fixed(_BAR.sub("", right), comments)
-    within = _equation(outcome, fixed, random.slopes)
-    slopes = {name: f"s_{name.replace(':', '_')}" for name in random.slopes}
-    lines = ["level: within", within, "level: between"]
-    lines.append(f"  {outcome} ~ 1" if intercept else f"  {outcome} ~ 0*1")
+    above = [name for name in fixed if _is_constant(name, constant)]
+    crossed = {name: cross for name in fixed if name not in above for cross in _cross_level(name, random, constant)}
+    below = [name for name in fixed if name not in above and name not in crossed]
+    lines = ["level: within", _equation(outcome, below, random.slopes)]
+    lines += ["level: between", f"  {outcome} ~ {'1' if intercept else '0*1'}"]
+    lines += [f"  {outcome} ~ {' + '.join(above)}"] if above else []
     lines.append(f"  {outcome} ~~ {outcome}" if random.intercept else f"  {outcome} ~~ 0*{outcome}")
+    lines += _slope_lines(outcome, fixed, random, list(crossed.values()))
+    lines += [f"# not translated: {comment}" for comment in comments]
+    notes = ["lme4's default is REML; msem is maximum likelihood (REML = FALSE)"]
+    if above:
+        notes.append(f"the same in all rows of a cluster, so in the between block: {', '.join(above)}")
+    elif constant is None:
+        notes += _placing_notes(outcome, fixed, random)
+    if len(set(random.groups)) > 1:
+        notes.append(f"one cluster variable is supported; the formula has {', '.join(dict.fromkeys(random.groups))}")
+    return Translation("\n".join(lines), random.groups[0] if random.groups else "", "", tuple(notes))
+
+
+def _is_constant(name: str, constant: frozenset[str] | None) -> bool:
+    """Whether a variable, or both of a product, are the same in all rows of every cluster."""
+    return constant is not None and all(part in constant for part in name.split(":"))
+
+
+def _cross_level(name: str, random: _Random, constant: frozenset[str] | None) -> list[tuple[str, str]]:
+    """Predictor with a random slope, and level-2 variable that predicts it; empty for any other term."""
+    pairs = [tuple(name.split(":")), tuple(name.split(":"))[::-1]] if ":" in name else []
+    return [(x, w) for x, w in pairs if x in random.slopes and _is_constant(w, constant)]
+
+
+def _slope_lines(outcome: str, fixed: list[str], random: _Random, crossed: list[tuple[str, str]]) -> list[str]:
+    """Means, predictors, variances and covariances of the random slopes."""
+    lines = []
     for k, name in enumerate(random.slopes):
-        s = slopes[name]
+        s = _slope(name)
         lines.append(f"  {s} ~ 1" if name in fixed else f"  {s} ~ 0*1")
+        predictors = [w for x, w in crossed if x == name]
+        lines += [f"  {s} ~ {' + '.join(predictors)}"] if predictors else []
         lines.append(f"  {s} ~~ {s}")
         others = [("1", outcome)] if random.intercept else []
-        others += [(other, slopes[other]) for other in random.slopes[:k]]
+        others += [(other, _slope(other)) for other in random.slopes[:k]]
         for key, other in others:
             free = frozenset((key, name)) in random.pairs
             lines.append(f"  {other} ~~ {'' if free else '0*'}{s}")
-    lines += [f"# not translated: {comment}" for comment in comments]
-    notes = ["lme4's default is REML; msem is maximum likelihood (REML = FALSE)"]
+    return lines
+
+
+def _placing_notes(outcome: str, fixed: list[str], random: _Random) -> list[str]:
+    """What to know about predictors where there are no data that tell their level."""
+    notes = []
     plain = [name for name in fixed if ":" not in name]
     if plain:
         notes.append(
@@ -72,9 +117,12 @@ def translate_lme4(text: str) -> Translation:
         )
     if any(":" in name for name in fixed) and random.slopes:
         notes.append("a cross-level interaction x:w with a random slope of x is written s_x ~ w in the between block")
-    if len(set(random.groups)) > 1:
-        notes.append(f"one cluster variable is supported; the formula has {', '.join(dict.fromkeys(random.groups))}")
-    return Translation("\n".join(lines), random.groups[0] if random.groups else "", "", tuple(notes))
+    return notes
+
+
+def _slope(name: str) -> str:
+    """Name of the random slope of a predictor."""
+    return f"s_{name.replace(':', '_')}"
 
 
 def _first_argument(text: str) -> str:
@@ -145,5 +193,5 @@ def _equation(outcome: str, fixed: list[str], slopes: list[str]) -> str:
     names = list(dict.fromkeys([*fixed, *slopes]))
     if not names:
         return f"  {outcome} ~~ {outcome}"
-    terms = [f'rv("s_{name.replace(":", "_")}")*{name}' if name in slopes else name for name in names]
+    terms = [f'rv("{_slope(name)}")*{name}' if name in slopes else name for name in names]
     return f"  {outcome} ~ {' + '.join(terms)}"

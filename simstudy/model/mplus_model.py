@@ -1,8 +1,8 @@
 """The MODEL command of Mplus: its statements as lines of this syntax.
 
 Read as the Mplus User's Guide (chapter 17) defines them: ``@`` fixes, ``*`` frees or starts, names in parentheses label
-what stands before them on their line, ``[ ]`` are means and intercepts, a bare list variances. A parameter that is fixed
-stays fixed whatever label it carries: equality is among the free parameters of a label.
+what stands before them on their line, ``[ ]`` are means and intercepts, a bare list variances. What is fixed stays
+fixed whatever label it carries: equality is among the free parameters of a label.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _GROWTH = "a growth curve is written with its loadings: i =~ 1*y1 + 1*y2 + 1*y3 
 _XWITH = "interactions of latent variables are not supported; a product of two columns is written x:z"
 
 
-class _NoCounterpart(Exception):
+class _NoCounterpartError(Exception):
     """A statement that cannot be written in this syntax, and why."""
 
 
@@ -97,10 +97,12 @@ class Statements:
         return item.terms(target, owner)
 
     def add(self, line: str, *, mean: bool = False) -> None:
+        """Add a line to the block of the level; a mean or an intercept is marked as such."""
         self.lines[self.level].append(f"  {line}")
         self.means |= {f"  {line}"} if mean else set()
 
     def refuse(self, statement: str, why: str) -> None:
+        """Leave a statement as a comment."""
         self.add(f"# not translated: {' '.join(statement.split())} ({why})")
 
 
@@ -129,7 +131,7 @@ def _read(text: str, names: list[str], kept: frozenset[str]) -> Statements:
         elif part.strip() and part.strip() != ";":
             try:
                 _statement(part, found)
-            except _NoCounterpart as error:
+            except _NoCounterpartError as error:
                 found.refuse(part, str(error))
     return found
 
@@ -176,7 +178,7 @@ def _labels(text: str, count: int) -> list[str]:
     """Labels of ``count`` parameters: one for all, or as many in a list with ranges ``p1-p3``; numbers become names."""
     words = re.sub(r"\s*-\s*", "-", text).replace(",", " ").split()
     if not words or any(not re.fullmatch(r"[\w.]+(-[\w.]+)?", word) for word in words):
-        raise _NoCounterpart(f"'({text.strip()})' is no label; exploratory factors are not supported")
+        raise _NoCounterpartError(f"'({text.strip()})' is no label; exploratory factors are not supported")
     found: list[str] = []
     for word in words:
         first, dash, last = word.partition("-")
@@ -185,7 +187,7 @@ def _labels(text: str, count: int) -> list[str]:
     if len(found) == 1:
         return found * count
     if len(found) != count:
-        raise _NoCounterpart(f"{len(found)} labels for {count} parameters on this line")
+        raise _NoCounterpartError(f"{len(found)} labels for {count} parameters on this line")
     return found
 
 
@@ -196,7 +198,7 @@ def _statement(text: str, found: Statements) -> None:
         _random(slope.strip(), path, found)
         return
     if statement.startswith("{") or "#" in statement or "$" in statement:
-        raise _NoCounterpart("no counterpart")
+        raise _NoCounterpartError("no counterpart")
     if statement.startswith("["):
         inner = statement.strip("[] ").replace("]", "").replace("[", "")
         lines = [(item, found.terms(replace(item, freed=False), "1")) for item in found.items(inner)]
@@ -209,9 +211,9 @@ def _statement(text: str, found: Statements) -> None:
         for item, terms in lines:
             found.add(f"{item.name} ~~ {' + '.join(terms)}")
     elif verb.group(1).lower() == "xwith":
-        raise _NoCounterpart(_XWITH)
+        raise _NoCounterpartError(_XWITH)
     elif verb.group(1).lower() not in _OPERATORS:
-        raise _NoCounterpart("write one line a pair")
+        raise _NoCounterpartError("write one line a pair")
     else:
         _relation(statement[: verb.start()], verb.group(1).lower(), statement[verb.end() :], found)
 
@@ -239,10 +241,10 @@ def _random(name: str, path: str, found: Statements) -> None:
     """``s | y ON x``."""
     verb = VERB.search(path)
     if verb is None:
-        raise _NoCounterpart(_GROWTH)
+        raise _NoCounterpartError(_GROWTH)
     if verb.group(1).lower() == "xwith":
-        raise _NoCounterpart(_XWITH)
+        raise _NoCounterpartError(_XWITH)
     outcome, predictor = found.items(path[: verb.start()]), found.items(path[verb.end() :])
     if verb.group(1).lower() != "on" or len(outcome) != 1 or len(predictor) != 1:
-        raise _NoCounterpart("a random slope is one path, s | y ON x")
+        raise _NoCounterpartError("a random slope is one path, s | y ON x")
     found.add(f'{outcome[0].name} ~ rv("{name}")*{predictor[0].name}')

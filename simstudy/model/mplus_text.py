@@ -36,6 +36,7 @@ _IGNORED = {
 }
 """Options of VARIABLE that the fit does not know."""
 _FUNCTIONS = ("exp", "log", "sqrt", "abs", "sin", "cos", "tan")
+_OTHER_TYPES = ("THREELEVEL", "CROSSCLASSIFIED", "MIXTURE")
 _ALIASES = {"useobservations": "useobservations|useobs"}
 
 
@@ -110,14 +111,15 @@ def _fitting(sections: dict[str, str], levels: bool) -> tuple[list[str], list[st
     if not levels:
         options.append("--estimator disaggregated_robust")
         notes.append(
-            "the text names no level (%WITHIN%, %BETWEEN%): it is a model of the pooled rows, which disaggregated_robust "
-            "fits, with SEs that allow for clusters (TYPE = COMPLEX); both blocks say the same"
+            "the text names no level (%WITHIN%, %BETWEEN%): it is a model of the pooled rows, which "
+            "disaggregated_robust fits, with SEs that allow for clusters (TYPE = COMPLEX); both blocks say the same, "
+            "but a variable that is the same in all rows of a cluster stands in the between block only"
         )
     elif estimator in ("ML", "MLR") or (not estimator and "TWOLEVEL" in kinds):
         options.append(f"--estimator {estimator or 'MLR'}")
     if estimator not in ("", "ML", "MLR"):
         notes.append(f"ESTIMATOR = {estimator} is not supported: this is maximum likelihood")
-    notes += [f"TYPE = {kind} is not supported" for kind in kinds if kind in ("THREELEVEL", "CROSSCLASSIFIED", "MIXTURE")]
+    notes += [f"TYPE = {kind} is not supported" for kind in kinds if kind in _OTHER_TYPES]
     missing = _setting(variable, "missing")
     if missing:
         codes, own = _codes(missing)
@@ -168,7 +170,7 @@ def _left_out(sections: dict[str, str]) -> list[str]:
 
 
 def _equations(text: str, found: Statements) -> Iterator[str]:
-    """Statements among parameters, one after the other: labels as they were spelled first, functions in small letters."""
+    """Statements among parameters, one by one: labels as they were spelled first, functions in small letters."""
 
     def spelled(word: re.Match[str]) -> str:
         small = word.group().lower()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -178,13 +178,17 @@ def _text_notes(statements: Sequence[Statement], rows: Sequence[Parameter]) -> l
     """What the words of a text may be taken for, and are not."""
     notes = [note for s in statements for note in s.notes]
     variables = {name for row in rows for name in (row.lhs, row.rhs)}
-    notes += [
-        f"line {s.line}: '{s.label}*{s.rhs}' is '{s.rhs}' with the label '{s.label}', not a product, although there is "
-        f"a variable '{s.label}'; a product is written {s.label}:{s.rhs}"
+    return list(dict.fromkeys([*notes, *label_notes(statements, variables, "there is a variable")]))
+
+
+def label_notes(statements: Iterable[Statement], names: Container[str], whose: str) -> list[str]:
+    """Labels before a predictor that are names of variables, so that they may be meant as factors of a product."""
+    return [
+        f"line {s.line}: '{s.label}*{s.rhs}' is '{s.rhs}' with the label '{s.label}', not a product, although {whose} "
+        f"'{s.label}'; a product is written {s.label}:{s.rhs}"
         for s in statements
-        if s.op == "~" and s.label and s.label in variables and s.label != s.rhs
+        if s.op == "~" and s.label and s.label in names and s.label != s.rhs
     ]
-    return list(dict.fromkeys(notes))
 
 
 def _level_rows(

@@ -25,3 +25,22 @@ class Translation:
     cluster: str = ""
     options: str = ""
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a model text is given with, as far as a translation of it can tell the user more.
+
+    Attributes
+    ----------
+    data : str
+        Name of the data file.
+    cluster : str
+        Name of the cluster variable, empty if none was given.
+    constant : frozenset of str, or None
+        Columns of the data that are the same in all rows of every cluster; None if there are no data to look at.
+    """
+
+    data: str = "data.csv"
+    cluster: str = ""
+    constant: frozenset[str] | None = None

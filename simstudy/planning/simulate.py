@@ -28,10 +28,12 @@ from simstudy.planning.criterion import Criterion
 from simstudy.planning.curve import Observed
 from simstudy.planning.limits import Target
 from simstudy.planning.uncertain import Draws
+from simstudy.population.data_kinds import DataKind
 from simstudy.runner.block import Study
 from simstudy.runner.files import read_table, write_table
 from simstudy.runner.fit_cells import fit_cells
 from simstudy.runner.progress import Reporter
+from simstudy.runner.worker import kinds_of, prepare_worker
 
 BLOCK = 1000
 """Data sets a block: a file, and the unit of parallel work."""
@@ -217,10 +219,18 @@ class Simulator:
             unit = units.pop(0)
             yield unit, run_unit(self.scenario, self.target, self.draws, unit)
         if units:
+            kinds = kinds_of([self.scenario.entry.estimator])
             with joblib.parallel_config(backend="loky", n_jobs=self.jobs, inner_max_num_threads=1):
                 parallel = joblib.Parallel(return_as="generator", batch_size=1)
-                calls = (joblib.delayed(run_unit)(self.scenario, self.target, self.draws, unit) for unit in units)
+                task = (self.scenario, self.target, self.draws)
+                calls = (joblib.delayed(_in_worker)(kinds, *task, unit) for unit in units)
                 yield from zip(units, parallel(calls), strict=True)
+
+
+def _in_worker(kinds: tuple[DataKind, ...], scenario: Scenario, target: Target, draws: Draws, unit: Unit) -> Outcome:
+    """Run a block in a worker process."""
+    prepare_worker([scenario.entry.estimator], kinds)
+    return run_unit(scenario, target, draws, unit)
 
 
 def run_unit(scenario: Scenario, target: Target, draws: Draws, unit: Unit) -> Outcome:

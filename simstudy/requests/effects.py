@@ -13,12 +13,12 @@ from simstudy.requests.values import split
 if TYPE_CHECKING:
     from pandas import DataFrame
 else:
-    DataFrame = placeholder("DataFrame")
+    DataFrame = placeholder("DataFrame", "pandas")
 
 
 @dataclass(frozen=True)
 class EffectsRequest:
-    """Options of `simstudy.factor_effects` and of ``simstudy factors``."""
+    """Options of `simstudy.api.factor_effects` and of ``simstudy factors``."""
 
     source: Annotated[
         DataFrame | str | Path, Argument("Results folder.", metavar="DIR", more="Or a performance table.")

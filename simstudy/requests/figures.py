@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from simstudy.api.study import Results
 else:
-    DataFrame = placeholder("DataFrame")
-    Results = placeholder("Results")
+    DataFrame = placeholder("DataFrame", "pandas")
+    Results = placeholder("Results", "simstudy.api")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from simstudy.model.twolevel import TwoLevelModel
 else:
-    DataFrame = placeholder("DataFrame")
+    DataFrame = placeholder("DataFrame", "pandas")
     TwoLevelModel = placeholder("TwoLevelModel")
 
 Progress = Callable[[str, int, int], None]
@@ -92,7 +92,14 @@ class FitRequest:
     fixed_x: Annotated[bool, Option("Fix the moments of exogenous variables.")] = False
     bounds: Annotated[
         str | None,
-        Option("'variances' keeps variances from falling below 0.", metavar="WHAT", allowed=("none", "variances")),
+        Option(
+            "'variances' keeps variances from falling below 0.",
+            metavar="WHAT",
+            allowed=("none", "variances"),
+            more="lavaan's 'pos.var' is the same.",
+            hint="; 'pos.var' of lavaan means variances; bounds of single parameters stand in the model text, such as "
+            "y ~~ lower(0.1)*y or upper(2)*y",
+        ),
     ] = None
     std_lv: Annotated[bool, Option("Fix factor variances instead of first loadings.")] = False
     auto: Annotated[

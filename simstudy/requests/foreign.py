@@ -13,7 +13,7 @@ from simstudy.requests.values import split
 if TYPE_CHECKING:
     from pandas import DataFrame
 else:
-    DataFrame = placeholder("DataFrame")
+    DataFrame = placeholder("DataFrame", "pandas")
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ class Keyword:
         Smallest number it may be.
     inside : (float, float), optional
         Limits between which it lies.
+    hint : str
+        What else to say where a value is none of those allowed.
     """
 
     help: str
@@ -45,6 +47,7 @@ class Keyword:
     allowed: tuple[str, ...] = ()
     least: float | None = None
     inside: tuple[float, float] | None = None
+    hint: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,9 +97,12 @@ class Declared:
         return given or f"--{self.name.replace('_', '-')}"
 
 
-def placeholder(name: str) -> Any:
-    """Stands for a type that is slow to import, where annotations are read when the program runs."""
-    return type(name, (), {"__module__": "simstudy"})
+def placeholder(name: str, module: str = "simstudy") -> Any:
+    """Stands for a type that is slow to import, where annotations are read when the program runs.
+
+    `module` is where its users import it from: ``help`` shows it.
+    """
+    return type(name, (), {"__module__": module})
 
 
 def declared(request: type[Any]) -> tuple[Declared, ...]:
@@ -213,7 +219,7 @@ def _problems(value: Any, kind: Keyword) -> Iterator[str]:
     if value is None:
         return
     if kind.allowed and value not in kind.allowed:
-        yield f"found '{value}'; allowed: {', '.join(kind.allowed)}{did_you_mean(str(value), kind.allowed)}"
+        yield f"found '{value}'; allowed: {', '.join(kind.allowed)}{did_you_mean(str(value), kind.allowed)}{kind.hint}"
     if kind.least is not None and not value >= kind.least:
         yield f"found {value:,g}; allowed: {kind.least:,g} or more"
     if kind.inside is not None and not kind.inside[0] < value < kind.inside[1]:

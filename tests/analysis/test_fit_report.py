@@ -311,6 +311,9 @@ def test_negative_variances_are_named() -> None:
     assert value < 0
     assert found.improper == (f"between: x ~~ x = {value:.4f}",)
     bounded = fit(NEGATIVE, data, cluster="school", bounds="variances")
+    lavaans = fit(NEGATIVE, data, cluster="school", bounds="pos.var")
+    assert lavaans.options["bounds"] == "variances"
+    np.testing.assert_array_equal(lavaans.params, bounded.params)
     assert bounded.admissible
     assert bounded.improper == ()
     assert "between: x ~~ x is at its bound, 0" in bounded.notes
@@ -349,6 +352,8 @@ def test_an_indefinite_level_is_named() -> None:
         ({"ci": "boostrap"}, "(did you mean 'bootstrap'?)"),
         ({"missing": "fimml"}, "(did you mean 'fiml'?)"),
         ({"bounds": "variance"}, "(did you mean 'variances'?)"),
+        ({"bounds": "standard"}, "y ~~ lower(0.1)*y or upper(2)*y"),
+        ({"bounds": {"y~~y": 0}}, "y ~~ lower(0.1)*y or upper(2)*y"),
         ({"ci_level": 95}, "ci_level: found 95; allowed: between 0 and 1"),
         ({"draws": 10, "ci": "montecarlo"}, "draws: found 10; allowed: 100 or more"),
         ({"estimator": "mlm", "se": "robust"}, "method 'mlm' has model-based ('expected') standard errors only"),
@@ -394,6 +399,11 @@ def test_a_model_that_a_method_cannot_fit_is_a_status_with_a_reason(data) -> Non
 
 
 @pytest.mark.slow
+def test_all_is_no_method(data) -> None:
+    with pytest.raises(EstimatorError, match=r"simstudy\.fit_all"):
+        fit("level: 1\n y ~ x\nlevel: 2\n y ~ x", data, cluster="g", estimator="all")
+
+
 def test_fit_all_fits_every_method_as_fit_does(data) -> None:
     text = MODEL.replace("  y ~~ 0.9*y\n", "")
     told: list[tuple[str, int, int]] = []

@@ -54,6 +54,8 @@ def test_what_cannot_be_fitted_warns_and_what_converged_does_not() -> None:
         with pytest.warns(ConvergenceWarning, match="raudenbush_measurement cannot fit this model") as caught:
             call(PATH, data, cluster="g", estimator="raudenbush_measurement")
         assert caught[0].filename == __file__  # the line that called
+        assert str(caught[0].message).count("cannot fit this model") == 1
+        assert "did not converge" not in str(caught[0].message)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fit(PATH, data, cluster="g")

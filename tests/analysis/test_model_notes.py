@@ -124,3 +124,12 @@ def test_auto_goes_with_texts(data) -> None:
 def test_the_fit_of_one_level_leaves_bounded_models_out(data) -> None:
     text = "level: 1\n y ~ a*x\nlevel: 2\n y ~ w\na > 0"
     assert level_fit(fit(text, data, cluster="g"))["chisq"].isna().all()
+
+
+def test_a_label_that_is_a_column_of_the_data_is_noted(data) -> None:
+    text = "level: 1\n y ~ x*z\nlevel: 2\n y ~ b*w"
+    notes = fit(text, data, cluster="g").notes
+    assert [note for note in notes if "not a product" in note and "x:z" in note and "line 2" in note]
+    assert not [note for note in notes if "'b'" in note]
+    own = fit("level: 1\n y ~ x + x*z\nlevel: 2\n y ~ w", data, cluster="g").notes
+    assert sum("not a product" in note for note in own) == 1  # x is a variable of the model: said once

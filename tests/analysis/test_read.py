@@ -442,7 +442,9 @@ def test_codes_for_missing_values_are_missing(na):
     assert notes[0] == "-99, refused made missing: y 3"
     assert check_data(data.drop(index=7), MODEL, "school", na=-99)[1][0] == "-99 made missing: y 2"
     _, notes = check_data(school_data(), MODEL, "school", na=999)
-    assert notes == ("999 made missing: no value of the model is that",)
+    assert notes == ("--na 999: occurs in no variable of the model",)
+    _, notes = check_data(data, MODEL, "school", na="-99,.,foo,refused")
+    assert notes == ("-99, refused made missing: y 3", "--na foo: occurs in no variable of the model", *notes[2:])
 
 
 def test_thirty_codes_do_not_spoil_a_fit():
@@ -470,6 +472,21 @@ def test_few_whole_numbers_are_said_to_be_taken_as_continuous(values, said):
     assert any(f"'y' has {said}" in note and "treated as continuous" in note for note in notes) == bool(said)
     halves = data.assign(y=data["y"] / 2.0 + 0.1, z=(data["z"] > 0).astype(float))  # no whole numbers; no outcome
     assert check_data(halves, MODEL, "school")[1] == ()
+
+
+def test_variables_of_one_kind_share_a_note():
+    data = school_data()
+    model = TwoLevelModel.from_syntax("level: within\n y ~ m\n m ~ x\nlevel: between\n y ~ m")
+    three = pd.qcut(data["y"], 3, labels=False).astype(float)
+    coded = data.assign(y=three, m=three.to_numpy()[::-1], x=data["y"])
+    coded.loc[[2, 5], "m"] = coded.loc[7, "y"] = 99.0
+    notes = check_data(coded, model, "school")[1]
+    (codes,) = [note for note in notes if "stands for missing" in note]
+    assert codes.startswith("'y' is 99 in 1 row, 'm' in 2 rows: ")
+    (few,) = [note for note in check_data(coded, model, "school", na=99)[1] if "continuous" in note]
+    assert few.startswith("2 variables, 'y', 'm' have 3 values (0, 1, 2) and are treated as continuous")
+    halves = coded.assign(m=(data["y"] > 0).astype(float))
+    assert sum("continuous" in note for note in check_data(halves, model, "school", na=99)[1]) == 2  # two kinds
 
 
 def test_columns_that_look_like_weights_are_named():

@@ -74,6 +74,25 @@ def test_both_chi_squares_are_told_where_they_differ() -> None:
     assert f"{lowest:.4g}" in about_eigenvalues(free)[0]
 
 
+def test_each_of_the_two_statistics_has_its_p_value() -> None:
+    free, psd = fitted(se="robust"), fitted("psd", se="robust")
+    (note,) = about_eigenvalues(free)
+    one = psd.measures
+    assert f"{one['chisq']:.3f} (p {one['pvalue']:.3f}), scaled {one['chisq_scaled']:.3f}" in note
+    assert f"(p {one['pvalue_scaled']:.3f}), df {one['df']:.0f}" in note
+    assert "too small on average" in note
+
+
+def test_without_degrees_of_freedom_nothing_is_said_of_the_size_of_chi_square() -> None:
+    """A bound costs likelihood without df."""
+    text = "level: within\n y1 ~~ y2 + y3 + y4\n y2 ~~ y3 + y4\n y3 ~~ y4\n"
+    text += text.replace("within", "between") + " y1 ~~ lower(5)*y1\n"
+    (note,) = about_eigenvalues(fit(text, data(), cluster="g"))
+    assert "df 0" in note
+    assert "too small on average" not in note
+    assert "(p " not in note
+
+
 def test_nothing_is_told_where_they_are_the_same() -> None:
     free, psd = fitted(residual=0.5), fitted("psd", residual=0.5)
     assert not about_eigenvalues(free)

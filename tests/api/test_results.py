@@ -107,6 +107,15 @@ def test_every_result_has_a_short_repr_a_table_and_plain_values(everything: dict
     assert page.tables > 0
     assert isinstance(found.to_frame(), pd.DataFrame)
     assert json.loads(json.dumps(found.to_dict(), default=str))
+    assert len(found.summary()) > len(repr(found)) / 2  # the comparison's repr names all methods
+
+
+def test_charts_have_words_and_numbers(fit: simstudy.Fit) -> None:
+    charts = fit.plot()
+    assert charts.summary() == f"diagram: {charts[0].alt}"
+    (told,) = charts.to_dict().values()
+    assert told["kind"] == "diagram"
+    assert pd.DataFrame(told["data"]).equals(charts.to_frame())
 
 
 def test_text_of_users_is_escaped(data: pd.DataFrame) -> None:
@@ -217,6 +226,7 @@ def test_performance_chooses_rows(study: simstudy.Study) -> None:
 
 def test_a_replicate_is_the_stored_one(study: simstudy.Study) -> None:
     found = study.replicate(2, 7)
+    assert f"{found.fit('msem').coef['b_w']:.3f}" in found.summary()
     pd.testing.assert_frame_equal(found.data, simstudy.simulate(study.design, 2, 7))
     stored = found.estimates.query("estimator == 'msem' and se_kind == 'robust'").set_index("parameter")
     again = found.fit("msem")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -107,6 +108,17 @@ def test_json_has_the_documented_fields(folder):
     assert ind["level"] == ""
     assert len(found["standardized"]) == len(found["parameters"])
     assert [path.name for path in (folder / "out").iterdir()] == ["fit.json"]
+    options = found["options"]
+    assert (options["auto"], options["se"]) == ("simstudy", "expected")
+    assert [options[name] for name in ("h1", "na", "slopes", "nodes")] == [None] * 4
+
+
+def test_json_records_what_was_asked(folder):
+    call = ["model.lav", "school.csv", "--cluster", "school", "--json", "fit.json"]
+    assert simstudy(*call, "--auto", "lavaan", "--h1", "psd", "--bounds", "pos.var", "--na", "-99").exit_code == 0
+    options = json.loads((folder / "fit.json").read_text())["options"]
+    asked = {"auto": "lavaan", "h1": "psd", "bounds": "variances", "na": "-99"}
+    assert {name: options[name] for name in asked} == asked
 
 
 def test_csv(folder):
@@ -370,10 +382,27 @@ def test_level_fit_wald_test_and_scores(written):
     assert within["cluster"].tolist() == pd.read_csv(written / "data.csv")["school"].tolist()
 
 
-def test_a_wald_test_of_an_unknown_label_is_refused(written):
-    done = simstudy(written / "model.lav", written / "data.csv", "--cluster", "school", "--wald", "bb == bww")
+def test_a_wald_test_is_checked_before_anything_is_fitted(written):
+    call = [written / "model.lav", written / "data.csv", "--cluster", "school"]
+    done = simstudy(*call, "--wald", "bb == bww; bw = 0")
     assert done.exit_code == 2
-    assert "unknown parameter 'bww' (did you mean 'bw'?)" in done.output
+    assert done.stdout == ""
+    said = " ".join(done.stderr.split())
+    assert "--wald: restriction 'bb == bww': unknown parameter 'bww' (did you mean 'bw'?)" in said
+    assert "--wald: restriction 'bw = 0' has no '=='; write 'bw == 0'" in said
+    done = simstudy(*call, "--estimator", "all", "--wald", "bb == bw", "--scores", written / "x.csv")
+    assert done.exit_code == 2
+    assert done.stderr.count("it is about one fit") == 2
+
+
+def test_a_wald_test_stands_in_the_json_and_its_failure_spoils_nothing(written):
+    call = [written / "model.lav", written / "data.csv", "--cluster", "school", "--json", written / "fit.json"]
+    assert simstudy(*call, "--wald", "bb == bw").exit_code == 0
+    assert json.loads((written / "fit.json").read_text())["wald_test"]["df"] == 1
+    done = simstudy(*call, "--wald", "bb == bw; 2*bb == 2*bw")
+    assert done.exit_code == 0
+    assert "note: no Wald test: the restrictions repeat each other" in done.stderr
+    assert "wald_test" not in json.loads((written / "fit.json").read_text())
 
 
 FACTORS = "level: within\n f =~ y1 + y2 + y3\nlevel: between\n f =~ y1 + y2 + y3\n y3 ~~ 0*y3\n y2 ~~ 0*y2"
@@ -431,7 +460,20 @@ def test_codes_for_missing_values_and_weights(written):
     assert done.exit_code == 0
     found = json.loads((written / "fit.json").read_text())
     assert (found["n_obs"], found["options"]["na"]) == (300, "-99,.")
-    assert "-99, . made missing: y 30" in found["notes"]
+    assert "-99 made missing: y 30" in found["notes"]
     done = simstudy(*common, "--weights", "w")
     assert done.exit_code == 2
     assert "sampling weights ('w') are not supported" in " ".join(done.output.split())
+
+
+def test_a_method_in_the_current_folder_is_found(folder, monkeypatch):
+    monkeypatch.setattr("sys.path", list(sys.path))
+    (folder / "own_in_folder.py").write_text(
+        "from dataclasses import dataclass\nfrom typing import ClassVar\n"
+        "from simstudy.methods.one_level.disaggregated import Disaggregated\n\n"
+        "@dataclass(frozen=True)\nclass Own(Disaggregated):\n    name: ClassVar[str] = 'own_in_folder'\n"
+    )
+    call = ("model.lav", "school.csv", "--cluster", "school", "--estimator")
+    done = simstudy(*call, "own_in_folder:Own")
+    assert done.exit_code == 0, done.output
+    assert "cannot be imported" in errors_of(*call, "no_such_module:Own")

@@ -89,3 +89,18 @@ def test_texts_of_other_programs_are_shown_in_our_syntax(text, shown, data):
     assert shown in from_file.stderr
     shown_model = from_file.stderr.split("is written here as")[1].split("and fitted by")[0]
     assert simstudy(shown_model, data, "--cluster", "school").exit_code == 0  # what is shown can be used
+
+
+def test_a_text_of_another_program_is_answered_for_the_data_at_hand(data, tmp_path):
+    formula = tmp_path / "formula.txt"
+    formula.write_text("y ~ x*w + z + (1 + x | klass)")
+    done = simstudy(formula, data, "--cluster", "school")
+    assert done.exit_code == 2
+    told = words(done.stderr)
+    assert f"simstudy fit model.lav {data} --cluster school" in told
+    shown = 'level: within y ~ rv("s_x")*x + z level: between y ~ 1 y ~ w y ~~ y s_x ~ 1 s_x ~ w s_x ~~ s_x y ~~ s_x'
+    assert shown in told
+    refused = simstudy(formula, data.parent / "none.csv", "--cluster", "school")
+    assert refused.exit_code == 2  # both problems, each once
+    assert refused.stderr.count("this is a formula of lme4") == 1
+    assert "there is no such file" in words(refused.stderr)

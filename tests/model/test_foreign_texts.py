@@ -7,6 +7,7 @@ import shlex
 import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.regression.mixed_linear_model import MixedLM
 
 from simstudy.analysis.fit import fit
 from simstudy.errors import ModelError
@@ -252,6 +253,54 @@ def test_formulas_of_lme4_become_the_same_model(formula) -> None:
     within, between = FORMULAS[formula]
     assert content(found.model) == content(f"level: within\n {within}\nlevel: between\n {between}")
     assert found.cluster == "school"
+
+
+PLACED = {
+    "y ~ x + w + (1 | school)": ("y ~ x", "y ~ 1 + w\n y ~~ y"),
+    "y ~ w * v + (1 | school)": ("y ~~ y", "y ~ 1 + w + v + w:v\n y ~~ y"),
+    "y ~ x * w + (1 | school)": ("y ~ x + x:w", "y ~ 1 + w\n y ~~ y"),
+    "y ~ x * w + (1 + x | school)": (
+        'y ~ rv("s_x")*x',
+        "y ~ 1 + w\n y ~~ y\n s_x ~ 1 + w\n s_x ~~ s_x\n y ~~ s_x",
+    ),
+    "y ~ w + w:x + v:x + z + (x || school)": (
+        'y ~ z + rv("s_x")*x',
+        "y ~ 1 + w\n y ~~ y\n s_x ~ 0*1 + w + v\n s_x ~~ s_x\n y ~~ 0*s_x",
+    ),
+}
+
+
+@pytest.mark.parametrize("formula", PLACED)
+def test_the_data_tell_where_a_predictor_stands(formula) -> None:
+    within, between = PLACED[formula]
+    found = translate_lme4(formula, frozenset(["w", "v"]))
+    assert content(found.model) == content(f"level: within\n {within}\nlevel: between\n {between}")
+
+
+def test_a_slope_that_cannot_vary_over_clusters_is_said() -> None:
+    found = translate_lme4("y ~ x + w + (1 + w | school)", frozenset("w"))
+    assert content(found.model) == content("level: within\n y ~ x\nlevel: between\n y ~ 1 + w\n y ~~ y")
+    assert "# not translated: the slope of w" in found.model
+
+
+def test_a_formula_with_its_data_can_be_fitted_as_translated() -> None:
+    rng = np.random.default_rng(6)
+    g = np.repeat(np.arange(40), 6)
+    w = rng.normal(size=40)[g]
+    x, e = rng.normal(size=(2, 240))
+    y = 0.4 * x + 0.5 * w + 0.3 * x * w + rng.normal(size=40)[g] + e
+    data = pd.DataFrame({"g": g, "w": w, "x": x, "y": y})
+    with pytest.raises(ModelError) as caught:
+        fit("y ~ x * w + (1 | g)", data, cluster="g")
+    text = str(caught.value)
+    shown = [line[4:] for line in text.splitlines() if line.startswith("    ")]
+    assert "--cluster g" in text
+    found = fit("\n".join(shown), data, cluster="g")
+    ours = found.parameters.query("op == '~'").set_index(["lhs", "rhs"])["est"]
+    values = [ours["y", name] for name in ("x", "w", "x:w")]
+    design = np.column_stack([np.ones(240), x, w, x * w])
+    theirs = MixedLM(y, design, groups=g).fit(reml=False).params[1:4]
+    np.testing.assert_allclose(values, theirs, atol=1e-4)  # MixedLM's optimiser stops at gradients of 1e-5
 
 
 def test_parts_of_a_formula_that_have_no_counterpart_are_said() -> None:

@@ -24,7 +24,7 @@ ENOUGH = 15.0
 
 
 @pytest.mark.slow
-def test_19_items_in_49_companies() -> None:
+def test_19_items_in_49_companies(both_sides) -> None:
     case = "cfa_19_items_49_companies_slow"
     theirs = expected(case)
     began = time.process_time()
@@ -32,9 +32,9 @@ def test_19_items_in_49_companies() -> None:
     assert time.process_time() - began < ENOUGH
     assert found.converged
     # lavaan stops with a gradient of 2e-5, at or below the maximum
-    assert found.measures["loglik"] == pytest.approx(theirs["fit"]["logl"], abs=1e-4)
     assert found.measures["loglik"] >= theirs["fit"]["logl"] - 1e-6
     assert found.measures["df"] == theirs["fit"]["df"]
+    both_sides(case, "loglik", found.measures["loglik"], theirs["fit"]["logl"], 1e-4, "lavaan's gradient is 2e-5")
     ours = {(row.level, row.lhs, row.op, row.rhs): (row.est, row.se) for row in found.parameters.itertuples()}
     for row in theirs["parameters"]:
         key = ("within" if row["level"] == 1 else "between", row["lhs"], row["op"], row["rhs"])

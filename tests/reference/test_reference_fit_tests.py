@@ -8,17 +8,20 @@ Sigma_between creeps along the border and is stopped early, so that their unrest
 
 from __future__ import annotations
 
+import json
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
-from outside_cases import data, expected, model_text
+from outside_cases import OUTSIDE, data, expected, model_text
 
 from simstudy.analysis.as_dict import fit_as_dict
 from simstudy.analysis.fit import fit
 from simstudy.analysis.level_fit import level_fit
 from simstudy.analysis.reliability import reliability
 from simstudy.analysis.result import FitRecord
+from simstudy.estimation.fit_indices import Indices, indices
 
 # Numbers printed with three or four digits.
 DIGITS_3, DIGITS_4 = 5.1e-4, 5.1e-5
@@ -91,7 +94,7 @@ def test_chi_square_against_both_unrestricted_models(case, cluster, fixed_x, df,
         "chisq_near_singular_between_mplus_ex9_12": {"chisq": 17.523429, "unrestricted": 25.969},
     }[case]
     both_sides(case, "chisq, unrestricted", free.measures["chisq"], theirs["unrestricted"], DIGITS_3)
-    # chi-square is twice the log-likelihood that their EM gave away, .07 at most here
+    # chi-square is less by twice the log-likelihood that their EM gave away, which is .071 at most here
     both_sides(case, "chisq, psd", psd.measures["chisq"], theirs["chisq"], 0.15, EARLY)
     assert psd.measures["chisq"] > theirs["chisq"] - DIGITS_3
     # their scaling factor is that of where EM stopped
@@ -161,6 +164,45 @@ def test_robust_indices_are_lavaans(both_sides) -> None:
     for name, theirs in ROBUST.items():
         # H1 moments of an EM that stops early: 2e-4 in a scaling factor
         both_sides("baseline_exogenous_cfi robust", name, ours[name], theirs, 2e-4 * max(1.0, theirs))
+
+
+def test_robust_indices_of_two_groups_are_lavaans(both_sides) -> None:
+    """lavaan 0.7-2, two groups, MLR: the formulas alone, from its chi-squares and scaling factors.
+
+    It does not print the baseline model's chi-square. Metric invariance's CFI gives what that exceeds its df by, and
+    the CFI of scalar invariance must follow.
+    """
+    place = OUTSIDE.parent / "groups" / "mgcfa"
+    if not place.is_dir():
+        pytest.skip(f"{place} is not there: the reference data are not part of the repository")
+    mlr = json.loads((place / "mlr.json").read_text())
+    plain = {name: one["fit"] for name, one in json.loads((place / "result.json").read_text()).items()}
+    n_rows = len(pd.read_csv(place / "data.csv"))
+
+    def theirs(name: str, index: str, key: str) -> float:
+        return plain[name][index] if key == "plain" else mlr[name][f"{index}.{key}"]
+
+    def chisq_and_factor(name: str, key: str) -> tuple[float, float]:
+        one = mlr[name]
+        return one["chisq.scaled" if key == "scaled" else "chisq"], one[
+            "chisq.scaling.factor"
+        ] if key == "robust" else 1.0
+
+    def found(name: str, key: str, excess: float = 1e3) -> Indices:
+        chisq, factor = chisq_and_factor(name, key)
+        baseline = np.array([excess + 1.0])  # only its difference from df_baseline = 1 counts in CFI
+        return indices(np.array([chisq]), mlr[name]["df"], baseline, 1, n_rows, scaling=factor, n_groups=2)
+
+    for key in ("plain", "scaled", "robust"):
+        for name in ("configural", "metric", "scalar"):
+            # chi-squares and factors have ten digits; an excess near 0 loses four of them
+            both_sides("mgcfa", f"rmsea {key}, {name}", found(name, key).rmsea[0], theirs(name, "rmsea", key), 1e-8)
+        chisq, factor = chisq_and_factor("metric", key)
+        excess = (chisq - factor * mlr["metric"]["df"]) / (1.0 - theirs("metric", "cfi", key))
+        # 1 - CFI of metric invariance is 6e-5 and known to 5e-12: seven digits of 1 - CFI = .02
+        both_sides(
+            "mgcfa", f"cfi {key}, scalar", found("scalar", key, excess).cfi[0], theirs("scalar", "cfi", key), 1e-8
+        )
 
 
 # ---------------------------------------------------------------------- fit of one level

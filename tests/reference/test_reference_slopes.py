@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "likelihood"))
 from slope_cases import brute_force
 
 from simstudy.analysis.fit import fit
+from simstudy.analysis.nested import likelihood_ratio_test
 from simstudy.data.products import ClusterProducts
 from simstudy.data.sample import Sample, from_frame
 from simstudy.estimation.result import FitResult
@@ -175,3 +176,28 @@ def test_a_slope_without_a_random_intercept_is_lme4s(written, both_sides) -> Non
         zero = fit(text + "  y ~~ 0*y\n", frame, cluster="id")
         # the same model: its intercept stands on the other level; two maxima found to 1e-10
         assert zero.measures["loglik"] == pytest.approx(found.measures["loglik"], rel=1e-10)
+
+
+def test_scaling_factor_with_a_random_slope_is_that_of_mplus(both_sides) -> None:
+    """Mplus 7 conditions on the predictors: 9 parameters, whose block of H^-1 meat gives its factor.
+
+    Ours is that of the joint likelihood, tr(H^-1 meat) / 16. In a difference test the predictors' part cancels.
+    """
+    case = "mplus_popular_rs3"
+    text, frame = model_text(case), outside_data(case)
+    own, factors = ("popular", "between: s "), []
+    for one in (text, text.replace("s~texp", "s~0*texp")):
+        observed, robust = (fit(one, frame, cluster="class", se=se) for se in ("observed", "robust"))
+        a, b = observed.context.result.covariance["observed"][0], robust.context.result.covariance["robust"][0]
+        q = len(robust.model.names)
+        # the same product by way of two inverses
+        assert robust.measures["scaling_h0"] == pytest.approx(np.trace(np.linalg.solve(a, b)) / q, rel=1e-9)
+        given_x = [k for k, name in enumerate(robust.model.names) if any(word in name for word in own)]
+        block = np.ix_(given_x, given_x)
+        factors.append((robust, len(given_x), np.trace(np.linalg.solve(a[block], b[block])) / len(given_x)))
+    (full, q1, c1), (restricted, q0, c0) = factors
+    assert (q1, q0) == (9, 8)
+    both_sides(case, "scaling factor H0, given x", c1, 1.0704, 5.1e-5)  # four digits are printed
+    both_sides(case, "scaling factor H0", full.measures["scaling_h0"], 1.0704, 1.0, "ours is of the joint likelihood")
+    test = likelihood_ratio_test(restricted, full)
+    assert test.scaling == pytest.approx(q1 * c1 - q0 * c0, rel=1e-6)  # df 1; searches to 1e-10

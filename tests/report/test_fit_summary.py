@@ -204,6 +204,17 @@ def test_test_statistics_are_laid_out_as_by_lavaan():
     assert row_of(baseline, "  P-value")[-1] == "0.000"  # of chi-square 1772 with 30 degrees of freedom
 
 
+def test_the_baseline_model_has_its_scaled_chi_square_beside_it():
+    text = summary(fit_by_hand(CFA, measures={**ROBUST, "baseline_scaling": 1.25, "baseline_chisq": 50.0}))
+    baseline = text[text.index("Baseline Model:") :]
+    assert row_of(baseline, "  Test statistic")[-2:] == ["50.000", "40.000"]
+    assert row_of(baseline, "  Degrees of freedom")[-2:] == ["30", "30"]
+    assert row_of(baseline, "  P-value")[-2:] == ["0.012", "0.105"]  # R: pchisq(c(50, 40), 30, lower.tail = FALSE)
+    assert row_of(baseline, "  Scaling correction")[-1] == "1.250"
+    without = summary(fit_by_hand(CFA, measures={**ROBUST, "baseline_scaling": -0.1}))
+    assert row_of(without[without.index("Baseline Model:") :], "  Test statistic")[-2:] == ["statistic", "1772.067"]
+
+
 def test_robust_indices_have_rows_of_their_own():
     more = {"scaling_h0": 1.1234, "cfi_robust": 0.9871, "tli_robust": 0.9762, "rmsea_robust": 0.0123}
     more |= {"rmsea_ci_lower_scaled": 0.0021, "rmsea_ci_upper_scaled": 0.0311}
@@ -329,7 +340,7 @@ def test_inadmissible_solution_names_the_variable():
 
 def test_a_method_that_cannot_fit_says_why_and_nothing_else():
     note = "mlm cannot fit this model: latent variables cannot be expressed in a regression"
-    text = summary(failed(fit_by_hand(CFA), estimator="mlm", status=Status.NOT_SUPPORTED, notes=(note,)))
+    text = summary(failed(fit_by_hand(CFA), estimator="mlm", status=Status.NOT_SUPPORTED, notes=(note,), why=(note,)))
     assert "NOT FITTED" in text.splitlines()[0]
     assert text.count(note) == 1
     assert "Level 1" not in text
@@ -372,6 +383,31 @@ def test_print_fit_has_no_markup_in_a_file():
 # ---------------------------------------------------------------------- side by side
 
 
+def test_why_there_is_no_maximum_stands_in_the_head_and_only_there():
+    why = "the likelihood rises without bound: the variance of 'y1' runs off"
+    fit = failed(fit_by_hand(CFA), status=Status.MAX_ITER, why=(why,), notes=(why, "1 of 20 clusters has a single row"))
+    text = " ".join(summary(fit).split())
+    assert text.count(why) == 1
+    assert text.index("DID NOT CONVERGE") < text.index(why) < text.index("Estimator msem")
+    assert text.endswith("Notes: - 1 of 20 clusters has a single row")
+
+
+def test_which_unrestricted_model_the_intraclass_correlations_are_of():
+    assert "Intraclass Correlations (unrestricted model):" in summary(fit_by_hand(CFA))
+    assert "Correlations (unrestricted model with a positive semid" in summary(fit_by_hand(CFA, icc_h1="psd"))
+
+
+def test_methods_share_a_reason():
+    fits = {}
+    for name in ("mlm", "croon", "muml"):
+        why = f"{name} cannot fit this model: {'it has no bounds' if name != 'croon' else 'something else'}"
+        fits[name] = failed(fit_by_hand(CFA), estimator=name, status=Status.NOT_SUPPORTED, why=(why,), notes=(why,))
+    text = " ".join(compared(fits).split())
+    assert "mlm, muml cannot fit this model: it has no bounds" in text
+    assert "croon cannot fit this model: something else" in text
+    assert text.count("it has no bounds") == 1
+
+
 def conflated(fit: FitRecord, name: str) -> FitRecord:
     """A method with one slope for both levels."""
     table = fit.parameters.copy()
@@ -389,7 +425,10 @@ def side_by_side() -> dict[str, FitRecord]:
         "aggregated": between_only,
         "mlm": conflated(msem, "mlm"),
         "mlm_centered": failed(
-            fit_by_hand(MEDIATION, estimator="mlm_centered"), status=Status.NOT_SUPPORTED, notes=(reason,)
+            fit_by_hand(MEDIATION, estimator="mlm_centered"),
+            status=Status.NOT_SUPPORTED,
+            notes=(reason,),
+            why=(reason,),
         ),
         "two_step": failed(fit_by_hand(MEDIATION, estimator="two_step"), status=Status.MAX_ITER),
         "msem": msem,
@@ -421,7 +460,7 @@ def test_side_by_side_explains_itself():
     text = compared(side_by_side())
     flat = " ".join(text.split())
     assert "= one number for both levels: the method cannot tell within from between effects" in flat
-    assert "aggregated: it speaks about the between level only" in flat
+    assert "aggregated: no numbers but of the between level" in flat
     assert "mlm_centered cannot fit this model: a reason of its own" in flat
     assert "two_step: no convergence within the allowed iterations" in flat
     for name in side_by_side():

@@ -69,6 +69,22 @@ class Charts(Sequence[Chart]):
         found = {"text/plain": repr(self), "text/html": html_around("\n".join(_picture(*pair) for pair in pictures))}
         return found | {"image/png": pictures[0][1]} if len(pictures) == 1 else found
 
+    def summary(self) -> str:
+        """What the figures show, in words: a line a figure."""
+        return "\n".join(f"{chart.stem}: {chart.alt}" for chart in self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Of every figure by its name: kind, title, description in words, and the numbers drawn as records."""
+        return {
+            chart.stem: {
+                "kind": chart.kind,
+                "title": chart.title,
+                "alt": chart.alt,
+                "data": chart.data.to_dict("records"),
+            }
+            for chart in self
+        }
+
     def to_frame(self) -> pd.DataFrame:
         """The numbers drawn; of several figures, one below the other with the column ``figure``."""
         if len(self) == 1:

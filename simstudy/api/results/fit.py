@@ -130,7 +130,16 @@ class Fit(FitRecord):
         return covariance(self)
 
     def conf_int(self, level: float | None = None) -> pd.DataFrame:
-        """Confidence limits ``lower`` and ``upper``: those of the fit, or Wald limits of another level."""
+        r"""Confidence limits ``lower`` and ``upper``: those of the fit, or Wald limits of another level.
+
+        Examples
+        --------
+        >>> import simstudy
+        >>> data = simstudy.simulate(simstudy.init("contextual"), cell=0, rep=0)
+        >>> fit = simstudy.fit("level: 1\n y ~ bw*x\nlevel: 2\n y ~ bb*x", data, cluster="cluster")
+        >>> fit.conf_int(0.9).loc["bb"].round(2).tolist()
+        [0.21, 0.94]
+        """
         table = estimates(self)[["ci_lower", "ci_upper"]].set_axis(["lower", "upper"], axis=1)
         if level is None or level == self.options.get("ci_level"):
             return table
@@ -159,7 +168,17 @@ class Fit(FitRecord):
     # ------------------------------------------------------------------ what follows
 
     def standardized(self) -> pd.DataFrame:
-        """Standardised solution (lavaan's ``std.all``) with delta-method SEs."""
+        r"""Standardised solution (lavaan's ``std.all``) with delta-method SEs.
+
+        Examples
+        --------
+        >>> import simstudy
+        >>> data = simstudy.simulate(simstudy.init("contextual"), cell=0, rep=0)
+        >>> fit = simstudy.fit("level: 1\n y ~ bw*x\nlevel: 2\n y ~ bb*x", data, cluster="cluster")
+        >>> table = fit.standardized().set_index("label")
+        >>> table.loc["bb", ["est", "se"]].astype(float).round(2).tolist()
+        [0.57, 0.18]
+        """
         return derived.standardized(self)
 
     def r_squared(self) -> pd.DataFrame:
@@ -190,11 +209,32 @@ class Fit(FitRecord):
         return random_effects(self)
 
     def wald(self, restrictions: str) -> nested.Test:
-        """Wald test of equations among parameters, such as ``bb == bw`` or ``ind == 0; a == b``."""
+        r"""Wald test of equations among parameters, such as ``bb == bw`` or ``ind == 0; a == b``.
+
+        Examples
+        --------
+        >>> import simstudy
+        >>> data = simstudy.simulate(simstudy.init("contextual"), cell=0, rep=0)
+        >>> fit = simstudy.fit("level: 1\n y ~ bw*x\nlevel: 2\n y ~ bb*x", data, cluster="cluster")
+        >>> test = fit.wald("bb == bw")
+        >>> round(test.statistic, 2), test.df, round(test.pvalue, 3)
+        (2.8, 1, 0.094)
+        """
         return nested.wald_test(self, restrictions)
 
     def lr_test(self, other: FitRecord) -> nested.Test:
-        """Likelihood-ratio test against a fit of a nested model to the same data, whichever of both is the larger."""
+        r"""Likelihood-ratio test against a fit of a nested model to the same data, whichever of both is the larger.
+
+        Examples
+        --------
+        >>> import simstudy
+        >>> data = simstudy.simulate(simstudy.init("contextual"), cell=0, rep=0)
+        >>> fit = simstudy.fit("level: 1\n y ~ bw*x\nlevel: 2\n y ~ bb*x", data, cluster="cluster")
+        >>> equal = simstudy.fit("level: 1\n y ~ b*x\nlevel: 2\n y ~ b*x", data, cluster="cluster")
+        >>> test = fit.lr_test(equal)
+        >>> round(test.statistic, 2), test.df
+        (2.91, 1)
+        """
         return nested.likelihood_ratio_test(self, other)
 
     def slope_test(self, slope: str) -> nested.SlopeTest:

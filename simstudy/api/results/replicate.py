@@ -10,11 +10,14 @@ import pandas as pd
 
 from simstudy.analysis import fit as analysis
 from simstudy.api.results.fit import Fit
+from simstudy.api.results.speech import text_of
 from simstudy.design import Design
 from simstudy.errors import StoreError, did_you_mean
 from simstudy.methods import registry
 from simstudy.report.tables.blocks import Block, Heading, Paragraph
+from simstudy.report.tables.fit_summary import FILE_WIDTH
 from simstudy.report.tables.fragment import html_fragment
+from simstudy.report.tables.render import to_lines
 from simstudy.report.tables.text import NOT_AVAILABLE, TextTable, fixed
 from simstudy.runner.parts import DamagedPartError
 from simstudy.runner.replay import draw_frame
@@ -108,6 +111,10 @@ class Replicate:
         rows = tuple((name, *(cells.get((method, name), "") for method in methods)) for name in names)
         table = TextTable(("Parameter", *methods), rows, left=1)
         return [Heading(f"Replicate {self.rep} of cell {self.cell}", 1), Paragraph(facts, quiet=True), table]
+
+    def summary(self) -> str:
+        """The table of every method's estimates, as text."""
+        return text_of(to_lines(self._blocks(), FILE_WIDTH))
 
     def to_frame(self) -> pd.DataFrame:
         """The stored estimates."""

@@ -165,6 +165,14 @@ class Study:
         ------
         SimstudyError
             One message a name that is unknown.
+
+        Examples
+        --------
+        >>> import simstudy
+        >>> study = simstudy.run(simstudy.init("contextual"), reps=20, jobs=1, progress=False)
+        >>> chosen = {"parameters": "contextual", "measures": "bias", "estimators": "two_step", "cells": [0]}
+        >>> study.performance(**chosen, basis="casewise")[["measure", "n"]].values.tolist()
+        [['bias', 20]]
         """
         table = self.results.performance
         keep = pd.Series(True, index=table.index)
@@ -224,6 +232,13 @@ class Study:
             Names or patterns; by default what the study is about, and bias.
         **options
             As in `simstudy.plot`.
+
+        Examples
+        --------
+        >>> import simstudy
+        >>> study = simstudy.run(simstudy.init("contextual"), reps=20, jobs=1, progress=False)
+        >>> study.plot("zip", parameters="contextual", estimators=["msem"])[0].title
+        'Zip plot of 95% intervals: contextual'
         """
         return Charts(
             tuple(charts(self.results, kind, parameters=_listed(parameters), measures=_listed(measures), **options))
@@ -242,7 +257,15 @@ class Study:
         return Theory.of(theory_of(self.design, **options))
 
     def replicate(self, cell: int, rep: int) -> Replicate:
-        """One data set, and what every method made of it."""
+        """One data set, and what every method made of it.
+
+        Examples
+        --------
+        >>> import simstudy
+        >>> study = simstudy.run(simstudy.init("contextual"), reps=20, jobs=1, progress=False)
+        >>> study.replicate(0, 3)
+        <Replicate 3 of cell 0: 500 rows in 50 clusters, 6 of 6 methods converged>
+        """
         return Replicate.of(read_folder(self.folder), self.design, cell, rep)
 
     def replay(self, cell: int, rep: int, estimator: str) -> Replay:

@@ -9,7 +9,7 @@ from simstudy.estimation.result import Status
 from simstudy.methods import registry
 from simstudy.model.parameters import path_name
 from simstudy.report.tables.blocks import Block, Heading, Paragraph
-from simstudy.report.tables.fit_tables import ParameterRow, is_silent, number, parameter_rows
+from simstudy.report.tables.fit_tables import ICC_WORDS, ParameterRow, is_silent, number, parameter_rows
 from simstudy.report.tables.text import TextTable, fixed
 
 KINDS = {"robust": "cluster-robust"}
@@ -38,8 +38,8 @@ def fit_blocks(fit: FitRecord) -> list[Block]:
     blocks += _tables(fit)
     if fit.icc:
         shares = ", ".join(f"{name} {number(value)}" for name, value in fit.icc.items())
-        blocks.append(Paragraph(f"Intraclass correlations (unrestricted model): {shares}", quiet=True))
-    return [*blocks, *(Paragraph(f"Note: {note}", quiet=True) for note in fit.notes)]
+        blocks.append(Paragraph(f"Intraclass correlations ({ICC_WORDS[fit.icc_h1]}): {shares}", quiet=True))
+    return [*blocks, *(Paragraph(f"Note: {note}", quiet=True) for note in fit.notes if note not in fit.why)]
 
 
 def _shown(row: ParameterRow) -> tuple[str, ...]:
@@ -52,9 +52,9 @@ def _shown(row: ParameterRow) -> tuple[str, ...]:
 def _alarms(fit: FitRecord) -> list[str]:
     """What is wrong."""
     if fit.status == Status.NOT_SUPPORTED:
-        return [f"Not fitted: {note}" for note in fit.notes] or [f"Not fitted: {fit.status.message}"]
+        return [f"Not fitted: {text}" for text in fit.why or (fit.status.message,)]
     if not fit.converged:
-        return [f"Did not converge ({fit.status.name}): {fit.status.message}"]
+        return [f"Did not converge ({fit.status.name}): {fit.status.message}", *fit.why]
     return [f"Not admissible: {what}" for what in fit.improper]
 
 

@@ -115,8 +115,8 @@ def side_by_side_blocks(fits: Mapping[str, FitRecord], parameters: Sequence[str]
     blocks.append(TextTable(("Method", *(item.name for item in items), "converged"), tuple(rows), left=1))
     if any(conflated.values()):
         blocks.append(Paragraph(f"{SAME} one number for both levels (a conflated effect)", quiet=True))
-    reasons = [text for name, fit in fits.items() for text in _reasons(name, fit, items)]
-    return [*blocks, *(Paragraph(f"{NOT_AVAILABLE}: {text}", quiet=True) for text in reasons)]
+    reasons = (Paragraph(f"{NOT_AVAILABLE}: {text}", quiet=True) for text in _reasons(fits, items))
+    return [*blocks, *reasons]
 
 
 def _items(fit: FitRecord) -> list[_Item]:
@@ -229,7 +229,7 @@ def _footer(fits: Mapping[str, FitRecord], items: Sequence[_Item], any_same: boo
             "is a weighted mean of the two (a conflated effect), and indirect effects are made of it."
         )
         lines += [Line(""), *(Line(line) for line in wrapped(text, width))]
-    bullets(f"Why {NOT_AVAILABLE}", [text for name, fit in fits.items() for text in _reasons(name, fit, items)])
+    bullets(f"Why {NOT_AVAILABLE}", _reasons(fits, items))
     bullets("Random slopes", _slope_lines(fits))
     brief = len(fits) > MAX_PORTRAITS
     bullets("What the methods are", [_portrait(name, brief=brief) for name in fits])
@@ -241,7 +241,7 @@ def _footer(fits: Mapping[str, FitRecord], items: Sequence[_Item], any_same: boo
     for name, fit in fits.items():
         if fit.status.name == "NOT_SUPPORTED":
             continue
-        notes += [f"{name}: {note}" for note in fit.notes if note not in common]
+        notes += [f"{name}: {note}" for note in fit.notes if note not in common and note not in fit.why]
         notes += [f"{name}: not admissible: {what}" for what in fit.improper]
     bullets("Notes", notes)
     return lines
@@ -265,19 +265,27 @@ def _portrait(name: str, *, brief: bool) -> str:
     return f"{name}: {method.title}{same}. Can: {method.can}. Cannot: {method.cannot}."
 
 
-def _reasons(name: str, fit: FitRecord, items: Sequence[_Item]) -> list[str]:
-    """Why a method has no numbers, or lacks some of those shown."""
+def _reasons(fits: Mapping[str, FitRecord], items: Sequence[_Item]) -> list[str]:
+    """Why methods have no numbers, or lack some of those shown; those with the same reason share it."""
+    found: dict[str, list[str]] = {}
+    for name, fit in fits.items():
+        for reason in _reasons_of(name, fit, items):
+            found.setdefault(reason, []).append(name)
+    return [f"{', '.join(names)}{reason}" for reason, names in found.items()]
+
+
+def _reasons_of(name: str, fit: FitRecord, items: Sequence[_Item]) -> list[str]:
+    """What follows on the name of a method."""
     if fit.status.name == "NOT_SUPPORTED":
-        reasons = [note for note in fit.notes if note.startswith(f"{name} cannot")] or [fit.status.message]
-        return [reason if reason.startswith(name) else f"{name}: {reason}" for reason in reasons]
+        return [f" {text.removeprefix(f'{name} ')}" for text in fit.why] or [f": {fit.status.message}"]
     if not fit.converged:
-        return [f"{name}: {fit.status.message}"]
+        return [f": {'; '.join((fit.status.message, *fit.why))}"]
     lacking = [item for item in items if pd.isna(fit.parameters["est"].iloc[item.row])]
     if not lacking:
         return []
     spoken = registry.find(name).levels
     if all(item.level not in spoken for item in lacking if item.level):
         which = " and ".join(spoken)
-        return [f"{name}: it speaks about the {which} level only"]
+        return [f": no numbers but of the {which} level"]
     shown = ", ".join(item.name for item in lacking[:6]) + (", ..." if len(lacking) > 6 else "")
-    return [f"{name}: no number for {shown}; it cannot {registry.find(name).cannot}"]
+    return [f": no number for {shown}; cannot {registry.find(name).cannot}"]

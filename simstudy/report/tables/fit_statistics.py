@@ -105,16 +105,31 @@ def _chisquares(found: _Measures, fit: FitRecord) -> None:
         found.lines.append(fact("Compared with (H1)", fit.h1))
         found.note("unrestricted, but with a positive semidefinite between covariance matrix")
     if found.known("baseline_chisq"):
-        found.title("Model Test Baseline Model:")
-        found.row("Test statistic", "baseline_chisq")
-        found.row("Degrees of freedom", "baseline_df", decimals=0)
-        found.found["baseline_pvalue"] = float(chi2.sf(found.get("baseline_chisq"), found.get("baseline_df")))
-        found.row("P-value", "baseline_pvalue")
+        _baseline(found)
         found.title("User Model versus Baseline Model:")
         found.both("Comparative Fit Index (CFI)", "cfi")
         found.both("Tucker-Lewis Index (TLI)", "tli")
         found.alone("Robust Comparative Fit Index (CFI)", "cfi_robust")
         found.alone("Robust Tucker-Lewis Index (TLI)", "tli_robust")
+
+
+def _baseline(found: _Measures) -> None:
+    """Chi-square of the baseline model, and its scaled version beside it where there is one."""
+    factor = found.get("baseline_scaling")
+    scaled = found.scaled and factor > 0
+    found.title("Model Test Baseline Model:")
+    chisq = found.get("baseline_chisq")
+    found.found |= {"baseline_chisq_scaled": chisq / factor if scaled else math.nan}
+    for name in ("", "_scaled"):
+        found.found[f"baseline_pvalue{name}"] = float(
+            chi2.sf(found.get(f"baseline_chisq{name}"), found.get("baseline_df"))
+        )
+    pair = ("", "_scaled") if scaled else ("",)
+    found.row("Test statistic", *(f"baseline_chisq{name}" for name in pair))
+    found.row("Degrees of freedom", *("baseline_df" for _ in pair), decimals=0)
+    found.row("P-value", *(f"baseline_pvalue{name}" for name in pair))
+    if scaled:
+        found.alone("Scaling correction factor", "baseline_scaling")
 
 
 # ---------------------------------------------------------------------- on request

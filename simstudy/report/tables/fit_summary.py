@@ -16,7 +16,7 @@ from simstudy.estimation.result import Status
 from simstudy.methods import registry
 from simstudy.report.tables.fit_compare import print_side_by_side, side_by_side_lines
 from simstudy.report.tables.fit_statistics import level_fit_lines, reliability_lines, statistic_lines
-from simstudy.report.tables.fit_tables import ALARM, CELL, fact, number, parameter_lines, residual_lines
+from simstudy.report.tables.fit_tables import ALARM, CELL, ICC_WORDS, fact, number, parameter_lines, residual_lines
 from simstudy.report.tables.text import Line, wrapped
 
 __all__ = ["fit_summary_lines", "print_fit", "print_side_by_side", "residual_lines", "side_by_side_lines"]
@@ -74,7 +74,7 @@ def fit_summary_lines(
         lines += reliability_lines(reliability)
     if residuals is not None:
         lines += residual_lines(residuals)
-    notes = [] if fit.status == Status.NOT_SUPPORTED else list(fit.notes)
+    notes = [note for note in fit.notes if note not in fit.why]
     slopes = [row.slope != "" for row in fit.model.table.rows]
     if fit.converged and fit.parameters["est"].isna()[: len(slopes)][~np.array(slopes)].any():
         notes.append(f"n/a: {fit.estimator} does not estimate these parameters")
@@ -87,22 +87,25 @@ def _bullets(texts: Sequence[str], width: int) -> list[Line]:
     return [Line(line) for text in texts for line in wrapped(f"  - {text}", width, "    ")]
 
 
+def _alarm(texts: Sequence[str], width: int) -> list[Line]:
+    return [Line(line, ALARM) for text in texts for line in wrapped(f"  {text}", width)]
+
+
 def _head(fit: FitRecord, width: int) -> list[Line]:
     """How it ended; what is wrong stands first."""
     iterations = f"{fit.n_iter} iteration{'s' * (fit.n_iter != 1)}"
     if fit.status == Status.NOT_SUPPORTED:
-        lines = [Line(f"simstudy {__version__}: NOT FITTED, {fit.status.message}", ALARM)]
-        lines += [Line(line, ALARM) for note in fit.notes for line in wrapped(f"  {note}", width)]
+        lines = [Line(f"simstudy {__version__}: NOT FITTED", ALARM), *_alarm(fit.why or [fit.status.message], width)]
     elif not fit.converged:
         lines = [Line(f"simstudy {__version__} DID NOT CONVERGE ({fit.status.name}, {iterations})", ALARM)]
-        lines += [Line(line, ALARM) for line in wrapped(f"  {fit.status.message}", width)]
+        lines += _alarm([fit.status.message, *fit.why], width)
         lines.append(Line("  What the method did not reach is n/a below."))
     else:
         ended = f" after {iterations}" if fit.n_iter else ""
         lines = [Line(f"simstudy {__version__} ended normally{ended}", "bold")]
     if fit.improper:
         lines += [Line(""), Line("NOT ADMISSIBLE: the maximum lies outside of what variances can be", ALARM)]
-        lines += [Line(line, ALARM) for name in fit.improper for line in wrapped(f"  {name}", width)]
+        lines += _alarm(fit.improper, width)
         lines += [
             Line(line)
             for line in wrapped(
@@ -162,5 +165,5 @@ def _icc(fit: FitRecord) -> list[Line]:
     if not fit.icc:
         return []
     width = max(17, max(len(name) for name in fit.icc) + 7)
-    lines = [Line(""), Line(""), Line("Intraclass Correlations (unrestricted model):", "bold")]
+    lines = [Line(""), Line(""), Line(f"Intraclass Correlations ({ICC_WORDS[fit.icc_h1]}):", "bold")]
     return lines + [Line(f"{f'    {name}':<{width}}{number(value):>{CELL}}") for name, value in fit.icc.items()]

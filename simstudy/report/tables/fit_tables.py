@@ -30,6 +30,10 @@ SE_WORDS = {
     "observed": ("Standard", "Observed"),
     "robust": ("Robust.cluster", "Observed"),
 }
+ICC_WORDS = {
+    "unrestricted": "unrestricted model",
+    "psd": "unrestricted model with a positive semidefinite between covariance matrix",
+}
 CI_WORDS = {
     "wald": "Wald",
     "montecarlo": "Wald, Monte Carlo of :=",

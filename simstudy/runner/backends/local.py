@@ -20,14 +20,15 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from threadpoolctl import threadpool_limits
 
 from simstudy.errors import SimstudyError
-from simstudy.methods.registry import complete_again
-from simstudy.population.data_kinds import DataKind, add_unknown, data_kind
+from simstudy.methods.protocol import Estimator
+from simstudy.population.data_kinds import DataKind
 from simstudy.runner.block import Study
 from simstudy.runner.limit import Overrun, read_notes, set_watchdog
 from simstudy.runner.parts import FITS
 from simstudy.runner.progress import Reporter, State
 from simstudy.runner.task import Done, Task, give_up, run_task
 from simstudy.runner.todo import n_replicates
+from simstudy.runner.worker import kinds_of, prepare_worker
 
 MAX_KILLS = 3
 """Workers that a block may cost before it is reported as failed."""
@@ -173,7 +174,7 @@ def _attempt(study: Study, tasks: Sequence[Task], jobs: int, tally: _Tally) -> _
     def calls(notes: Path) -> Iterator[object]:
         for name, task in given.items():
             dispatched.append(name)
-            yield joblib.delayed(_in_worker)(study, task, _kinds_of(task), os.getpid(), notes)
+            yield joblib.delayed(_in_worker)(study, task, kinds_of(_methods(task)), os.getpid(), notes)
 
     def count(done: Done) -> None:
         tally.add(open_names.pop(done.name), done)
@@ -213,19 +214,14 @@ def _pool(calls: Iterable[object], jobs: int) -> Generator[Done]:
         yield from parallel(calls)
 
 
-def _kinds_of(task: Task) -> tuple[DataKind, ...]:
-    """Kinds of data that a task's methods need, or that may serve them: a worker may not have registered them."""
-    needed = [data_kind(entry.estimator.needs) for entry in task.entries]
-    return tuple({kind.name: kind for one in needed for kind in (one, *map(data_kind, one.part_of))}.values())
+def _methods(task: Task) -> list[Estimator]:
+    return [entry.estimator for entry in task.entries]
 
 
 def _in_worker(study: Study, task: Task, kinds: tuple[DataKind, ...], parent: int, notes: Path) -> Done:
     """Run a task in a worker process."""
     _settle_in(parent)
-    for kind in kinds:
-        add_unknown(kind)
-    for entry in task.entries:
-        complete_again(entry.estimator)
+    prepare_worker(_methods(task), kinds)
     if study.timeout is not None:
         set_watchdog(notes, task.part(study.design).name)
     return run_task(study, task)
