@@ -212,7 +212,8 @@ def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
         again = fitter(method, ask.prepare(method, model, layout))
         without, _ = fit_walled(method, model, again, statistics, streams)
     except MethodError as error:
-        raise EstimatorError(
+        why = f"{fit.estimator} stopped with an error: {error.text}"
+        raise EstimatorError(f"test of a slope's variance: {why}") from None
             f"test of a slope's variance: {fit.estimator} stopped with an error: {error.text}"
         ) from None
     if not without.converged[0]:
