@@ -214,8 +214,6 @@ def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
     except MethodError as error:
         why = f"{fit.estimator} stopped with an error: {error.text}"
         raise EstimatorError(f"test of a slope's variance: {why}") from None
-            f"test of a slope's variance: {fit.estimator} stopped with an error: {error.text}"
-        ) from None
     if not without.converged[0]:
         why = Status(int(without.status[0])).message
         raise EstimatorError(f"test of a slope's variance: the model without it did not converge ({why})")
