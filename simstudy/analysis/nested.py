@@ -15,9 +15,12 @@ from simstudy.analysis.working import in_working_units
 from simstudy.errors import EstimatorError, ModelError, did_you_mean
 from simstudy.estimation.result import Status
 from simstudy.linalg.stacked import FloatArray
+from simstudy.methods import ask
+from simstudy.methods.wall import MethodError, fit_walled, fitter
 from simstudy.model.expressions import Expression, parse_expression
 from simstudy.model.parameters import number_rows
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.streams import FitStreams
 
 NO_GAIN = 1e-10
 """Relative to the log-likelihood: what a maximum's last step may leave."""
@@ -204,7 +207,13 @@ def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
     prepared_slopes(fit, "test of a slope's variance")
     model, q = without_variance(fit.model, slope)
     statistics = fit.context.sample.arrange(model.level1, model.level2).statistics()
-    without = fit.context.method.prepare(model, fit.context.sample.layout).fit(statistics)
+    method, layout, streams = fit.context.method, fit.context.sample.layout, FitStreams.of(0, fit.estimator, "fit", [0])
+    try:
+        again = fitter(method, ask.prepare(method, model, layout))
+        without, _ = fit_walled(method, model, again, statistics, streams)
+    except MethodError as error:
+        why = f"{fit.estimator} stopped with an error: {error.text}"
+        raise EstimatorError(f"test of a slope's variance: {why}") from None
     if not without.converged[0]:
         why = Status(int(without.status[0])).message
         raise EstimatorError(f"test of a slope's variance: the model without it did not converge ({why})")
