@@ -8,7 +8,7 @@ and balanced: P(negative between variance) of exogenous variables (theory F6).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -61,15 +61,23 @@ def world_of(model: TwoLevelModel, population: Population) -> World | None:
 
 
 def exact_slopes(
-    model: TwoLevelModel, population: Population, level: float, laws: Callable[[World], Laws]
+    model: TwoLevelModel,
+    population: Population,
+    level: float,
+    laws: Callable[[World], Laws],
+    kinds: Collection[str] = (EXPECTED,),
 ) -> tuple[ExactNumber, ...]:
-    """Every number that follows from the laws of a method's slopes."""
+    """Every number that follows from the laws of a method's slopes, of the ``kinds`` of SE that it has."""
     world = world_of(model, population)
     if world is None:
         return ()
     truth = population.truth(model)
     return tuple(
-        number for free, law in laws(world) for i in free for number in numbers_of(model.names[i], law, truth[i], level)
+        number
+        for free, law in laws(world)
+        for i in free
+        for number in numbers_of(model.names[i], law, truth[i], level)
+        if number.se_kind in ("", *kinds)
     )
 
 

@@ -121,6 +121,7 @@ def test_missing_values_are_blanked_again(data) -> None:
     assert draws[:, k].std(ddof=1) > 1.05 * np.sqrt(complete.covariance[k, k])
 
 
+@pytest.mark.slow
 def test_refits_that_fail_are_counted_and_left_out() -> None:
     text = "level: within\n f =~ y1 + y2 + y3\nlevel: between\n f_b =~ y1 + y2 + y3"
     rng = np.random.default_rng(2)

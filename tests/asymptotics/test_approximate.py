@@ -140,6 +140,7 @@ def test_methods_with_robust_errors_have_a_variant_on_sums() -> None:
     assert (fixed.se, fixed.needs, cases.OnlyRobust().se) == (("expected",), "statistics", ("robust",))
 
 
+@pytest.mark.slow
 def test_rows_and_sums_agree_for_msem() -> None:
     """Full information on complete rows is the same method."""
     sums, rows = (
@@ -207,6 +208,7 @@ def test_missing_values_are_refused() -> None:
     assert "missing" in found.notes[0]
 
 
+@pytest.mark.slow
 def test_many_populations_at_once_are_what_they_are_alone() -> None:
     several = [
         population([5] * 30),

@@ -151,6 +151,7 @@ def test_cells_and_methods_can_be_chosen(design, theory) -> None:
         simstudy.bias(design, estimators=["mesm"]).to_frame()
 
 
+@pytest.mark.slow
 def test_curves_go_through_the_cells(design, theory) -> None:
     curve = api.theory_curve(design, [40, 60, 80])
     assert set(curve["n_clusters"]) == {40, 60, 80}

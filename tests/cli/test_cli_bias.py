@@ -51,6 +51,7 @@ def test_prints_the_probability_of_negative_variances():
     assert f"Formulas, in docs/theory/: msem {places.replace('docs/theory/', '')}." in text
 
 
+@pytest.mark.slow
 def test_many_cells_are_shortened_and_methods_chosen():
     done = simstudy("bias", DESIGNS / "conflation.toml", "--estimator", "mlm", "--timing")
     assert done.exit_code == 0, done.output

@@ -46,6 +46,7 @@ def test_the_short_form():
     assert "nothing was left to simulate" in again.stdout
 
 
+@pytest.mark.slow
 def test_an_analytic_plan_of_a_design_file():
     assert simstudy("init", "contextual", "--out", "mine.toml").exit_code == 0
     done = simstudy("plan", "mine.toml", "--parameter", "contextual", "--power", ".9", "--analytic", "--map")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -398,12 +400,13 @@ def test_users_interrupt_passes():
                 pass
             return result
 
-    with pytest.raises(KeyboardInterrupt):
-        in_a_study(Interrupted())
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            in_a_study(Interrupted())
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def signal_self():
-    import os
-    import signal
-
     os.kill(os.getpid(), signal.SIGINT)

@@ -33,7 +33,7 @@ OPTIONS = {
     ],
 }
 # the first of a method's sets of options; the others, and the dearest methods, in the slow suite
-DEAR = ("goldstein", "fiml_wide")
+DEAR = ("goldstein", "fiml_wide", "em")
 CASES = [
     pytest.param(name, options, id=f"{name}-{k}", marks=[pytest.mark.slow] if k or name in DEAR else [])
     for name in registry.names()

@@ -87,6 +87,7 @@ def test_the_contract_names_the_hook(monkeypatch: pytest.MonkeyPatch, hook: str,
         check_estimator(Own)
 
 
+@pytest.mark.slow
 def test_the_contract_names_a_slope_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Own, "random_slopes", True)
     for way in (leave, answer(None), answer("dreams")):

@@ -118,6 +118,7 @@ def test_assurance_is_the_mean_over_populations():
     assert curve.value(np.array([80.0]))[0] == pytest.approx(np.mean(each), abs=0.004)  # half the points each
 
 
+@pytest.mark.slow
 def test_impossible_targets_are_told_by_the_limit():
     def why(**options):
         curve = limits(**options)

@@ -87,6 +87,7 @@ def test_folders_of_something_else_are_refused(done, tmp_path):
         plan(out=tmp_path / "bad")
 
 
+@pytest.mark.slow
 def test_over_cluster_size():
     found = plan(over="cluster_size", n_clusters=100)
     assert found.status == "confirmed"

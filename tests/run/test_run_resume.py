@@ -35,6 +35,7 @@ def parts(root, kind="fits"):
     return sorted((root / kind).glob("*.parquet"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("jobs", "block_size"), [(1, 7), (1, 1000), (2, 16)])
 def test_tables_do_not_depend_on_jobs_or_block_size(tmp_path, clean, jobs, block_size):
     run(design_text(*METHODS), tmp_path / "study", jobs=jobs, block_size=block_size)

@@ -191,6 +191,7 @@ def test_b4_se_ratio_printed_in_theory() -> None:
 # ------------------------------------------------------------------------------------------------------------------ B6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [pf.CASE_0, pf.CASE_1], ids=["case 0", "case 1"])
 @pytest.mark.parametrize("n", [5, 20])
 def test_b6_limits(k, n) -> None:
@@ -284,6 +285,7 @@ def slow_machine(method, sizes, within, between) -> tuple[np.ndarray, np.ndarray
     return 2 * found[1][0] - found[0][0], 2 * found[1][1] - found[0][1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("c", "sizes"), [(BASE, [2, 5, 20]), (REVERSED, [3, 9])], ids=["base", "reversed"])
 def test_unbalanced_contextual(c, sizes) -> None:
     for name, method in ex.contextual_methods().items():
@@ -296,6 +298,7 @@ def test_unbalanced_contextual(c, sizes) -> None:
         )
 
 
+@pytest.mark.slow
 def test_unbalanced_mediation() -> None:
     """a, b and ab."""
     k, sizes = pf.CASE_0, [3, 12]

@@ -70,7 +70,7 @@ class Aggregated(ChosenErrors):
 
     def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
         """Slopes on cluster means (theory B2)."""
-        return exact_slopes(model, population, level, means_laws)
+        return exact_slopes(model, population, level, means_laws, self.se_kinds)
 
 
 class PreparedAggregated:

@@ -81,7 +81,7 @@ class Disaggregated(ChosenErrors):
 
     def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
         """Slopes on rows (theory B1, B5a)."""
-        return exact_slopes(model, population, level, rows_laws)
+        return exact_slopes(model, population, level, rows_laws, self.se_kinds)
 
 
 @register
