@@ -13,7 +13,7 @@ from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics, total_scatter
 from simstudy.estimation.result import FitResult
 from simstudy.likelihood.normal.single_level import Data
-from simstudy.linalg.stacked import FloatArray, cholesky, columns, submatrix
+from simstudy.linalg.stacked import FloatArray, cholesky, columns, dot, submatrix
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
 from simstudy.methods.chosen_errors import ChosenErrors
 from simstudy.methods.look import LONG_DASH, SKY, Look
@@ -146,7 +146,7 @@ class PreparedMultigroup:
         factor, _ = cholesky(own)
         log_det = 2.0 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)  # (R, J)
         small = (self.group_sizes <= p).any()  # S_j singular, its log-determinant rounding
-        saturated = np.full(len(own), np.nan) if small else np.matmul(log_det, self.weights)
+        saturated = np.full(len(own), np.nan) if small else dot(log_det, np.broadcast_to(self.weights, log_det.shape))
         total = self.weights.sum()
         unrestricted = -0.5 * (saturated + total * p * (1.0 + np.log(2.0 * np.pi)))
         n_means = n_groups * p if self.options.means == "free" else p
