@@ -1,6 +1,7 @@
 # The names of the package, each written once: type checkers read them here, and `__init__.py` loads them on first use.
 from simstudy.api.imported import performance_of as performance_of
 from simstudy.api.methods import estimators as estimators
+from simstudy.api.one_replicate import simulate as simulate
 from simstudy.api.reporting import write_report as write_report
 from simstudy.api.results import Charts as Charts
 from simstudy.api.results import Fit as Fit
@@ -12,7 +13,6 @@ from simstudy.api.results import Study as Study
 from simstudy.api.results import StudyStatus as StudyStatus
 from simstudy.api.results import Theory as Theory
 from simstudy.api.starters import init as init
-from simstudy.api.study import simulate as simulate
 from simstudy.api.study import validate as validate
 from simstudy.api.verbs import analyse as analyse
 from simstudy.api.verbs import bias as bias

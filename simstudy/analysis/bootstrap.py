@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from simstudy.analysis.context import Context
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.errors import EstimatorError
@@ -22,9 +23,6 @@ from simstudy.population.data_kinds import data_kind
 from simstudy.population.draw import draw_sample, generator
 from simstudy.population.population import Population
 from simstudy.population.streams import FitStreams
-
-if TYPE_CHECKING:
-    from simstudy.analysis.fit import Context
 
 BATCH = 200
 BOOTSTRAP_STREAM = 3

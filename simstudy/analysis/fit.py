@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from simstudy.analysis.choices import (
     check_choices,
@@ -23,11 +22,14 @@ from simstudy.analysis.choices import (
     our_bounds,
     own_choices,
 )
+from simstudy.analysis.context import Context
 from simstudy.analysis.inputs import as_frame, as_model, what_is_beside
+from simstudy.analysis.intervals import limits
 from simstudy.analysis.model_notes import bound_notes, reading_notes, with_products
 from simstudy.analysis.read import check_data
 from simstudy.analysis.read_checks import without_codes
-from simstudy.analysis.result import PARAMETER_COLUMNS, FitRecord, SlopeFact
+from simstudy.analysis.record import record_of
+from simstudy.analysis.result import FitRecord, SlopeFact
 from simstudy.analysis.slopes import boundary_notes, flat_predictors, slope_facts
 from simstudy.analysis.units import Units
 from simstudy.analysis.unrestricted import (
@@ -37,14 +39,13 @@ from simstudy.analysis.unrestricted import (
     intraclass_correlations,
     is_hopeless,
     unrestricted_of,
-    with_intervals,
 )
 from simstudy.analysis.working import fit_in_units
 from simstudy.data.sample import Sample, cluster_order, from_frame
 from simstudy.errors import ConvergenceWarning, EstimatorError, warn_caller
-from simstudy.estimation.inference import montecarlo, with_defined
+from simstudy.estimation.inference import with_defined
 from simstudy.estimation.result import FitResult, Status, failed
-from simstudy.linalg.stacked import FloatArray, IntArray
+from simstudy.linalg.stacked import IntArray
 from simstudy.linalg.threads import on_one_thread
 from simstudy.methods import ask, registry
 from simstudy.methods.checks import refuse_bounds, refuse_constraints
@@ -61,39 +62,6 @@ ASKED = (
     "h1",
 )  # fmt: skip
 """Choices that a fit remembers."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """What further questions about a fit need: the data, the method, and the engine's pieces.
-
-    Attributes
-    ----------
-    sample : Sample
-        One data set (R = 1), NaN where values are missing.
-    cluster_ids : tuple
-        Identifier of every cluster, in the sample's order.
-    rows : Index (N,)
-        Index in the user's data of every row of the sample.
-    order : (N,)
-        Row of the data that were used at each place of the sample.
-    method : Estimator
-    result : FitResult
-        With ``:=`` parameters.
-    units : Units, optional
-        Working units, where data are scaled so badly that the method is fitted in others than the user's.
-    working : FitResult, optional
-        What was fitted: the result in working units, or in the user's without ``:=`` parameters.
-    """
-
-    sample: Sample
-    cluster_ids: tuple[Any, ...]
-    rows: pd.Index[Any]
-    order: IntArray
-    method: Estimator
-    result: FitResult
-    units: Units | None = None
-    working: FitResult | None = None
 
 
 NO_MAXIMUM = {int(Status.MAX_ITER), int(Status.SINGULAR_INFORMATION), int(Status.NON_PD)}
@@ -174,8 +142,8 @@ def fit(request: FitRequest) -> FitRecord:
     if result.converged[0] and (request.bounds == "variances" or model.table.bounded):
         params = result.estimate[0, : len(model.names)]
         notes = (*notes, *bound_notes(model, params, variances=request.bounds == "variances"))
-    limits = _limits(context, model, request)
-    report = _report(model, context, limits, asked, intraclass_correlations(model, free))
+    intervals = limits(context, model, request)
+    report = record_of(model, context, intervals, asked, intraclass_correlations(model, free))
     if not report.converged:
         why = (*why, *flat_predictors(facts, report.icc))
         warn_caller(_failure(report, why, notes), ConvergenceWarning)
@@ -308,135 +276,3 @@ def _unsupported(method: Estimator, model: TwoLevelModel, sample: Sample) -> str
         if reason is not None:
             return reason
     return ask.supports(method, model, sample.layout)
-
-
-# ---------------------------------------------------------------------- intervals
-
-
-def _limits(
-    context: Context, model: TwoLevelModel, request: FitRequest
-) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
-    """Lower and upper limits (q + d,), and notes."""
-    ci, level, draws, seed = request.ci, request.ci_level, request.draws, request.seed
-    result = context.result
-    kind = next(iter(result.se))
-    z = float(stats.norm.ppf(0.5 + level / 2.0))
-    lower, upper = result.estimate[0] - z * result.se[kind][0], result.estimate[0] + z * result.se[kind][0]
-    own: tuple[str, ...] = ()
-    if kind in result.intervals:
-        lower, upper, own = _with_own(context.method.name, result.intervals[kind], lower, upper)
-    if ci == "wald" or not result.converged[0]:
-        return lower, upper, own if result.converged[0] else ()
-    if ci in context.method.interval_kinds:
-        nothing = np.full_like(result.estimate, np.nan)
-        low, high = (limit[0] for limit in result.intervals.get(ci, (nothing, nothing)))
-        return low, high, (f"intervals are {ci} intervals of {context.method.name}",)
-    if ci == "montecarlo":
-        found = montecarlo(result, model.estimands, seed, "fit", range(1), draws, level)
-        if "montecarlo" in found.intervals:
-            low, high = (limit[0] for limit in found.intervals["montecarlo"])
-            lower, upper = np.where(np.isnan(low), lower, low), np.where(np.isnan(high), upper, high)
-        return lower, upper, ("intervals of := parameters are Monte Carlo intervals; the others are Wald intervals",)
-    from simstudy.analysis.bootstrap import bootstrap
-
-    boot = bootstrap(context, model, parametric=ci == "bootstrap", draws=draws, seed=seed, progress=request.progress)
-    good = ~np.isnan(boot).all(axis=1)
-    failures = int((~good).sum())
-    tail = (1.0 - level) / 2.0
-    with np.errstate(all="ignore"):
-        low, high = np.quantile(boot[good], [tail, 1.0 - tail], axis=0)
-    notes = [f"intervals are percentile intervals of {int(good.sum())} bootstrap fits"]
-    if failures:
-        notes.append(f"{failures} of {draws} bootstrap fits failed and are left out of the intervals")
-    return low, high, tuple(notes)
-
-
-def _with_own(
-    name: str, own: tuple[FloatArray, FloatArray], lower: FloatArray, upper: FloatArray
-) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
-    """A method's own limits, Wald limits for ``:=`` parameters of which it gave none, and a note."""
-    low, high = (limit[0] for limit in own)
-    gone = np.isnan(low) | np.isnan(high)
-    others = "; those of := parameters are Wald intervals" if (gone & ~np.isnan(lower)).any() else ""
-    note = f"intervals are those of {name} itself{others}"
-    return np.where(gone, lower, low), np.where(gone, upper, high), (note,)
-
-
-# ---------------------------------------------------------------------- report
-
-
-def _report(
-    model: TwoLevelModel,
-    context: Context,
-    limits: tuple[FloatArray, FloatArray, tuple[str, ...]],
-    asked: dict[str, Any],
-    icc: dict[str, float],
-) -> FitRecord:
-    result, sample = context.result, context.sample
-    kind = next(iter(result.se))
-    estimate, se = result.estimate[0], result.se[kind][0]
-    lower, upper, notes = limits
-    q = len(model.names)
-    free = ~(np.diagonal(result.covariance[kind][0, :q, :q]) == 0)  # held: by a bound, or as a moment of fixed x
-    rows = []
-    for row in model.table.rows:
-        i = row.free
-        values = (
-            (estimate[i], se[i], lower[i], upper[i], bool(free[i])) if i >= 0 else (row.value, *[np.nan] * 3, False)
-        )
-        if row.slope:  # the path is another number in every cluster
-            values = (np.nan, *values[1:])
-        rows.append(_parameter_row(row.lhs, row.op, row.rhs, row.level, row.label, *values))
-    for k, (name, expression) in enumerate(model.estimands.definitions):
-        i = q + k
-        rows.append(_parameter_row(name, ":=", expression.text, "", name, estimate[i], se[i], lower[i], upper[i], True))
-    measures = {name: float(value[0]) for name, value in result.measures.items()}
-    measures.setdefault("loglik", float(result.loglik[0]))
-    measures.setdefault("npar", float(np.sum(~np.isnan(estimate[:q]) & free)))
-    n_obs = int((~np.isnan(sample.rows[0])).any(axis=1).sum())  # rows with any level-1 value count
-    patterns = {tuple(row) for row in np.unique(~np.isnan(sample.rows[0]), axis=0).tolist()}
-    return FitRecord(
-        model=model,
-        estimator=context.method.name,
-        options=asked,
-        n_obs=n_obs,
-        n_clusters=sample.layout.n_clusters,
-        sizes=sample.layout.sizes,
-        n_patterns=len(patterns),
-        n_dropped=0,
-        status=Status(int(result.status[0])),
-        admissible=bool(result.admissible[0]),
-        improper=_improper(model, estimate[:q], context.units, bool(result.admissible[0]), bool(result.converged[0])),
-        n_iter=int(result.n_iter[0]),
-        parameters=pd.DataFrame(rows, columns=list(PARAMETER_COLUMNS)),
-        measures=with_intervals(measures, n_obs),
-        icc=icc,
-        params=estimate[:q],
-        covariance=result.covariance[kind][0, :q, :q],
-        notes=notes,
-        context=context,
-    )
-
-
-def _parameter_row(
-    lhs: str, op: str, rhs: str, level: str, label: str, est: float, se: float, lower: float, upper: float, free: bool
-) -> tuple[Any, ...]:
-    with np.errstate(all="ignore"):
-        z = est / se if se > 0 else np.nan
-    pvalue = 2.0 * float(stats.norm.sf(abs(z))) if np.isfinite(z) else np.nan
-    return lhs, op, rhs, level, label, est, se if free else np.nan, z, pvalue, lower, upper, free
-
-
-def _improper(
-    model: TwoLevelModel, params: FloatArray, units: Units | None, admissible: bool, converged: bool
-) -> tuple[str, ...]:
-    """What is inadmissible about the solution."""
-    if admissible or not converged:
-        return ()
-    moderate = params if units is None else params * units.factors
-    found = [
-        f"{row.path} = {params[row.free]:.4g}"
-        for row in model.table.rows
-        if row.op == "~~" and row.lhs == row.rhs and row.free >= 0 and moderate[row.free] < -1e-10
-    ]
-    return tuple(found) or ("the between covariance matrix is not positive semidefinite",)

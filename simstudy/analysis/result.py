@@ -107,7 +107,7 @@ class FitRecord:
     cluster : str
         Column of the clusters.
     context : object
-        What further questions about the fit need; see `analysis.fit.Context`.
+        What further questions about the fit need; see `analysis.context.Context`.
     """
 
     model: TwoLevelModel

@@ -47,7 +47,7 @@ Fitter = Callable[[TwoLevelModel, Sample], FitResult]
 def fit_in_units(
     fit: Fitter, model: TwoLevelModel, sample: Sample, meanings: Mapping[str, str], *, alike: bool = False
 ) -> tuple[FitResult, Units | None, FitResult]:
-    """FitRecord one data set in units that arithmetic bears.
+    """Fit one data set in units that arithmetic bears.
 
     Parameters
     ----------

@@ -12,6 +12,7 @@ from simstudy.api.figures import figure_parameters as figure_parameters
 from simstudy.api.imported import Imported as Imported
 from simstudy.api.imported import import_results, performance_of
 from simstudy.api.methods import describe_estimator, estimators
+from simstudy.api.one_replicate import simulate
 from simstudy.api.planning import draw_plan as draw_plan
 from simstudy.api.planning import write_copies as write_copies
 from simstudy.api.reporting import preregister, write_report
@@ -20,7 +21,7 @@ from simstudy.api.slopes import plot_caterpillar, random_effects, slope_variance
 from simstudy.api.starters import init, templates
 from simstudy.api.study import Results as Results
 from simstudy.api.study import default_folder as default_folder
-from simstudy.api.study import read_results, run_study, simulate, validate
+from simstudy.api.study import read_results, run_study, validate
 from simstudy.api.study import up_to_date as up_to_date
 from simstudy.api.tables import format_performance
 from simstudy.api.tables import further_tables as further_tables

@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from simstudy.api.figures import MAX_FIGURE_PARAMETERS, charts, figure_parameters
-from simstudy.api.study import Results, read_results, status
+from simstudy.api.folders import status
+from simstudy.api.study import Results, read_results
 from simstudy.api.theory import best, theory_curve
 from simstudy.design import Design, parse_design
 from simstudy.design.inputs import DesignLike, as_design

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,15 +27,11 @@ from simstudy.requests.option import check, takes
 from simstudy.requests.run import RunRequest
 from simstudy.runner.backends.local import execute, n_workers
 from simstudy.runner.block import Study
-from simstudy.runner.files import write_bytes, write_table
+from simstudy.runner.files import write_table
 from simstudy.runner.limit import check_timeout
 from simstudy.runner.manifest import MANIFEST, Manifest
-from simstudy.runner.merge import merge_folders
 from simstudy.runner.parts import FITS, DamagedPartError, set_aside
 from simstudy.runner.progress import Reporter, reporter
-from simstudy.runner.replay import ReplayRecord, draw_frame
-from simstudy.runner.replay import replay as replay_fit
-from simstudy.runner.status import StatusRecord, read_status
 from simstudy.runner.store import check_folder, locked, open_folder, tidy
 from simstudy.runner.tables import iterate_cells, read_folder
 from simstudy.runner.todo import BLOCK_SIZE, WHOLE, Shard, coverage, missing_tasks, wanted_replicates
@@ -296,141 +291,6 @@ def _analyse(root: Path, reference: str | None = None) -> tuple[Results, list[Da
 def _no_fits() -> pd.DataFrame:
     columns = {"cell": "int64", "estimator": "str", "status": "str", "admissible": "bool"}
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
-
-
-def status(folder: str | Path) -> StatusRecord:
-    """What is done, what failed and why.
-
-    Parameters
-    ----------
-    folder : path
-        Results folder.
-
-    Returns
-    -------
-    StatusRecord
-
-    Raises
-    ------
-    StoreError
-        If it is not a results folder.
-
-    Examples
-    --------
-    >>> import simstudy
-    >>> study = simstudy.run(simstudy.init("contextual"), reps=20, jobs=1, progress=False)
-    >>> simstudy.status(study.folder).complete
-    True
-    """
-    return read_status(Path(folder))
-
-
-def simulate(design: DesignLike, cell: int, rep: int, out: str | Path | None = None) -> pd.DataFrame:
-    """One data set of a study, as every method gets it.
-
-    Parameters
-    ----------
-    design : Design, path, str or dict
-    cell, rep : int
-        Numbers of the cell and the replicate, from 0.
-    out : path, optional
-        CSV or Parquet file to write as well.
-
-    Returns
-    -------
-    DataFrame
-        One row an individual: ``cluster`` and the variables.
-
-    Raises
-    ------
-    SimstudyError
-        If there is no such cell or replicate, or the file cannot be of that kind.
-
-    Examples
-    --------
-    >>> import simstudy
-    >>> data = simstudy.simulate(simstudy.init("contextual"), cell=0, rep=0)
-    >>> data.shape, list(data.columns)
-    ((500, 3), ['cluster', 'y', 'x'])
-    """
-    data = draw_frame(_design(design), cell, rep)
-    if out is not None:
-        path = Path(out)
-        if path.suffix == ".csv":
-            write_bytes(path, data.to_csv(index=False, lineterminator="\n").encode())
-        elif path.suffix == ".parquet":
-            write_table(path, pa.Table.from_pandas(data, preserve_index=False))
-        else:
-            raise SimstudyError(f"out: found '{path.name}'; allowed: a name that ends in .csv or .parquet")
-    return data
-
-
-def replay(folder: str | Path, cell: int, rep: int, estimator: str) -> ReplayRecord:
-    """Fit one replicate again and compare it with what is stored, bit for bit.
-
-    Parameters
-    ----------
-    folder : path
-        Results folder.
-    cell, rep : int
-        Numbers of the cell and the replicate, from 0.
-    estimator : str
-
-    Returns
-    -------
-    ReplayRecord
-
-    Raises
-    ------
-    StoreError
-        If nothing of that kind is stored.
-
-    Examples
-    --------
-    >>> import simstudy
-    >>> study = simstudy.run(simstudy.init("contextual"), reps=20, jobs=1, progress=False)
-    >>> simstudy.replay(study.folder, cell=2, rep=7, estimator="msem").identical
-    True
-    """
-    return replay_fit(Path(folder), cell, rep, estimator)
-
-
-def merge(folders: Sequence[str | Path], out: str | Path | None = None, progress: bool = True) -> StatusRecord:
-    """Join results folders of one design, such as shards.
-
-    Parameters
-    ----------
-    folders : sequence of path
-    out : path, optional
-        Joint folder; ``results/<study name>`` by default.
-    progress : bool
-        Say on standard error what is done.
-
-    Returns
-    -------
-    StatusRecord
-
-    Raises
-    ------
-    SimstudyError
-        If a folder is no results folder, or they are of different designs.
-
-    Examples
-    --------
-    >>> import simstudy
-    >>> design = simstudy.init("contextual")
-    >>> shares = [simstudy.run(design, reps=20, jobs=1, shard=f"{i}/2", progress=False).folder for i in (1, 2)]
-    >>> simstudy.merge(shares, progress=False)
-    <StudyStatus contextual: complete, 360 fits>
-    """
-    roots = [Path(folder) for folder in folders]
-    if not roots:
-        raise SimstudyError("merge: give at least one results folder")
-    name = read_folder(roots[0]).manifest.name
-    root = Path(out) if out is not None else default_folder(name, Shard())
-    with reporter(progress) as report:
-        merge_folders(roots, root, report.say)
-    return read_status(root)
 
 
 def up_to_date(folder: str | Path) -> Results:

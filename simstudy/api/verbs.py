@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from simstudy.analysis import fit as fitting
-from simstudy.api import figures, planning, study, theory
+from simstudy.api import figures, folders, one_replicate, planning, study, theory
 from simstudy.api.results import Charts, Fit, FitComparison, Plan, Replay, Study, StudyStatus, Theory
 from simstudy.api.results.speech import returning
 from simstudy.api.study import Results
@@ -20,9 +20,9 @@ fit = returning(Fit.of, fitting.fit, "fit")
 fit_all = returning(FitComparison.of, fitting.fit_all, "fit_all")
 run = returning(Study.of, study.run_study, "run")
 analyse = returning(Study.of, study.read_results, "analyse")
-status = returning(StudyStatus.of, study.status, "status")
-merge = returning(StudyStatus.of, study.merge, "merge")
-replay = returning(Replay.of, study.replay, "replay")
+status = returning(StudyStatus.of, folders.status, "status")
+merge = returning(StudyStatus.of, folders.merge, "merge")
+replay = returning(Replay.of, one_replicate.replay, "replay")
 bias = returning(Theory.of, theory.theory_of, "bias")
 plan = returning(Plan.of, planning.plan, "plan")
 

@@ -337,6 +337,7 @@ def test_chi_squares_of_constraints_add_up(data, text) -> None:
     # the free model is saturated, so that the test of the constraint is the model's own
     # where the estimate of a small sample has a negative scaling factor, neither has a number
     assert test.statistic == pytest.approx(found.measures["chisq_scaled"], rel=1e-6, nan_ok=True)
+    assert np.isnan(test.statistic) == (test.scaling <= 0)
     assert test.scaling == pytest.approx(found.measures["scaling"], rel=1e-6)  # information one step before the end
     assert found.measures["chisq"] > 0.1
 

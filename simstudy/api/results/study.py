@@ -10,13 +10,15 @@ from typing import Any
 import pandas as pd
 
 from simstudy.api.figures import charts
+from simstudy.api.folders import status
+from simstudy.api.one_replicate import replay
 from simstudy.api.reporting import write_report
 from simstudy.api.results.charts import Charts
 from simstudy.api.results.replay import Replay
 from simstudy.api.results.replicate import Replicate
 from simstudy.api.results.status import StudyStatus
 from simstudy.api.results.theory import Theory
-from simstudy.api.study import Results, replay, status
+from simstudy.api.study import Results
 from simstudy.api.tables import format_performance as written
 from simstudy.api.tables import table_options
 from simstudy.api.theory import theory_of
