@@ -41,9 +41,9 @@ def bootstrap(
     step = _parametric if parametric else _clusters
     context = replace(context, method=registry.with_option(context.method, "measures", False))  # refits need none
     units, inner = context.units, model
-    if units is not None and context.working is not None:
+    if units is not None and context.rescaled is not None:
         sample = units.sample(context.sample)
-        context, inner = replace(context, sample=sample, result=context.working), units.model
+        context, inner = replace(context, sample=sample, result=context.rescaled), units.model
     found: list[FloatArray] = []
     for first in range(0, draws, BATCH if parametric else 1):
         replicates = range(first, min(first + (BATCH if parametric else 1), draws))

@@ -32,9 +32,9 @@ class Context:
     result : FitResult
         With ``:=`` parameters.
     units : Units, optional
-        Working units, where data are scaled so badly that the method is fitted in others than the user's.
-    working : FitResult, optional
-        What was fitted: the result in working units, or in the user's without ``:=`` parameters.
+        rescaled units, where data are scaled so badly that the method is fitted in others than the user's.
+    rescaled : FitResult, optional
+        What was fitted: the result in rescaled units, or in the user's without ``:=`` parameters.
     """
 
     sample: Sample
@@ -44,4 +44,4 @@ class Context:
     method: Estimator
     result: FitResult
     units: Units | None = None
-    working: FitResult | None = None
+    rescaled: FitResult | None = None

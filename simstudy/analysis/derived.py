@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from simstudy.analysis.rescaled import in_rescaled_units
 from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import refuse_slopes
 from simstudy.analysis.unrestricted import engine_for
-from simstudy.analysis.working import in_working_units
 from simstudy.errors import EstimatorError
 from simstudy.estimation.engine import Engine
 from simstudy.estimation.fit_measures import Solved
@@ -160,7 +160,7 @@ def residuals(fit: FitRecord) -> pd.DataFrame:
     refuse_slopes(fit, "residuals")
     require_solution(fit)
     units = fit.context.units
-    fit = in_working_units(fit)
+    fit = in_rescaled_units(fit)
     saturated = saturated_of(fit)
     if saturated.best.status[0] != int(Status.OK):
         raise EstimatorError("the unrestricted model has no maximum for these data, so there are no residuals")

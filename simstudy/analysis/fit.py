@@ -29,6 +29,7 @@ from simstudy.analysis.model_notes import bound_notes, reading_notes, with_produ
 from simstudy.analysis.read import check_data
 from simstudy.analysis.read_checks import without_codes
 from simstudy.analysis.record import record_of
+from simstudy.analysis.rescaled import fit_in_units
 from simstudy.analysis.result import FitRecord, SlopeFact
 from simstudy.analysis.slopes import boundary_notes, flat_predictors, slope_facts
 from simstudy.analysis.units import Units
@@ -40,7 +41,6 @@ from simstudy.analysis.unrestricted import (
     is_hopeless,
     unrestricted_of,
 )
-from simstudy.analysis.working import fit_in_units
 from simstudy.data.sample import Sample, cluster_order, from_frame
 from simstudy.errors import ConvergenceWarning, EstimatorError, warn_caller
 from simstudy.estimation.inference import with_defined
@@ -138,7 +138,7 @@ def fit(request: FitRequest) -> FitRecord:
         if model.slopes and result.measures.get("boundary", np.zeros(1))[0] == 1.0:
             notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
     result = with_defined(result, model.estimands)
-    context = Context(sample, ids, checked.index[order], order, method, result, done.units, done.working)
+    context = Context(sample, ids, checked.index[order], order, method, result, done.units, done.rescaled)
     if result.converged[0] and (request.bounds == "variances" or model.table.bounded):
         params = result.estimate[0, : len(model.names)]
         notes = (*notes, *bound_notes(model, params, variances=request.bounds == "variances"))
@@ -218,14 +218,14 @@ def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sam
 
 @dataclass(frozen=True)
 class _Done:
-    """A fit in the user's units, what it was made of in working units, and why there is none."""
+    """A fit in the user's units, what it was made of in rescaled units, and why there is none."""
 
     result: FitResult
     free: Unrestricted
     compared: Comparison | None
     why: str
     units: Units | None
-    working: FitResult
+    rescaled: FitResult
 
 
 def _fit_in_units(
@@ -241,10 +241,10 @@ def _fit_in_units(
         tried.append((model, free, compared, why))
         return result if compared is None else compared.result
 
-    result, units, working = fit_in_units(fit_sample, model, sample, meanings, alike=method.averages_items)
+    result, units, rescaled = fit_in_units(fit_sample, model, sample, meanings, alike=method.averages_items)
     used = model if units is None else units.model
     _, free, compared, why = next(one for one in tried if one[0] is used)
-    return _Done(result, free, compared, why, units, working)
+    return _Done(result, free, compared, why, units, rescaled)
 
 
 def _fitted(method: Estimator, model: TwoLevelModel, sample: Sample, request: FitRequest) -> tuple[FitResult, str]:

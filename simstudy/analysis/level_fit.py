@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 
 from simstudy.analysis.derived import require_solution, saturated_of, solve_on
+from simstudy.analysis.rescaled import in_rescaled_units
 from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import refuse_slopes
 from simstudy.analysis.unrestricted import with_intervals
-from simstudy.analysis.working import in_working_units
 from simstudy.errors import EstimatorError
 from simstudy.estimation.fit_measures import Solved, baseline_model, fit_measures
 from simstudy.estimation.semidefinite import semidefinite
@@ -62,7 +62,7 @@ def level_fit(fit: FitRecord, *, target: bool = False) -> pd.DataFrame:
     require_solution(fit)
     if not fit.context.method.likelihood_of_model:
         raise EstimatorError(f"fit of one level is that of full-information maximum likelihood, not of {fit.estimator}")
-    own, fit = fit.measures, in_working_units(fit)
+    own, fit = fit.measures, in_rescaled_units(fit)
     saturated = saturated_of(fit)
     scaled = fit.options.get("se") == "robust"
     columns = ["level", *PLAIN, *ROBUST * scaled]

@@ -9,9 +9,9 @@ import numpy as np
 from scipy import stats
 
 from simstudy.analysis.derived import require_solution
+from simstudy.analysis.rescaled import in_rescaled_units
 from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import prepared_slopes
-from simstudy.analysis.working import in_working_units
 from simstudy.errors import EstimatorError, ModelError, did_you_mean
 from simstudy.estimation.result import Status
 from simstudy.linalg.stacked import FloatArray
@@ -203,7 +203,7 @@ def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
         If the fit is not one of `msem` with that slope random, the test has no meaning, or the second fit fails.
     """
     own = fit.measures["loglik"]
-    fit = in_working_units(fit)
+    fit = in_rescaled_units(fit)
     prepared_slopes(fit, "test of a slope's variance")
     model, q = without_variance(fit.model, slope)
     statistics = fit.context.sample.arrange(model.level1, model.level2).statistics()

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from simstudy.analysis.derived import require_solution
+from simstudy.analysis.rescaled import in_rescaled_units
 from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import by_cluster, columns_of, random_effects
-from simstudy.analysis.working import in_working_units
 from simstudy.likelihood.normal.incomplete import IncompleteLikelihood
 from simstudy.linalg.stacked import FloatArray
 from simstudy.model.implied import TwoLevelStructure
@@ -49,7 +49,7 @@ def factor_scores(fit: FitRecord) -> FactorScores:
         return _with_slopes(fit)
     require_solution(fit)
     units, user = fit.context.units, fit
-    fit = in_working_units(fit)
+    fit = in_rescaled_units(fit)
     structure = TwoLevelStructure(fit.model)
     sample = fit.context.sample.arrange(fit.model.level1, fit.model.level2)
     item = sample.incomplete()[0]

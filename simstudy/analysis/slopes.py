@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from simstudy.analysis.rescaled import in_rescaled_units
 from simstudy.analysis.result import FitRecord, SlopeFact
-from simstudy.analysis.working import in_working_units
 from simstudy.data.products import ClusterProducts
 from simstudy.errors import EstimatorError
 from simstudy.linalg.stacked import FloatArray
@@ -192,7 +192,7 @@ def random_effects(fit: FitRecord) -> pd.DataFrame:
     EstimatorError
         If the fit has none.
     """
-    inner = in_working_units(fit)
+    inner = in_rescaled_units(fit)
     found = random_elements(inner)
     level = prepared_slopes(inner, "cluster-specific slopes").structure.between
     implied = level.implied(inner.params)

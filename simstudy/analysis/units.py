@@ -1,4 +1,4 @@
-"""Working units: badly scaled data and their model in units that double precision bears, and the way back.
+"""Rescaled units: badly scaled data and their model in units that double precision bears, and the way back.
 
 A change of units y* = (y - c) / s, with s a power of two for every variable, latent ones too, maps one model onto
 another: a path a of j on i becomes a s_j / s_i, a covariance t becomes t / (s_i s_j), an intercept m becomes m / s_i.
@@ -6,7 +6,7 @@ Fixed values and starts change alike, so that no constraint is lost, and what mu
 one label, loadings fixed at 1, the variables of a factor whose items a method averages) ties scales: see `scales_of`.
 
 Shifts pass through the model. With A the paths of a level, delta the shift of its variables and m* the intercepts in
-working units, m = m* + (I - A) delta. Where a variable has an intercept of its own, delta is its c (less what its
+rescaled units, m = m* + (I - A) delta. Where a variable has an intercept of its own, delta is its c (less what its
 within part shifted, at the between level) and the intercept takes up the difference; elsewhere the row of
 (I - A) delta must be 0, which determines delta, and what is observed without an intercept of its own is not shifted,
 nor is what leads to it: see `shifts_of`. A path that a method is silent about is none of its model: 0.
@@ -96,7 +96,7 @@ class Units:
             shifts = shifts_of(model, own, shift, still)
 
     def nearby(self) -> tuple[Units, float]:
-        """Units to go on to from the working ones, and the share of the change of scales that they take back."""
+        """Units to go on to from the rescaled ones, and the share of the change of scales that they take back."""
         largest = max(abs(e) for e in self.exponents.values())
         share = min(1.0, EASE / largest) if largest else 0.0
         exponents = {name: -share * e for name, e in self.exponents.items()}
@@ -112,7 +112,7 @@ class Units:
 
     @cached_property
     def factors(self) -> FloatArray:
-        """What multiplies each free parameter on the way to working units (q,)."""
+        """What multiplies each free parameter on the way to rescaled units (q,)."""
         found = np.ones(len(self.original.names))
         for row in self.original.table.rows:
             if row.free >= 0:
@@ -126,7 +126,7 @@ class Units:
 
     @cached_property
     def model(self) -> TwoLevelModel:
-        """The model in working units; ``:=`` parameters are computed from the user's numbers, and are not in it."""
+        """The model in rescaled units; ``:=`` parameters are computed from the user's numbers, and are not in it."""
         rows = tuple(
             replace(
                 row,
@@ -151,7 +151,7 @@ class Units:
         )
 
     def _rewritten(self, side: Expression) -> Expression:
-        """A side of an equation or inequality, written in parameters of the working model."""
+        """A side of an equation or inequality, written in parameters of the rescaled model."""
         back = {name: 1.0 / f for name, f in zip(self.original.names, self.factors, strict=True)}
 
         def walk(node: Node) -> Node:
@@ -162,7 +162,7 @@ class Units:
         return Expression(side.text, walk(side.root))
 
     def sample(self, sample: Sample) -> Sample:
-        """The data in working units."""
+        """The data in rescaled units."""
 
         def turn(values: FloatArray, names: tuple[str, ...]) -> FloatArray:
             found: FloatArray = (values - np.array([self.shifts[name] for name in names])) / self.spread(names)
@@ -182,7 +182,7 @@ class Units:
         return mean * scale + shift, within * square[:p1, :p1], between * square
 
     def back(self, params: FloatArray) -> FloatArray:
-        """Parameters (q,) in the user's units from those of the working model, which may be complex."""
+        """Parameters (q,) in the user's units from those of the rescaled model, which may be complex."""
         paths, spread, means = self._turned_between(params)
         found = params.copy()
         between = self._levels["between"][0]
@@ -202,7 +202,7 @@ class Units:
         return np.array([2.0 ** self.exponents[name] for name in names])
 
     def deltas_of(self, params: FloatArray, names: Sequence[str]) -> FloatArray:
-        """Shift of between variables (k,), in working scales."""
+        """Shift of between variables (k,), in rescaled scales."""
         delta, order = self._passed_on(params)["between"][0], self._levels["between"][0].variables
         return delta[[order.index(name) for name in names]]
 
@@ -232,7 +232,7 @@ class Units:
         return turn @ filled.paths @ inverse, turn @ filled.covariances @ turn.T, turn @ filled.means
 
     def turn_of(self, names: Sequence[str]) -> FloatArray:
-        """Map (k, k) of deviations of between variables in working units to those in the user's: scales times L."""
+        """Map (k, k) of deviations of between variables in rescaled units to those in the user's: scales times L."""
         order = [self._levels["between"][0].variables.index(name) for name in names]
         found: FloatArray = self.spread(names)[:, None] * self._turn(np.float64)[np.ix_(order, order)]
         return found
@@ -326,12 +326,12 @@ class Units:
 
     @cached_property
     def _mixed(self) -> BoolArray:
-        """Whether a number of the user's depends on another parameter of the working model (q, q)."""
+        """Whether a number of the user's depends on another parameter of the rescaled model (q, q)."""
         found = np.abs(self.jacobian(self._generic)) > 0.0
         return np.asarray(found & ~np.eye(len(found), dtype=bool))
 
     def outward(self, result: FitResult) -> FitResult:
-        """Results in the user's units; log-likelihoods stay those of the working units.
+        """Results in the user's units; log-likelihoods stay those of the rescaled units.
 
         A number that became a function of several has no interval of the method's own.
         """

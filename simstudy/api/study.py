@@ -26,7 +26,7 @@ from simstudy.report import write_csv
 from simstudy.requests.option import check, takes
 from simstudy.requests.run import RunRequest
 from simstudy.runner.backends.local import execute, n_workers
-from simstudy.runner.block import Study
+from simstudy.runner.block import StudyContext
 from simstudy.runner.files import write_table
 from simstudy.runner.limit import check_timeout
 from simstudy.runner.manifest import MANIFEST, Manifest
@@ -216,7 +216,7 @@ def _run_missing(
     fits, wanted = (sum(count) for count in zip(*((int(x.sum()), len(x)) for x in there.values()), strict=True))
     if fits and first:
         report.say(f"{root}: {fits:,} of {wanted:,} fits are there already")
-    study = Study(root, design.digest, design.seed, design.model, design.intervals, design.timeout)
+    study = StudyContext(root, design.digest, design.seed, design.model, design.intervals, design.timeout)
     execute(study, tasks, workers, report)
 
 

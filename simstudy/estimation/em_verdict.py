@@ -115,7 +115,7 @@ class Cone:
 
 def _constraints(level: LevelStructure, params: FloatArray, u: FloatArray) -> FloatArray:
     """Derivatives (q, k (k + 1) / 2) of u_a' Sigma_B u_b, a <= b; doubled off the diagonal, where they count twice."""
-    t = level.tangents(level.implied(params))
+    t = level.moment_derivatives(level.implied(params))
     left, right = np.matmul(u.T, t.left[0]), np.matmul(u.T, t.right[0])  # (k, entries)
     row, column = np.triu_indices(u.shape[1])
     entries = left[row] * right[column] + left[column] * right[row]

@@ -45,7 +45,7 @@ class LevelImplied:
 
 
 @dataclass(frozen=True)
-class Tangents:
+class CovDerivatives:
     """First derivatives of a level's moments with respect to the free parameters in ``free`` (n,).
 
     dSigma_a = left_a right_a' + right_a left_a', with ``left`` and ``right`` (..., p_l, n), where several entries may
@@ -98,13 +98,13 @@ class LevelStructure:
         k = self.maps.n_observed
         return LevelImplied(total, cov, mean, mean[..., :k], cov[..., :k, :k], ok)
 
-    def tangents(self, implied: LevelImplied) -> Tangents:
+    def moment_derivatives(self, implied: LevelImplied) -> CovDerivatives:
         """First derivatives of Sigma, one column an entry of ``cov_free``."""
         k = self.maps.n_observed
         both = np.concatenate([implied.total[..., :k, :], implied.cov[..., :k, :]], axis=-1)
-        return Tangents(columns(both, self._left), columns(both, self._right) * self._scale)
+        return CovDerivatives(columns(both, self._left), columns(both, self._right) * self._scale)
 
-    def mean_tangents(self, implied: LevelImplied) -> FloatArray:
+    def mean_derivatives(self, implied: LevelImplied) -> FloatArray:
         """First derivatives (..., p_l, n) of mu, one column an entry of ``mean_free``."""
         k = self.maps.n_observed
         g = implied.total[..., :k, :]

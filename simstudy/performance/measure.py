@@ -133,7 +133,7 @@ class Law:
 
 
 @dataclass(frozen=True)
-class Theory:
+class Counterpart:
     """A measure's counterpart in theory.
 
     Attributes
@@ -174,7 +174,7 @@ class Measure:
         A difference from the reference method on the same replicates (`Numbers.other`).
     bounds : callable, optional
         (`Numbers`, replicates tried (k,)) -> lower and upper bound of a rate over the failed replicates as well.
-    theory : Theory, optional
+    theory : Counterpart, optional
         How `simstudy.bias` computes it.
     replicate : str
         What it is over replicates: a ``mean`` of numbers, a ``rate``, or empty (a root, a ratio, a median).
@@ -208,7 +208,7 @@ class Measure:
     value: Callable[[Any], float] | None = None
     paired: bool = False
     bounds: Callable[[Numbers, IntArray], tuple[Measured, Measured]] | None = None
-    theory: Theory | None = None
+    theory: Counterpart | None = None
     replicate: Literal["", "mean", "rate"] = ""
     is_share: bool = False
     decimals: int = 4

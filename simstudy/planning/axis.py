@@ -14,7 +14,7 @@ from simstudy.planning.curve import Offset
 from simstudy.planning.limits import Limits, smallest
 from simstudy.planning.question import LAYOUT_CLUSTERS, Question, limits_of
 from simstudy.planning.search import no_offset, offset_of
-from simstudy.planning.simulate import Design
+from simstudy.planning.simulate import SampleSize
 from simstudy.planning.uncertain import Draws
 
 
@@ -52,9 +52,9 @@ class Axis:
         """J or n."""
         return "J" if self.name == "n_clusters" else "n"
 
-    def design(self, size: int) -> Design:
+    def design(self, size: int) -> SampleSize:
         """The design at a size."""
-        return Design(size, self.fixed) if self.name == "n_clusters" else Design(self.fixed or 0, size)
+        return SampleSize(size, self.fixed) if self.name == "n_clusters" else SampleSize(self.fixed or 0, size)
 
     def limits(self, size: int) -> Limits:
         """Analytic curve in J, at a size."""

@@ -21,7 +21,7 @@ from simstudy.planning.axis import Axis, lowest
 from simstudy.planning.plan import Work, plan_axis, search_axis
 from simstudy.planning.question import Question, unusable
 from simstudy.planning.result import BEYOND, IMPOSSIBLE, PlanRecord
-from simstudy.planning.simulate import Design, Simulator
+from simstudy.planning.simulate import SampleSize, Simulator
 from simstudy.planning.uncertain import Draws
 from simstudy.planning.verdict import impossible
 
@@ -133,7 +133,7 @@ def _frontier(question: Question, draws: Draws, wanted_low: int | None) -> Front
 
 
 def _price(question: Question, numbers: Mapping[int, int], size: int) -> float:
-    return question.price(Design(numbers[size], size))
+    return question.price(SampleSize(numbers[size], size))
 
 
 def _cheapest(question: Question, numbers: Mapping[int, int]) -> int:
@@ -166,7 +166,7 @@ def _designs(question: Question, frontier: Frontier, ratios: Mapping[int, float]
             "n_clusters_analytic": frontier.answers[size],
             "n_clusters": number,
             "n_obs": number * size,
-            "cost": question.price(Design(number, size)),
+            "cost": question.price(SampleSize(number, size)),
             "simulated": size in ratios,
         }
         for size, number in corrected.items()

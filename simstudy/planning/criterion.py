@@ -25,7 +25,7 @@ LARGEST_PROBIT = 8.0
 
 
 @dataclass(frozen=True)
-class Measure:
+class PlannedMeasure:
     """A performance measure that can be planned for.
 
     Attributes
@@ -53,17 +53,17 @@ class Measure:
         return self.link == "probit"
 
 
-MEASURES: Mapping[str, Measure] = MappingProxyType(
+MEASURES: Mapping[str, PlannedMeasure] = MappingProxyType(
     {
         measure.name: measure
         for measure in (
-            Measure("power", "power", "rejection", "at_least", "probit", "root"),
-            Measure("coverage", "coverage", "coverage", "at_least", "probit", "inverse"),
-            Measure("convergence", "convergence", "convergence", "at_least", "probit", "root"),
-            Measure("width", "interval width", "ci_width", "at_most", "log", "log"),
-            Measure("bias", "absolute bias", "bias", "within", "identity", "inverse"),
-            Measure("relative_bias", "absolute relative bias", "relative_bias", "within", "identity", "inverse"),
-            Measure("median_bias", "absolute median bias", "median_bias", "within", "identity", "inverse"),
+            PlannedMeasure("power", "power", "rejection", "at_least", "probit", "root"),
+            PlannedMeasure("coverage", "coverage", "coverage", "at_least", "probit", "inverse"),
+            PlannedMeasure("convergence", "convergence", "convergence", "at_least", "probit", "root"),
+            PlannedMeasure("width", "interval width", "ci_width", "at_most", "log", "log"),
+            PlannedMeasure("bias", "absolute bias", "bias", "within", "identity", "inverse"),
+            PlannedMeasure("relative_bias", "absolute relative bias", "relative_bias", "within", "identity", "inverse"),
+            PlannedMeasure("median_bias", "absolute median bias", "median_bias", "within", "identity", "inverse"),
         )
     }
 )
@@ -73,7 +73,7 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
 class Criterion:
     """A measure and its target."""
 
-    measure: Measure
+    measure: PlannedMeasure
     target: float
 
     @property

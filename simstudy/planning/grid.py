@@ -8,7 +8,7 @@ import pandas as pd
 from simstudy.errors import DesignError
 from simstudy.planning.axis import Axis, lowest
 from simstudy.planning.question import Question
-from simstudy.planning.simulate import Design
+from simstudy.planning.simulate import SampleSize
 from simstudy.planning.uncertain import Draws
 
 ACROSS, UP = 25, 18
@@ -34,6 +34,6 @@ def value_grid(question: Question, draws: Draws, n_clusters: int, cluster_size: 
             {"n_clusters": clusters, "cluster_size": size, "value": axis.value(clusters.astype(float))}
         )
         priced = question.cost is not None
-        table["cost"] = [question.price(Design(int(j), size)) if priced else np.nan for j in clusters]
+        table["cost"] = [question.price(SampleSize(int(j), size)) if priced else np.nan for j in clusters]
         tables.append(table)
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()

@@ -14,7 +14,7 @@ from simstudy.estimation.result import Status
 from simstudy.model.expressions import Expression, parse_expression
 from simstudy.planning.criterion import Criterion
 from simstudy.planning.limits import Limits, Target
-from simstudy.planning.simulate import Design
+from simstudy.planning.simulate import SampleSize
 from simstudy.planning.uncertain import Draws
 from simstudy.population.distributions import NORMAL_POPULATION
 from simstudy.population.population import Population
@@ -64,7 +64,7 @@ class Question:
         """Name of the method."""
         return self.scenario.entry.name
 
-    def price(self, design: Design, mean_size: float | None = None) -> float:
+    def price(self, design: SampleSize, mean_size: float | None = None) -> float:
         """Cost of a design."""
         assert self.cost is not None
         size = float(design.cluster_size or mean_size or np.nan)

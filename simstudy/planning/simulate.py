@@ -29,7 +29,7 @@ from simstudy.planning.curve import Observed
 from simstudy.planning.limits import Target
 from simstudy.planning.uncertain import Draws
 from simstudy.population.data_kinds import DataKind
-from simstudy.runner.block import Study
+from simstudy.runner.block import StudyContext
 from simstudy.runner.files import read_table, write_table
 from simstudy.runner.fit_cells import fit_cells
 from simstudy.runner.progress import Reporter
@@ -44,7 +44,7 @@ EVALUATIONS = "evaluations"
 
 
 @dataclass(frozen=True)
-class Design:
+class SampleSize:
     """Number of clusters, and cluster size where that is open."""
 
     n_clusters: int
@@ -115,7 +115,7 @@ _FIELDS = ("estimate", "lower", "upper", "converged", "truth")
 class Unit:
     """A block: replicates first..stop-1 of some draws."""
 
-    design: Design
+    design: SampleSize
     draws: range
     first: int
     stop: int
@@ -159,7 +159,7 @@ class Simulator:
     replicates: int = 0
     _memory: dict[str, Outcome] = field(default_factory=dict)
 
-    def run(self, design: Design, first: int, stop: int) -> Outcome:
+    def run(self, design: SampleSize, first: int, stop: int) -> Outcome:
         """Outcomes of replicates first..stop-1; of every draw that many of its own, where values are uncertain."""
         units = self._units(design, first, stop)
         found = {unit.name: known for unit in units if (known := self._known(unit)) is not None}
@@ -180,7 +180,7 @@ class Simulator:
         """Replicates of each draw that make at least ``n`` data sets."""
         return math.ceil(n / len(self.draws.values))
 
-    def _units(self, design: Design, first: int, stop: int) -> list[Unit]:
+    def _units(self, design: SampleSize, first: int, stop: int) -> list[Unit]:
         """Blocks on a fixed grid, so that a longer run has those of a shorter one."""
         n_draws = len(self.draws.values)
         if n_draws == 1:
@@ -237,7 +237,7 @@ def run_unit(scenario: Scenario, target: Target, draws: Draws, unit: Unit) -> Ou
     """Draw and fit the data sets of a block."""
     replicates = range(unit.first, unit.stop)
     cells = [scenario.cell(unit.design.n_clusters, unit.design.cluster_size, draws.values[k]) for k in unit.draws]
-    study = Study(Path(), scenario.digest, scenario.seed, scenario.model, scenario.intervals)
+    study = StudyContext(Path(), scenario.digest, scenario.seed, scenario.model, scenario.intervals)
     with threadpool_limits(1):
         fits, error = fit_cells(study, cells, scenario.entry, replicates)
     parts = [_outcome(fit, cell, scenario, target) for fit, cell in zip(fits, cells, strict=True)]

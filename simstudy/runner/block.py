@@ -43,7 +43,7 @@ Fit = Callable[[Any, range], tuple[FitResult, dict[int, str]]]
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyContext:
     """What all tasks of a study share.
 
     Attributes
@@ -130,7 +130,7 @@ class Ready:
     problem: Failure | None = None
 
 
-def no_fit(study: Study, method: Estimator, n: int, status: Status) -> FitResult:
+def no_fit(study: StudyContext, method: Estimator, n: int, status: Status) -> FitResult:
     """Result of ``n`` data sets without a fit: every row that a fit has, without numbers."""
     found = _with_all_intervals(failed(study.model.reported, method.se_kinds, n, status), method)
     if study.montecarlo:
@@ -145,7 +145,7 @@ def _with_all_intervals(fit: FitResult, method: Estimator) -> FitResult:
     return replace(fit, intervals={**dict.fromkeys(method.interval_kinds, (limits, limits)), **fit.intervals})
 
 
-def make_ready(study: Study, cell: Cell, entry: EstimatorEntry) -> Ready:
+def make_ready(study: StudyContext, cell: Cell, entry: EstimatorEntry) -> Ready:
     """Prepare a method for a cell; an error in it becomes `Ready.problem`."""
     model, estimator, layout = study.model, entry.estimator, cell.population.layout
 
@@ -184,7 +184,7 @@ def make_ready(study: Study, cell: Cell, entry: EstimatorEntry) -> Ready:
 _READY: dict[tuple[str, int, str, str], Ready] = {}
 
 
-def _ready(study: Study, cell: Cell, entry: EstimatorEntry) -> Ready:
+def _ready(study: StudyContext, cell: Cell, entry: EstimatorEntry) -> Ready:
     """Look up a method made ready in this process, once for each cell."""
     key = (study.design, cell.index, entry.name, entry.digest)
     if key not in _READY:
@@ -194,7 +194,7 @@ def _ready(study: Study, cell: Cell, entry: EstimatorEntry) -> Ready:
     return _READY[key]
 
 
-def batch_size(study: Study, cell: Cell, needed: Iterable[str]) -> int:
+def batch_size(study: StudyContext, cell: Cell, needed: Iterable[str]) -> int:
     """Replicates a batch, so that it touches about `WORKING_SET` bytes."""
     layout, model = cell.population.layout, study.model
     p, q = len(model.variables), len(model.names)
@@ -207,7 +207,7 @@ def batch_size(study: Study, cell: Cell, needed: Iterable[str]) -> int:
 
 
 def fit_block(
-    study: Study, cell: Cell, entries: Sequence[EstimatorEntry], replicates: range, limit: Limit = NO_LIMIT
+    study: StudyContext, cell: Cell, entries: Sequence[EstimatorEntry], replicates: range, limit: Limit = NO_LIMIT
 ) -> tuple[list[MethodFits], list[Failure], dict[str, str]]:
     """Fits of every method, the errors met, and the reasons for what is not supported."""
     methods = [_ready(study, cell, entry) for entry in entries]

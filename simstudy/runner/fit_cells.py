@@ -18,7 +18,7 @@ from simstudy.estimation.result import FitResult
 from simstudy.methods import ask
 from simstudy.methods.wall import MethodError, fit_walled, fitter
 from simstudy.population.streams import FitStreams
-from simstudy.runner.block import Batch, Study, batch_size, fit_block
+from simstudy.runner.block import Batch, StudyContext, batch_size, fit_block
 from simstudy.runner.rows import slim
 
 STACKED = ("statistics", "clusters")
@@ -26,13 +26,13 @@ STACKED = ("statistics", "clusters")
 
 
 def fit_cells(
-    study: Study, cells: Sequence[Cell], entry: EstimatorEntry, replicates: range
+    study: StudyContext, cells: Sequence[Cell], entry: EstimatorEntry, replicates: range
 ) -> tuple[list[FitResult], str]:
     """Fits of one method to the same replicates of several cells that share a layout, and the first error met.
 
     Parameters
     ----------
-    study : Study
+    study : StudyContext
         Its ``design`` must tell these cells from those of other studies.
     cells : sequence of Cell
     entry : EstimatorEntry
@@ -64,7 +64,9 @@ def fit_cells(
     return results, error
 
 
-def _stacked(study: Study, cells: Sequence[Cell], entry: EstimatorEntry, replicates: range) -> list[FitResult] | None:
+def _stacked(
+    study: StudyContext, cells: Sequence[Cell], entry: EstimatorEntry, replicates: range
+) -> list[FitResult] | None:
     """Fits of the stack, divided into cells; None if the method does not support them, or stops with an error."""
     model, estimator = study.model, entry.estimator
     n, needs = len(replicates), estimator.needs

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from simstudy.design import Cell, Design, parse_design
 from simstudy.errors import StoreError, did_you_mean
 from simstudy.population.draw import draw_sample
-from simstudy.runner.block import Study, fit_block
+from simstudy.runner.block import StudyContext, fit_block
 from simstudy.runner.manifest import current_versions, version_changes
 from simstudy.runner.parts import DamagedPartError
 from simstudy.runner.rows import fit_table, replicate_table
@@ -122,7 +122,7 @@ def replay(root: Path, cell: int, replicate: int, estimator: str) -> ReplayRecor
     entry = next((entry for entry in design.estimators if entry.name == estimator), None)
     if entry is None:
         raise StoreError(f"{root}: the design in the manifest does not have the method '{estimator}'")
-    study = Study(root, design.digest, design.seed, design.model, design.intervals)
+    study = StudyContext(root, design.digest, design.seed, design.model, design.intervals)
     replicates = range(replicate, replicate + 1)
     with threadpool_limits(1):
         fits, failures, _ = fit_block(study, find_cell(design, cell), (entry,), replicates)

@@ -9,7 +9,7 @@ import numpy as np
 
 from simstudy.design import Cell, EstimatorEntry
 from simstudy.estimation.result import FitResult, Status
-from simstudy.runner.block import Study, fit_block, no_fit
+from simstudy.runner.block import StudyContext, fit_block, no_fit
 from simstudy.runner.limit import Limit, Overrun
 from simstudy.runner.parts import Failure, Part, cell_address, write_part
 from simstudy.runner.rows import MethodFits, fit_table, replicate_table
@@ -58,14 +58,14 @@ class Done:
     failed: int
 
 
-def run_task(study: Study, task: Task) -> Done:
+def run_task(study: StudyContext, task: Task) -> Done:
     """Run one task and write its part."""
     limit = Limit(study.timeout, task.overruns)
     fits, failures, reasons = fit_block(study, task.cell, task.entries, task.replicates, limit)
     return _write(study, task, fits, failures, reasons)
 
 
-def give_up(study: Study, task: Task, why: str) -> Done:
+def give_up(study: StudyContext, task: Task, why: str) -> Done:
     """Write the part of a block that its worker did not survive: every fit is an EXCEPTION."""
     n = len(task.replicates)
     fits, failures = [], []
@@ -77,7 +77,7 @@ def give_up(study: Study, task: Task, why: str) -> Done:
 
 
 def _write(
-    study: Study,
+    study: StudyContext,
     task: Task,
     fits: Sequence[MethodFits],
     failures: Sequence[Failure],

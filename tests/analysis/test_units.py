@@ -1,4 +1,4 @@
-"""Working units: what ties scales, which shifts a model allows, and what follows from a fit in them."""
+"""Rescaled units: what ties scales, which shifts a model allows, and what follows from a fit in them."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from simstudy.design.design import EstimatorEntry
 from simstudy.estimation.result import FitResult, Status
 from simstudy.methods.checks import judge_data
 from simstudy.methods.protocol import Diagnostic, Estimator
-from simstudy.runner.block import Study, fit_block
+from simstudy.runner.block import StudyContext, fit_block
 from simstudy.runner.limit import NO_LIMIT, Limit
 from simstudy.testing import check_estimator
 
@@ -193,7 +193,7 @@ def in_a_study(*methods, limit=NO_LIMIT, reps=range(8)):
     design = parse_design(DESIGN)
     entries = [EstimatorEntry(method.name, f"test:{method.name}", method) for method in methods]
     label = "".join(str(id(method)) for method in methods)  # methods made ready are kept by the design's digest
-    study = Study(Path(), f"{design.digest} {label}", design.seed, design.model, design.intervals)
+    study = StudyContext(Path(), f"{design.digest} {label}", design.seed, design.model, design.intervals)
     fits, failures, _ = fit_block(study, design.cells[0], (*entries, *design.estimators), reps, limit)
     return {one.method: one.fit for one in fits}, failures
 

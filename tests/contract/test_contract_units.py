@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from simstudy.analysis import working
+from simstudy.analysis import rescaled
 from simstudy.analysis.fit import fit
 from simstudy.analysis.result import FitRecord
 from simstudy.errors import ConvergenceWarning
@@ -120,7 +120,7 @@ def check_extremes(method: str, name: str) -> bool:
 
 
 def check_moderate(method: str, name: str, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """The same data, fitted as they are and in working units: every number, log-likelihoods and SEs included."""
+    """The same data, fitted as they are and in rescaled units: every number, log-likelihoods and SEs included."""
     text, frame = MODELS[name], data()
     plain = fitted(text, frame, method)
     if not plain.converged:
@@ -132,8 +132,8 @@ def check_moderate(method: str, name: str, monkeypatch: pytest.MonkeyPatch) -> b
     direct = fitted(text, moved, method)
     assert direct.context.units is None
     with monkeypatch.context() as patch:
-        patch.setattr(working, "SCALE", 2.0)
-        patch.setattr(working, "SHIFT", 4.0)
+        patch.setattr(rescaled, "SCALE", 2.0)
+        patch.setattr(rescaled, "SHIFT", 4.0)
         found = fitted(text, moved, method)
     assert found.context.units is not None, f"{method}, {name}"
     compare(*numbers(direct), found, np.ones(len(found.parameters), dtype=bool), 20 * STOP, f"{method}, {name}")

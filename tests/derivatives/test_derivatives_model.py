@@ -18,7 +18,7 @@ def test_tangents_are_the_derivatives_of_the_moments(name, level) -> None:
     structure = TwoLevelStructure(family(name)[0])
     part, at, q = getattr(structure, level), perturbed(name), structure.q
     implied = part.implied(at)
-    pairs = part.tangents(implied)
+    pairs = part.moment_derivatives(implied)
     sigma = np.zeros((q, part.n_observed, part.n_observed))
     for column, free in enumerate(part.cov_free):
         left, right = pairs.left[0, :, column], pairs.right[0, :, column]
@@ -26,7 +26,7 @@ def test_tangents_are_the_derivatives_of_the_moments(name, level) -> None:
     close(sigma, differences(lambda p: part.implied(p).sigma, at), 1e-10)  # moments of order 1: rounding / step
     mu = np.zeros((q, part.n_observed))
     for column, free in enumerate(part.mean_free):
-        mu[free] += part.mean_tangents(implied)[0, :, column]
+        mu[free] += part.mean_derivatives(implied)[0, :, column]
     close(mu, differences(lambda p: part.implied(p).mu, at), 1e-10)
 
 
@@ -42,12 +42,12 @@ def test_curvature_is_the_second_derivative_of_the_moments(name, level) -> None:
     def gradient(params: np.ndarray) -> np.ndarray:
         """Derivatives (R, q) of tr(M Sigma) + c'mu."""
         implied = part.implied(params)
-        pairs, result = part.tangents(implied), np.zeros((len(params), q))
+        pairs, result = part.moment_derivatives(implied), np.zeros((len(params), q))
         for column, free in enumerate(part.cov_free):
             left, right = pairs.left[..., column], pairs.right[..., column]
             result[:, free] += 2.0 * np.einsum("ri,ij,rj->r", left, m, right)
         for column, free in enumerate(part.mean_free):
-            result[:, free] += part.mean_tangents(implied)[..., column] @ c
+            result[:, free] += part.mean_derivatives(implied)[..., column] @ c
         return result
 
     analytic = part.curvature(part.implied(at), m[None], c[None], q)[0]

@@ -20,7 +20,7 @@ from simstudy import api
 from simstudy.errors import SimstudyError
 from simstudy.methods import registry
 from simstudy.methods.one_level.disaggregated import Disaggregated
-from simstudy.performance import MEASURES, Measure, Theory, register_measure
+from simstudy.performance import MEASURES, Counterpart, Measure, register_measure
 from simstudy.report.figures import KINDS, Drawing, FigureKind, Request, register_figure
 
 DESIGN = Path(__file__).resolve().parents[2] / "designs" / "smoke.toml"
@@ -46,7 +46,7 @@ DISTANCE = Measure(
     meaning="The distance from the true value that an estimate has on average.",
     reads="estimate",
     value=lambda x: float(np.mean(np.abs(x.estimate - x.truth))),
-    theory=Theory(lambda law: np.sqrt(2.0 / np.pi) * law.se),  # of an unbiased normal estimate
+    theory=Counterpart(lambda law: np.sqrt(2.0 / np.pi) * law.se),  # of an unbiased normal estimate
     bands={"own2026": (0.0, 0.5)},
     axis_label="Mean absolute error (mean |estimate − truth|)",
     aliases=("mae",),

@@ -134,8 +134,8 @@ def moved(m: PredictorMoments, place: int, step: float) -> PredictorMoments:
 
 def test_adjusted_means_follow_the_moments() -> None:
     adjuster, data, m = adjuster_case()
-    tangents = adjuster.tangents(data, m, adjuster.adjustment(m))
-    assert len(tangents) == 3 + 3 + 6
+    moment_derivatives = adjuster.moment_derivatives(data, m, adjuster.adjustment(m))
+    assert len(moment_derivatives) == 3 + 3 + 6
 
     def at(place: int, step: float) -> tuple[np.ndarray, ...]:
         there = moved(m, place, step)
@@ -143,7 +143,7 @@ def test_adjusted_means_follow_the_moments() -> None:
         return (*adjuster.apply(data, there, adjustment), adjustment.unknown)
 
     h = 1e-5
-    for place, exact in enumerate(tangents):
+    for place, exact in enumerate(moment_derivatives):
         for ours, up, down in zip(exact, at(place, h), at(place, -h), strict=True):
             # differences: h^2 and rounding over h
             np.testing.assert_allclose(ours, (up - down) / (2 * h), atol=2e-8)

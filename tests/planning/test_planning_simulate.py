@@ -12,9 +12,9 @@ from planning_cases import CERTAIN, request, simulator
 from simstudy.performance import MEASURES as RECORDS
 from simstudy.performance.blocks import with_limits
 from simstudy.planning.criterion import MEASURES, Criterion
-from simstudy.planning.simulate import Design, Outcome
+from simstudy.planning.simulate import Outcome, SampleSize
 from simstudy.planning.uncertain import Draws
-from simstudy.runner.block import Study, fit_block
+from simstudy.runner.block import StudyContext, fit_block
 from simstudy.runner.fit_cells import fit_cells
 
 NAMES = ("estimate", "lower", "upper", "converged", "truth")
@@ -27,7 +27,7 @@ def same(one: Outcome, other: Outcome) -> bool:
 def cells_and_study(ci="wald", method="msem", se=None):
     found = request(uncertain=["icc", "b_b"], ci=ci, method=method, se=se).scenario
     cells = [found.cell(40, None, {"icc": icc, "b_b": 0.4}) for icc in (0.15, 0.2, 0.3)]
-    return found, cells, Study(Path(), "test", found.seed, found.model, found.intervals)
+    return found, cells, StudyContext(Path(), "test", found.seed, found.model, found.intervals)
 
 
 @pytest.mark.parametrize(("ci", "method", "se"), [("montecarlo", "msem", "robust"), ("wald", "two_step", None)])
@@ -67,37 +67,37 @@ def test_a_method_that_stops_falls_back_to_single_populations(monkeypatch):
 
 def test_bits_do_not_depend_on_blocks_or_order(tmp_path):
     found = request(settings={"cluster_size": "5"})
-    whole = simulator(found).run(Design(30), 0, 1200)
+    whole = simulator(found).run(SampleSize(30), 0, 1200)
     pieces = simulator(found, tmp_path)
-    parts = [pieces.run(Design(30), a, b) for a, b in ((700, 1200), (0, 700))]
+    parts = [pieces.run(SampleSize(30), a, b) for a, b in ((700, 1200), (0, 700))]
     assert same(whole, Outcome.join([parts[1], parts[0]]))
-    assert same(whole, simulator(found, jobs=2).run(Design(30), 0, 1200))
+    assert same(whole, simulator(found, jobs=2).run(SampleSize(30), 0, 1200))
 
 
 def test_what_is_there_is_read_and_what_is_damaged_is_run_again(tmp_path, monkeypatch):
     found = request(settings={"cluster_size": "5"})
     first = simulator(found, tmp_path)
-    whole = first.run(Design(30), 0, 1500)
+    whole = first.run(SampleSize(30), 0, 1500)
     assert first.replicates == 1500
     second = simulator(found, tmp_path)
-    assert same(whole, second.run(Design(30), 0, 1500))
+    assert same(whole, second.run(SampleSize(30), 0, 1500))
     assert second.replicates == 0
     path = sorted((tmp_path / "evaluations").iterdir())[0]
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
     path.write_bytes(content)
     third = simulator(found, tmp_path)
-    assert same(whole, third.run(Design(30), 0, 1500))
+    assert same(whole, third.run(SampleSize(30), 0, 1500))
     assert third.replicates == 1000
 
 
 def test_uncertain_populations_have_replicates_of_their_own(tmp_path):
     found = request(uncertain=["b_b"])
     draws = Draws(tuple({"b_b": 0.3 + 0.01 * k} for k in range(7)), 7, {})
-    whole = simulator(found, tmp_path, draws).run(Design(30), 0, 20)
+    whole = simulator(found, tmp_path, draws).run(SampleSize(30), 0, 20)
     assert len(whole.estimate) == 140
     assert len(np.unique(whole.truth)) == 7
-    parts = [simulator(found, None, draws).run(Design(30), a, b) for a, b in ((0, 5), (5, 20))]
+    parts = [simulator(found, None, draws).run(SampleSize(30), a, b) for a, b in ((0, 5), (5, 20))]
     by_draw = [np.concatenate([p.estimate.reshape(7, -1)[k] for p in parts]) for k in range(7)]
     assert np.array_equal(whole.estimate.reshape(7, 20), np.array(by_draw))
 
@@ -105,7 +105,7 @@ def test_uncertain_populations_have_replicates_of_their_own(tmp_path):
 @pytest.mark.parametrize("name", list(MEASURES))
 def test_measures_are_those_of_the_performance_table(name):
     """One population: the same numbers as those of performance tables, for what it measures."""
-    found = simulator(request(parameter="b_b")).run(Design(25), 0, 300)
+    found = simulator(request(parameter="b_b")).run(SampleSize(25), 0, 300)
     measured = found.measure(Criterion(MEASURES[name], 0.5))
     value, mcse, n = (x[0] for x in (measured.value, measured.mcse, measured.n))
     if name == "convergence":

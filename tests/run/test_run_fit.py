@@ -13,12 +13,12 @@ from simstudy.design import parse_design
 from simstudy.estimation.result import Status
 from simstudy.population.draw import draw_statistics
 from simstudy.runner import block as fit
-from simstudy.runner.block import Study, fit_block
+from simstudy.runner.block import StudyContext, fit_block
 from simstudy.runner.rows import MEASURES, fit_table, replicate_table
 
 
 def block(design, tmp_path, replicates=range(30)):
-    study = Study(tmp_path, design.digest, design.seed, design.model, design.intervals)
+    study = StudyContext(tmp_path, design.digest, design.seed, design.model, design.intervals)
     return fit_block(study, design.cells[0], design.estimators, replicates)
 
 
@@ -127,6 +127,6 @@ def test_exceptions_and_reasons_are_visible_afterwards(tmp_path):
 
 def test_a_batch_is_smaller_where_there_is_more_of_a_data_set():
     design = parse_design(design_text("Fake", clusters=(20, 2000)))
-    study = Study(Path(), design.digest, design.seed, design.model, design.intervals)
+    study = StudyContext(Path(), design.digest, design.seed, design.model, design.intervals)
     sizes = [fit.batch_size(study, cell, (needs,)) for cell in design.cells for needs in ("statistics", "sample")]
     assert sizes[0] > sizes[1] > sizes[2] > sizes[3] >= 1

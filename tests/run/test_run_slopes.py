@@ -10,7 +10,7 @@ from simstudy.design import parse_design
 from simstudy.methods import ask
 from simstudy.methods.fixed_slopes import WithFixedSlopes
 from simstudy.methods.mixed.mlm_slopes import RandomSlopes
-from simstudy.runner.block import Study, fit_block
+from simstudy.runner.block import StudyContext, fit_block
 from simstudy.runner.rows import fit_table
 
 TEXT = """
@@ -62,7 +62,7 @@ def test_entries_keep_the_options_of_their_methods() -> None:
 
 def test_clusters_left_out_and_singular_fits_are_kept(tmp_path) -> None:
     design = parse_design(TEXT)
-    study = Study(tmp_path, design.digest, design.seed, design.model, design.intervals)
+    study = StudyContext(tmp_path, design.digest, design.seed, design.model, design.intervals)
     fits, failures, _ = fit_block(study, design.cells[0], design.estimators, range(3))
     assert not failures
     rows = fit_table(0, range(3), fits).to_pydict()

@@ -22,7 +22,7 @@ class HalfVectors:
         """First ``n`` pairs of symmetric matrices (..., p, p): (..., n)."""
         return entries(matrix, self.row[:n], self.column[:n])
 
-    def tangents(self, left: FloatArray, right: FloatArray, n: int) -> FloatArray:
+    def moment_derivatives(self, left: FloatArray, right: FloatArray, n: int) -> FloatArray:
         """First ``n`` pairs of left right' + right left' for vectors in columns (..., p, k): (..., n, k)."""
         row, column = self.row[:n], self.column[:n]
         first = np.take(left, row, axis=-2) * np.take(right, column, axis=-2)

@@ -207,10 +207,12 @@ class IncompleteLikelihood(Likelihood[IncompleteBatch]):
     def _score(self, params: FloatArray, data: IncompleteStatistics) -> FloatArray:
         with np.errstate(all="ignore"):
             posterior, within, between = self._posterior(params, data)
-            d_within, d_between, d_mean = self._tangents(within, between)
+            d_within, d_between, d_mean = self._moment_derivatives(within, between)
             return self._contract(posterior, data, d_within, d_between, d_mean)
 
-    def _tangents(self, within: LevelImplied, between: LevelImplied) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def _moment_derivatives(
+        self, within: LevelImplied, between: LevelImplied
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Derivatives of Sigma_W (q, p1, p1), Sigma_B (q, p, p) and mu (q, p)."""
         s = self.structure
         p = s.p1 + s.p2
@@ -220,7 +222,7 @@ class IncompleteLikelihood(Likelihood[IncompleteBatch]):
             (d_within, s.within, within, np.arange(s.p1)),
             (d_between, s.between, between, at),
         ):
-            t = level.tangents(implied)
+            t = level.moment_derivatives(implied)
             full = np.matmul(t.left.T[:, :, None], t.right.T[:, None, :])
             full = full + transpose(full)
             for k, free in enumerate(level.cov_free):
@@ -232,7 +234,7 @@ class IncompleteLikelihood(Likelihood[IncompleteBatch]):
         for level, implied, where in pairs:
             if level is s.within and not level.has_means:
                 continue
-            slopes = level.mean_tangents(implied)
+            slopes = level.mean_derivatives(implied)
             for k, free in enumerate(level.mean_free):
                 d_mean[free, where] += slopes[:, k]
         return d_within, d_between, d_mean
@@ -292,7 +294,7 @@ class IncompleteLikelihood(Likelihood[IncompleteBatch]):
         s = self.structure
         with np.errstate(all="ignore"):
             posterior, within, between = self._posterior(params, data)
-            d_within, d_between, d_mean = self._tangents(within, between)
+            d_within, d_between, d_mean = self._moment_derivatives(within, between)
             gamma = posterior.gradient
             omega = self._omega(posterior, data)[data.kind]
             grad_between = 0.5 * (gamma[:, :, None] * gamma[:, None, :] - omega)
@@ -309,7 +311,7 @@ class IncompleteLikelihood(Likelihood[IncompleteBatch]):
             q = self.structure.q
             if not posterior.ok:
                 return -np.inf, np.full(q, np.nan), np.full((q, q), np.nan), False
-            d_within, d_between, d_mean = self._tangents(within, between)
+            d_within, d_between, d_mean = self._moment_derivatives(within, between)
             score = self._contract(posterior, data, d_within, d_between, d_mean)
             information = self._information(posterior, data, d_within, d_between, d_mean)
         return posterior.loglik, score, information, bool(np.isfinite(score).all())

@@ -72,15 +72,15 @@ class LevelWithNoise(Likelihood[UnitsWithNoise]):
         result[:, self.used] = params
         return result
 
-    def _tangents(self, implied: LevelImplied) -> tuple[FloatArray, FloatArray]:
+    def _moment_derivatives(self, implied: LevelImplied) -> tuple[FloatArray, FloatArray]:
         """Derivatives of Sigma (R, t, p^2) and mu (R, t, p)."""
-        t, n, p = self.level.tangents(implied), len(implied.mu), implied.mu.shape[-1]
+        t, n, p = self.level.moment_derivatives(implied), len(implied.mu), implied.mu.shape[-1]
         left, right = transpose(t.left), transpose(t.right)
         each = outer(left, right) + outer(right, left)
         sigma, mu = np.zeros((n, self.q, p * p)), np.zeros((n, self.q, p))
         for k, free in enumerate(self.level.cov_free):
             sigma[:, free] += each[:, k].reshape(n, -1)
-        mean = self.level.mean_tangents(implied)
+        mean = self.level.mean_derivatives(implied)
         for k, free in enumerate(self.level.mean_free):
             mu[:, free] += mean[..., k]
         return np.ascontiguousarray(sigma[:, self.used]), np.ascontiguousarray(mu[:, self.used])
@@ -106,14 +106,14 @@ class LevelWithNoise(Likelihood[UnitsWithNoise]):
     def _scores(
         self, implied: LevelImplied, precision: FloatArray, r: FloatArray, about: FloatArray, n: FloatArray
     ) -> FloatArray:
-        sigma, mu = self._tangents(implied)
+        sigma, mu = self._moment_derivatives(implied)
         grad = np.matmul(np.matmul(precision, about), precision) - n[..., None, None] * precision
         scores = 0.5 * np.matmul(grad.reshape(*n.shape, -1), transpose(sigma))
         scores += np.matmul(n[..., None] * matvec(precision, r), transpose(mu))
         return np.ascontiguousarray(scores)
 
     def _information(self, implied: LevelImplied, precision: FloatArray, n: FloatArray) -> FloatArray:
-        sigma, mu = self._tangents(implied)
+        sigma, mu = self._moment_derivatives(implied)
         p = mu.shape[-1]
         flat = precision.reshape(*n.shape, p * p)
         weighted = flat * n[..., None]
@@ -127,7 +127,7 @@ class LevelWithNoise(Likelihood[UnitsWithNoise]):
         """Minus the exact second derivatives (R, t, t)."""
         with np.errstate(all="ignore"):
             implied = self.implied(params)
-            sigma, mu = self._tangents(implied)
+            sigma, mu = self._moment_derivatives(implied)
             precision = np.broadcast_to(inverse_spd(implied.sigma[:, None] + data.noise)[0], data.scatter.shape)
             r = data.mean - implied.mu[:, None]
             n, p = data.n, r.shape[-1]
@@ -164,5 +164,5 @@ class LevelWithNoise(Likelihood[UnitsWithNoise]):
             implied = self.implied(params)
             precision = np.broadcast_to(inverse_spd(implied.sigma[:, None] + data.noise)[0], data.scatter.shape)
             around = data.n[..., None, None] * np.matmul(np.matmul(precision, direction), precision)
-            sigma, _ = self._tangents(implied)
+            sigma, _ = self._moment_derivatives(implied)
             return -0.5 * matvec(sigma, around.sum(axis=1).reshape(len(sigma), -1))

@@ -52,7 +52,7 @@ def linear_part(
     cross: FloatArray,
     within: FloatArray,
     half: HalfVectors,
-    tangents: tuple[FloatArray, FloatArray, FloatArray],
+    moment_derivatives: tuple[FloatArray, FloatArray, FloatArray],
     free: tuple[IntArray, IntArray],
 ) -> FloatArray:
     """Halved second derivatives (R, q, q) of -2 l, but for those of two means.
@@ -63,12 +63,12 @@ def linear_part(
         As from `kernels`.
     within : (R, p1, p1)
         Rotated within scatter less half of its degrees of freedom on the diagonal.
-    tangents : (R, p1*, q_W), (R, p*, q_B), (R, p, q)
+    moment_derivatives : (R, p1*, q_W), (R, p*, q_B), (R, p, q)
         Rotated half-vectorised derivatives of Sigma_W, Sigma_B, and of mu.
     free : (q_W,), (q_B,)
         Parameters of the columns of the first two.
     """
-    x_within, x_between, x_mean = tangents
+    x_within, x_between, x_mean = moment_derivatives
     f, g = free
     p, p1, q = cross.shape[1], within.shape[-1], x_mean.shape[-1]
     d_within, d_between = half.full(x_within, p1), half.full(x_between, p)  # (R, q_l, p_l, p_l)

@@ -66,13 +66,13 @@ class SingleLevelLikelihood(Likelihood[Data]):
         log_det = 2.0 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)
         return implied, lower, log_det, ok & implied.ok
 
-    def _tangents(self, implied: LevelImplied, lower: FloatArray) -> tuple[FloatArray, FloatArray]:
-        t = self.level.tangents(implied)
+    def _moment_derivatives(self, implied: LevelImplied, lower: FloatArray) -> tuple[FloatArray, FloatArray]:
+        t = self.level.moment_derivatives(implied)
         left, right = np.matmul(lower, t.left), np.matmul(lower, t.right)
         mean = np.zeros((*lower.shape[:-1], self.q))
         if self.means:
-            mean[..., self._mean.free] = self._mean(np.matmul(lower, self.level.mean_tangents(implied)))
-        return self._cov(self.half.tangents(left, right, len(self.half.row))), mean
+            mean[..., self._mean.free] = self._mean(np.matmul(lower, self.level.mean_derivatives(implied)))
+        return self._cov(self.half.moment_derivatives(left, right, len(self.half.row))), mean
 
     def _scatter(self, implied: LevelImplied, lower: FloatArray, data: Data) -> tuple[FloatArray, FloatArray]:
         """Rotated offset of the mean (R, p) and scatter about mu (R, p, p)."""
@@ -86,7 +86,7 @@ class SingleLevelLikelihood(Likelihood[Data]):
             r, scatter = self._scatter(implied, lower, data)
             trace = np.diagonal(scatter, axis1=-2, axis2=-1).sum(axis=-1)
             loglik = np.where(ok, -0.5 * (self.n * log_det + trace + self.constant), -np.inf)
-            x, x_mean = self._tangents(implied, lower)
+            x, x_mean = self._moment_derivatives(implied, lower)
             grad = self.half.of(self.n * np.eye(r.shape[-1]) - scatter, len(self.half.row))
             score = matvec(transpose(x_mean), self.n * r)
             score[..., self._cov.free] -= matvec(transpose(x), self.half.weight * grad)
@@ -102,7 +102,7 @@ class SingleLevelLikelihood(Likelihood[Data]):
         with np.errstate(all="ignore"):
             implied, lower, _, _ = self._rotate(params)
             r, scatter = self._scatter(implied, lower, data)
-            x, x_mean = self._tangents(implied, lower)
+            x, x_mean = self._moment_derivatives(implied, lower)
             block = np.zeros((*x.shape[:-2], x.shape[-1], p, p))
             block[..., half.row, half.column] = transpose(x)
             block[..., half.column, half.row] = transpose(x)
@@ -126,8 +126,8 @@ class SingleLevelLikelihood(Likelihood[Data]):
         """
         with np.errstate(all="ignore"):
             implied, lower, _, _ = self._rotate(params)
-            x, _ = self._tangents(implied, lower)
-            y, _ = other._tangents(other.level.implied(other_params), lower)
+            x, _ = self._moment_derivatives(implied, lower)
+            y, _ = other._moment_derivatives(other.level.implied(other_params), lower)
             result = np.zeros((len(params), self.q, other.q))
             block = self.n * np.matmul(transpose(x), self.half.weight[:, None] * y)
             result[:, self._cov.free[:, None], other._cov.free] = block
@@ -149,7 +149,7 @@ class SingleLevelLikelihood(Likelihood[Data]):
         half = self.half
         with np.errstate(all="ignore"):
             implied, lower, _, _ = self._rotate(params)
-            x, x_mean = self._tangents(implied, lower)
+            x, x_mean = self._moment_derivatives(implied, lower)
             r = np.matmul(means - implied.mu[:, None, :], transpose(lower))
             grad = -sizes[:, None] * columns(r, half.row) * columns(r, half.column)
             if scatter is not None:

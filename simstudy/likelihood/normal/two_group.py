@@ -83,10 +83,10 @@ class TwoGroupLikelihood(Likelihood[Data]):
         mu, _, _ = s.assemble(within, between)
         offset = data.mean - mu
         slopes = np.zeros((*mu.shape, s.q))
-        found = self._mean_between(s.between.mean_tangents(between))
+        found = self._mean_between(s.between.mean_derivatives(between))
         slopes[:, s.between.positions[:, None], self._mean_between.free] = found
         if s.within.has_means:
-            slopes[:, : s.p1][..., self._mean_within.free] += self._mean_within(s.within.mean_tangents(within))
+            slopes[:, : s.p1][..., self._mean_within.free] += self._mean_within(s.within.mean_derivatives(within))
         return offset, matvec(data.precision, offset), slopes
 
     def evaluate(self, params: FloatArray, data: Data) -> Evaluation:

@@ -214,7 +214,7 @@ class TwoLevelLikelihood(Likelihood[Data]):
             within = self.within_scatter(rotation, data)
             loglik = self.loglik_of(rotation, scatter, within)
             grad_within, grad_between, grad_mean, weights = self.gradients(rotation, r, scatter, within)
-            x_within, x_between, x_mean = self._tangents(rotation)
+            x_within, x_between, x_mean = self._moment_derivatives(rotation)
             half, n = self.half, self.half.n_within
             score = np.zeros(params.shape)
             score[..., self._within.free] -= matvec(transpose(x_within), half.weight[:n] * half.of(grad_within, n))
@@ -244,7 +244,7 @@ class TwoLevelLikelihood(Likelihood[Data]):
         grad_mean = (self.mean_counts * w * r).sum(axis=-1)
         return grad_within, grad_between, grad_mean, ww
 
-    def _tangents(self, rotation: _Rotation) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def _moment_derivatives(self, rotation: _Rotation) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Rotated half-vectorised derivatives of Sigma_W (R, p1*, q_W), Sigma_B (R, p*, q_B), and of mu (R, p, q)."""
         s = self.structure
         basis = rotation.matrix[..., : s.p1, : s.p1]
@@ -255,16 +255,16 @@ class TwoLevelLikelihood(Likelihood[Data]):
             (s.within, rotation.within, basis, self.half.n_within, self._within),
             (s.between, rotation.between, columns, len(self.half.row), self._between),
         ):
-            t = level.tangents(implied)
+            t = level.moment_derivatives(implied)
             both = np.matmul(matrix, np.concatenate([t.left, t.right], axis=-1))
             k = t.left.shape[-1]
-            result.append(collapse(self.half.tangents(both[..., :k], both[..., k:], n)))
+            result.append(collapse(self.half.moment_derivatives(both[..., :k], both[..., k:], n)))
         mean = np.zeros((*rotation.mu.shape[:-1], s.p1 + s.p2, s.q))
         parts = [(s.between, rotation.between, columns, self._mean_between)]
         if s.within.has_means:
             parts.append((s.within, rotation.within, rotation.matrix[..., : s.p1], self._mean_within))
         for level, implied, matrix, collapse in parts:
-            mean[..., collapse.free] += collapse(np.matmul(matrix, level.mean_tangents(implied)))
+            mean[..., collapse.free] += collapse(np.matmul(matrix, level.mean_derivatives(implied)))
         return result[0], result[1], mean
 
     def pair_weights(self, ww: FloatArray) -> FloatArray:
@@ -303,7 +303,7 @@ class TwoLevelLikelihood(Likelihood[Data]):
             r, scatter = self.rotated_scatter(rotation, data)
             within = self.within_scatter(rotation, data)
             grad_within, grad_between, grad_mean, _ = self.gradients(rotation, r, scatter, within)
-            x_within, x_between, x_mean = self._tangents(rotation)
+            x_within, x_between, x_mean = self._moment_derivatives(rotation)
             w = 1.0 / rotation.variances
             kernel = within - 0.5 * (self.n_obs - self.n_clusters) * np.eye(p1)
             triple, cross = self.second_kernels(w, r, scatter)
@@ -354,7 +354,7 @@ class TwoLevelLikelihood(Likelihood[Data]):
         s, half, n = self.structure, self.half, self.half.n_within
         with np.errstate(all="ignore"):
             rotation = self.rotate(params)
-            x_within, x_between, x_mean = self._tangents(rotation)
+            x_within, x_between, x_mean = self._moment_derivatives(rotation)
             basis = rotation.matrix
             t = np.matmul(cluster_means - rotation.mu[:, None, :], transpose(basis))  # (R, J, p)
             w = np.take(np.ascontiguousarray(transpose(1.0 / rotation.variances)), group, axis=1)  # (R, J, p)

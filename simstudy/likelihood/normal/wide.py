@@ -225,11 +225,11 @@ def _slices(n: int, size: int) -> Iterator[slice]:
 
 def _add_level(level: LevelStructure, implied: LevelImplied, at: IntArray, cov: FloatArray, mean: FloatArray) -> None:
     """Add a level's derivatives to those of Sigma (R, q, p, p) and mu (R, q, p), at the places of its variables."""
-    t = level.tangents(implied)
+    t = level.moment_derivatives(implied)
     for k, free in enumerate(level.cov_free):
         product = t.left[..., :, None, k] * t.right[..., None, :, k]
         cov[:, free, at[:, None], at] += product + transpose(product)
-    slopes = level.mean_tangents(implied)
+    slopes = level.mean_derivatives(implied)
     for k, free in enumerate(level.mean_free):
         mean[:, free, at] += slopes[..., k]
 

@@ -19,7 +19,7 @@ import numpy as np
 from simstudy.likelihood.slopes.kernel import Reduced
 from simstudy.linalg.entrywise import inverse_factor
 from simstudy.linalg.stacked import FloatArray, IntArray, columns, inverse, submatrix, transpose
-from simstudy.model.implied import LevelImplied, Tangents
+from simstudy.model.implied import CovDerivatives, LevelImplied
 from simstudy.model.slope_structure import SlopeStructure
 
 Treatment = Literal["observed", "latent", "hybrid"]
@@ -117,7 +117,7 @@ class SlopeChain:
 
     # ------------------------------------------------------------------------------------------------------ derivatives
 
-    def _entries(self, pieces: Pieces) -> tuple[FloatArray, FloatArray, Tangents]:
+    def _entries(self, pieces: Pieces) -> tuple[FloatArray, FloatArray, CovDerivatives]:
         """Left and right (R, p1, n), (R, c, n) of dX of paths, intercepts, slopes; dSigma of paths, covariances."""
         s, e = self.structure, pieces.within.total
         g = e[:, : s.p1]
@@ -127,11 +127,11 @@ class SlopeChain:
         unit[:, self.at_linked, self.n_means + np.arange(len(self.linked))] = -1.0
         lefts = np.concatenate([self.paths.row, self.means.row, s.outcome[self.linked]])
         right = np.concatenate([transpose(np.take(pieces.spanned, self.paths.column, axis=1)), unit], axis=-1)
-        return columns(g, lefts), right, s.within.tangents(pieces.within)
+        return columns(g, lefts), right, s.within.moment_derivatives(pieces.within)
 
     def _linked_means(self, pieces: Pieces) -> FloatArray:
         """Derivatives (R, h, q) of the mean slopes that are entries of X."""
-        mean = self.structure.between.mean_tangents(pieces.between)
+        mean = self.structure.between.mean_derivatives(pieces.between)
         mean = np.take(mean, self.slopes[self.linked], axis=1)
         result: FloatArray = np.matmul(mean, self.scatter_mean)
         return result
@@ -154,9 +154,9 @@ class SlopeChain:
         if len(self.linked):
             linked = d_x[:, : self.r, :, a + m :].reshape(n, self.r * self.c, -1)
             inside[:, : self.r * self.c] += np.matmul(linked, self._linked_means(pieces))
-        t = s.between.tangents(pieces.between)
+        t = s.between.moment_derivatives(pieces.between)
         cov = _pairs(np.take(t.left, self.order, axis=1), np.take(t.right, self.order, axis=1))
-        mean = np.take(s.between.mean_tangents(pieces.between), self.order, axis=1)
+        mean = np.take(s.between.mean_derivatives(pieces.between), self.order, axis=1)
         outside = np.concatenate(
             [np.matmul(cov.reshape(n, self.f**2, -1), self.scatter_cov), np.matmul(mean, self.scatter_mean)], axis=1
         )

@@ -55,7 +55,7 @@ class PredictorMoments:
         Where they were found.
     n_iter : (R,)
     influence : (R, J, t) or None
-        What every cluster adds to (mu, vech within, vech between), in the order of `MeanAdjuster.tangents`.
+        What every cluster adds to (mu, vech within, vech between), in the order of `MeanAdjuster.moment_derivatives`.
     """
 
     mu: FloatArray
@@ -214,7 +214,7 @@ class MeanAdjuster:
         result[..., c[:a]] = m.mu[:, None, :a] + matvec(weights, offset)
         return result
 
-    def tangents(
+    def moment_derivatives(
         self, statistics: TwoLevelStatistics, m: PredictorMoments, adjustment: Adjustment
     ) -> list[tuple[FloatArray, FloatArray, FloatArray]]:
         """Derivatives with respect to every first-step moment: mu, then vech within, then vech between.

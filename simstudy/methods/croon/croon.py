@@ -320,7 +320,9 @@ class TwoSteps:
         t, counts = self.equation.between_map, self.layout.counts.astype(float)
         means = self._centred(np.matmul(first.means, t), shift)
         drifts = []
-        for d_means, d_scatter, d_unknown in self.adjuster.tangents(statistics, first.moments, first.adjustment):
+        for d_means, d_scatter, d_unknown in self.adjuster.moment_derivatives(
+            statistics, first.moments, first.adjustment
+        ):
             products = drift_of_products(means, np.matmul(d_means, t), np.matmul(np.matmul(t.T, d_scatter), t), counts)
             drifts.append(second.drift(Drift(products, mixing.along(second.contrast, d_unknown))))
         result: FloatArray = np.matmul(first.moments.influence, np.stack(drifts, axis=1))

@@ -6,7 +6,7 @@ import numpy as np
 
 from simstudy.linalg import wald_intervals as normal
 from simstudy.performance import measures, robust
-from simstudy.performance.measure import Law, Measure, Theory, register_measure
+from simstudy.performance.measure import Counterpart, Law, Measure, register_measure
 from simstudy.performance.moments import FloatArray
 
 _MEDIAN = (
@@ -27,9 +27,9 @@ def _squared_error(law: Law) -> FloatArray:
     return law.se**2 + _gap(law) ** 2
 
 
-_BIAS = Theory(_gap, "limit")
-_SPREAD = Theory(lambda law: law.se)
-_REPORTED = Theory(lambda law: law.reported, "reported")
+_BIAS = Counterpart(_gap, "limit")
+_SPREAD = Counterpart(lambda law: law.se)
+_REPORTED = Counterpart(lambda law: law.reported, "reported")
 
 
 for _measure in (
@@ -40,7 +40,7 @@ for _measure in (
         "The average of the estimates over data sets.",
         "estimate",
         lambda x: measures.mean_estimate(x.estimate),
-        theory=Theory(lambda law: law.limit, "limit"),
+        theory=Counterpart(lambda law: law.limit, "limit"),
         replicate="mean",
         axis="truth",
         reference_label="truth",
@@ -68,7 +68,7 @@ for _measure in (
         "Bias as a share of the true value. Without meaning where the true value is 0.",
         "estimate",
         lambda x: measures.relative_bias(x.estimate, x.truth),
-        theory=Theory(_relative_gap, "limit"),
+        theory=Counterpart(_relative_gap, "limit"),
         replicate="mean",
         percent=True,
         axis="ratio",
@@ -165,7 +165,7 @@ for _measure in (
         "Reported over true standard error. Below 1 the method promises more precision than it has.",
         "se",
         lambda x: measures.se_ratio(x.estimate, x.se),
-        theory=Theory(lambda law: law.ratio),
+        theory=Counterpart(lambda law: law.ratio),
         decimals=3,
         axis="ratio",
         reference=1.0,
@@ -180,7 +180,7 @@ for _measure in (
         "The mean squared distance of an estimate from the true value.",
         "estimate",
         lambda x: measures.mse(x.estimate, x.truth),
-        theory=Theory(_squared_error),
+        theory=Counterpart(_squared_error),
         replicate="mean",
         axis_label="Mean squared error",
     ),
@@ -191,7 +191,7 @@ for _measure in (
         "Typical distance of an estimate from the true value: bias and variability together.",
         "estimate",
         lambda x: measures.rmse(x.estimate, x.truth),
-        theory=Theory(lambda law: np.sqrt(_squared_error(law))),
+        theory=Counterpart(lambda law: np.sqrt(_squared_error(law))),
     ),
     Measure(
         "median_abs_error",
@@ -200,7 +200,7 @@ for _measure in (
         "The distance from the true value that half of the estimates keep.",
         "estimate",
         lambda x: robust.median_abs_error(x.estimate, x.truth),
-        theory=Theory(lambda law: normal.median_distance(law.limit, law.se, law.truth)),
+        theory=Counterpart(lambda law: normal.median_distance(law.limit, law.se, law.truth)),
         axis_label="Median absolute error",
     ),
 ):

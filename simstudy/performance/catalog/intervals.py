@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from simstudy.linalg import wald_intervals as normal
 from simstudy.performance import rates
-from simstudy.performance.measure import Law, Measure, Theory, register_measure
+from simstudy.performance.measure import Counterpart, Law, Measure, register_measure
 from simstudy.performance.moments import FloatArray
 
 _RATE = "MCSE sqrt(p(1 - p)/n), at p = 0 or 1 the half-width of Wilson's 95% interval / 1.96"
@@ -27,7 +27,7 @@ for _measure in (
         "interval",
         lambda x: rates.coverage(x.lower, x.upper, x.truth),
         bounds=lambda x, tried: rates.coverage_bounds(x.lower, x.upper, x.truth, tried),
-        theory=Theory(lambda law: _coverage_around(law, law.truth)),
+        theory=Counterpart(lambda law: _coverage_around(law, law.truth)),
         replicate="rate",
         is_share=True,
         decimals=3,
@@ -44,7 +44,7 @@ for _measure in (
         "standard error alone.",
         "interval",
         lambda x: rates.bias_eliminated_coverage(x.estimate, x.lower, x.upper),
-        theory=Theory(lambda law: _coverage_around(law, law.limit)),
+        theory=Counterpart(lambda law: _coverage_around(law, law.limit)),
         is_share=True,
         decimals=3,
         axis="coverage",
@@ -58,7 +58,7 @@ for _measure in (
         "Share of intervals that lie entirely below the true value.",
         "interval",
         lambda x: rates.miss_below(x.lower, x.upper, x.truth),
-        theory=Theory(lambda law: _misses(law)[0]),
+        theory=Counterpart(lambda law: _misses(law)[0]),
         replicate="rate",
         is_share=True,
         decimals=3,
@@ -72,7 +72,7 @@ for _measure in (
         "Share of intervals that lie entirely above the true value.",
         "interval",
         lambda x: rates.miss_above(x.lower, x.upper, x.truth),
-        theory=Theory(lambda law: _misses(law)[1]),
+        theory=Counterpart(lambda law: _misses(law)[1]),
         replicate="rate",
         is_share=True,
         decimals=3,
@@ -87,7 +87,7 @@ for _measure in (
         "interval",
         lambda x: rates.rejection(x.lower, x.upper),
         bounds=lambda x, tried: rates.rejection_bounds(x.lower, x.upper, tried),
-        theory=Theory(lambda law: normal.rejection(law.limit, law.se, law.reported, law.level)),
+        theory=Counterpart(lambda law: normal.rejection(law.limit, law.se, law.reported, law.level)),
         replicate="rate",
         is_share=True,
         decimals=3,
@@ -101,7 +101,7 @@ for _measure in (
         "Average width of the confidence interval.",
         "interval",
         lambda x: rates.ci_width(x.lower, x.upper),
-        theory=Theory(lambda law: normal.width(law.reported, law.level), "reported"),
+        theory=Counterpart(lambda law: normal.width(law.reported, law.level), "reported"),
         replicate="mean",
         axis_label="Mean width of the intervals",
     ),

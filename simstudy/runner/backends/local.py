@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from simstudy.errors import SimstudyError
 from simstudy.methods.protocol import Estimator
 from simstudy.population.data_kinds import DataKind
-from simstudy.runner.block import Study
+from simstudy.runner.block import StudyContext
 from simstudy.runner.limit import Overrun, read_notes, set_watchdog
 from simstudy.runner.parts import FITS
 from simstudy.runner.progress import Reporter, State
@@ -78,12 +78,12 @@ class _Tally:
         self.reporter.update(State(round(self.done, 6), self.total, finished, self.cells, self.failed, seconds))
 
 
-def execute(study: Study, tasks: Sequence[Task], jobs: int, reporter: Reporter) -> None:
+def execute(study: StudyContext, tasks: Sequence[Task], jobs: int, reporter: Reporter) -> None:
     """Run tasks; each leaves its part in the study's folder.
 
     Parameters
     ----------
-    study : Study
+    study : StudyContext
     tasks : sequence of Task
         In the order in which they are started; they may finish in any.
     jobs : int
@@ -105,7 +105,7 @@ def execute(study: Study, tasks: Sequence[Task], jobs: int, reporter: Reporter) 
             get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
 
 
-def _execute_parallel(study: Study, tasks: Sequence[Task], jobs: int, tally: _Tally) -> None:
+def _execute_parallel(study: StudyContext, tasks: Sequence[Task], jobs: int, tally: _Tally) -> None:
     """Run tasks in a pool, which is begun anew when a worker dies.
 
     Every block that was in the pool then is under suspicion and runs alone, so that an innocent one gets through. A
@@ -132,7 +132,7 @@ def _execute_parallel(study: Study, tasks: Sequence[Task], jobs: int, tally: _Ta
             _alone(study, task, jobs, tally, kills=1)
 
 
-def _alone(study: Study, task: Task, jobs: int, tally: _Tally, kills: int) -> None:
+def _alone(study: StudyContext, task: Task, jobs: int, tally: _Tally, kills: int) -> None:
     broken = _attempt(study, [task], jobs, tally)
     if not (broken.suspects or broken.never_started):
         return
@@ -165,7 +165,7 @@ class _Broken:
     overran: bool = False
 
 
-def _attempt(study: Study, tasks: Sequence[Task], jobs: int, tally: _Tally) -> _Broken:
+def _attempt(study: StudyContext, tasks: Sequence[Task], jobs: int, tally: _Tally) -> _Broken:
     """Run tasks in a pool until all are done or a worker dies."""
     given = {task.part(study.design).name: task for task in tasks}
     dispatched: list[str] = []
@@ -218,7 +218,7 @@ def _methods(task: Task) -> list[Estimator]:
     return [entry.estimator for entry in task.entries]
 
 
-def _in_worker(study: Study, task: Task, kinds: tuple[DataKind, ...], parent: int, notes: Path) -> Done:
+def _in_worker(study: StudyContext, task: Task, kinds: tuple[DataKind, ...], parent: int, notes: Path) -> Done:
     """Run a task in a worker process."""
     _settle_in(parent)
     prepare_worker(_methods(task), kinds)

@@ -1,4 +1,4 @@
-"""Fitting badly scaled data in working units (see `units`), and whatever follows from such a fit.
+"""Fitting badly scaled data in rescaled units (see `units`), and whatever follows from such a fit.
 
 Not every method reads a model as its mean structure says (some take a predictor's deviation from cluster means where
 others take it as it is). So a second fit, in units that differ moderately from the first, must tell the same: if it
@@ -62,8 +62,8 @@ def fit_in_units(
         In the user's units.
     units : Units or None
         None where data are fitted as they are.
-    working : FitResult
-        In working units.
+    rescaled : FitResult
+        In rescaled units.
     """
     mean, sd = location_and_spread(sample)
     wide = not all(1.0 / SCALE <= value <= SCALE for value in sd.values())
@@ -74,14 +74,14 @@ def fit_in_units(
     attempts = [far, fewer, {}] if wide or far else []
     for shift in (a for i, a in enumerate(attempts) if a not in attempts[:i]):
         units = Units.of(model, scale, shift, meanings, alike=alike)
-        working = fit(units.model, units.sample(sample))
-        if not working.converged[0]:
+        rescaled = fit(units.model, units.sample(sample))
+        if not rescaled.converged[0]:
             continue
         other, share = units.nearby()
         again = fit(other.model, other.sample(units.sample(sample)))
-        if again.converged[0] and not _agree(working, other.outward(again)):
+        if again.converged[0] and not _agree(rescaled, other.outward(again)):
             continue
-        return units.outward(_likelihoods(working, again, share)), units, working
+        return units.outward(_likelihoods(rescaled, again, share)), units, rescaled
     result = fit(model, sample)
     return result, None, result
 
@@ -96,31 +96,31 @@ def _agree(first: FitResult, second: FitResult) -> bool:
     return bool(np.all(same) and np.all(near))
 
 
-def _likelihoods(working: FitResult, again: FitResult, share: float) -> FitResult:
-    """Log-likelihoods, and measures made of them, in the user's scales, from those in two working ones."""
+def _likelihoods(rescaled: FitResult, again: FitResult, share: float) -> FitResult:
+    """Log-likelihoods, and measures made of them, in the user's scales, from those in two rescaled ones."""
     if not share:
-        return working
+        return rescaled
 
     def extrapolated(here: FloatArray, there: FloatArray) -> FloatArray:
         change = there - here
         return np.where(np.abs(change) > 1e-6 * np.maximum(1.0, np.abs(here)), here + change / share, here)
 
     return replace(
-        working,
-        loglik=extrapolated(working.loglik, again.loglik),
+        rescaled,
+        loglik=extrapolated(rescaled.loglik, again.loglik),
         measures={
             name: extrapolated(value, again.measures[name]) if name in again.measures else value
-            for name, value in working.measures.items()
+            for name, value in rescaled.measures.items()
         },
     )
 
 
-def in_working_units(fit: FitRecord) -> FitRecord:
-    """A fit as it was made in working units, without ``:=`` parameters; itself where there are none."""
+def in_rescaled_units(fit: FitRecord) -> FitRecord:
+    """A fit as it was made in rescaled units, without ``:=`` parameters; itself where there are none."""
     context = fit.context
     if context.units is None:
         return fit
-    result = context.working
+    result = context.rescaled
     return replace(
         fit,
         model=context.units.model,
@@ -131,5 +131,5 @@ def in_working_units(fit: FitRecord) -> FitRecord:
             "loglik": float(result.loglik[0]),
             **{k: float(v[0]) for k, v in result.measures.items()},
         },
-        context=replace(context, sample=context.units.sample(context.sample), result=result, units=None, working=None),
+        context=replace(context, sample=context.units.sample(context.sample), result=result, units=None, rescaled=None),
     )
