@@ -115,6 +115,14 @@ class SlopeChain:
         reduced = Reduced(phi, log_det[:, 0], columns(between.mu, self.order), cov, ok)
         return Pieces(within, between, precision, spanned, weighted, reduced)
 
+    def arrange(self, pieces: Pieces, x: FloatArray) -> FloatArray:
+        """Rows of between variables (R, ., n) as the integral takes them (R, f, n)."""
+        return np.take(x, self.order, axis=1)
+
+    def pull_back(self, pieces: Pieces, mean: FloatArray, cov: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Derivatives with respect to means (R, f) and covariances (R, f, f) of ``order``, given the integral's."""
+        return mean, cov
+
     # ------------------------------------------------------------------------------------------------------ derivatives
 
     def _entries(self, pieces: Pieces) -> tuple[FloatArray, FloatArray, CovDerivatives]:
@@ -155,8 +163,8 @@ class SlopeChain:
             linked = d_x[:, : self.r, :, a + m :].reshape(n, self.r * self.c, -1)
             inside[:, : self.r * self.c] += np.matmul(linked, self._linked_means(pieces))
         t = s.between.moment_derivatives(pieces.between)
-        cov = _pairs(np.take(t.left, self.order, axis=1), np.take(t.right, self.order, axis=1))
-        mean = np.take(s.between.mean_derivatives(pieces.between), self.order, axis=1)
+        cov = _pairs(self.arrange(pieces, t.left), self.arrange(pieces, t.right))
+        mean = self.arrange(pieces, s.between.mean_derivatives(pieces.between))
         outside = np.concatenate(
             [np.matmul(cov.reshape(n, self.f**2, -1), self.scatter_cov), np.matmul(mean, self.scatter_mean)], axis=1
         )
@@ -189,15 +197,16 @@ class SlopeChain:
         result = s.within.curvature(pieces.within, grad_sigma, np.zeros((n, s.p1)), s.q)
         result += self._bilinear(pieces, xi, y_xi, 0.5 * total_n[:, None, None] * w - spread)
         grad_mean = np.zeros_like(pieces.between.mu)
-        grad_mean[:, self.order] = gradient[:, rc + kk + 1 + ff :]
+        grad_cov = np.zeros_like(pieces.between.sigma)
+        grad_mean[:, self.order], grad_cov[:, self.order[:, None], self.order] = self.pull_back(
+            pieces,
+            gradient[:, rc + kk + 1 + ff :],
+            gradient[:, rc + kk + 1 : rc + kk + 1 + ff].reshape(n, self.f, self.f),
+        )
         back = np.matmul(transpose(pieces.within.total[:, : s.p1]), grad_x)  # (R, v, c)
         for k, column in zip(self.linked, self.at_linked, strict=True):
             grad_mean[:, self.slopes[k]] -= back[:, s.outcome[k], column]
         result += self._path_curvature(pieces, back)
-        grad_cov = np.zeros_like(pieces.between.sigma)
-        grad_cov[:, self.order[:, None], self.order] = gradient[:, rc + kk + 1 : rc + kk + 1 + ff].reshape(
-            n, self.f, self.f
-        )
         result += s.between.curvature(pieces.between, grad_cov, grad_mean, s.q)
         return result
 
