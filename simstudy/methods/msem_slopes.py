@@ -24,6 +24,7 @@ from simstudy.likelihood.slopes.latent import LatentSlopes
 from simstudy.likelihood.slopes.observed import ObservedSlopes
 from simstudy.linalg.stacked import BoolArray, FloatArray, columns, matvec, transpose
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
+from simstudy.methods.likelihood_of import LikelihoodOf, given_x
 from simstudy.methods.protocol import Estimator
 from simstudy.model.constraints import ConstraintSet
 from simstudy.model.exogenous import GivenVariables, refuse_given
@@ -122,6 +123,10 @@ class SlopeMsem(Estimator):
             return f"slopes on the latent within parts of more than {MOST_LATENT} predictors: each is an integral"
         return None
 
+    def likelihood_of(self, model: TwoLevelModel) -> LikelihoodOf:
+        """The joint one, or that given exogenous variables."""
+        return given_x(model, GivenVariables.of(model).names if self.fixed_x else ())
+
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopeMsem:
         """Build index maps and constants."""
         return PreparedSlopeMsem(self, model, layout)
@@ -136,7 +141,11 @@ class SlopeMsem(Estimator):
 
 
 def treatment(model: TwoLevelModel, choice: Choice) -> Treatment:
-    """What becomes of the predictors of slopes; it makes no difference to those that live within clusters only."""
+    """What becomes of the predictors of slopes; it makes no difference to those that live within clusters only.
+
+    ``auto`` follows the syntax: a variable in both blocks is decomposed into latent parts, be it exogenous or a
+    mediator, and its slope is that of the within part; a variable in the within block only is what it is.
+    """
     if not any(slope.predictor in model.both for slope in model.slopes):
         return "observed"
     return "latent" if choice == "auto" else choice
