@@ -50,6 +50,10 @@ MEANING = {
         "between clusters; but what a cluster's slope departs from the mean by multiplies {x} as observed (Mplus with "
         "ML). If slopes vary on the latent within part, the variance of {s} is too small (Asparouhov & Muthén 2019)."
     ),
+    "factor": (
+        "{s} multiplies the factor {x} within clusters, which has no part between them: its mean and variance are those "
+        "of the effect within clusters."
+    ),
     "fixed": (
         "{s} does not vary in the model that was fitted: the path of {y} on {x} within clusters stands for its mean. "
         "Where slopes do vary, its SE from the information is too small; and indirect effects leave out the covariance "
@@ -92,6 +96,7 @@ def _fact(slope: RandomSlope, model: TwoLevelModel, meaning: str, choice: bool) 
     if slope.predictor in model.both:
         place = "both" if slope.predictor in model.outcomes("within") else "exogenous"
     key = "within" if meaning == "observed" and place == "within" else meaning
+    choice = choice and meaning != "factor"
     others = {name: text.format(**words) for name, text in OTHERWISE[place].items() if choice and name != meaning}
     text = MEANING.get(key, "").format(**words)
     return SlopeFact(slope.name, slope.outcome, slope.predictor, meaning, text, others)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -12,17 +12,20 @@ from simstudy.data.products import ClusterProducts
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.cholesky import CholeskyParameters
+from simstudy.estimation.given_starts import given_starts
 from simstudy.estimation.optimum import Optimum
 from simstudy.estimation.reduction import AnchoredData, ReducedLikelihood, Reduction
+from simstudy.estimation.refined import refined
 from simstudy.estimation.result import FitResult
 from simstudy.estimation.scoring import with_fallback
 from simstudy.estimation.slope_starts import slope_starts
 from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.likelihood.slopes.chain import Treatment
 from simstudy.likelihood.slopes.exogenous import ExogenousPart
+from simstudy.likelihood.slopes.given import GivenSlopes
 from simstudy.likelihood.slopes.latent import LatentSlopes
 from simstudy.likelihood.slopes.observed import ObservedSlopes
-from simstudy.linalg.stacked import BoolArray, FloatArray, columns, matvec, transpose
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, columns, matvec, transpose
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
 from simstudy.methods.likelihood_of import LikelihoodOf, given_x
 from simstudy.methods.protocol import Estimator
@@ -40,6 +43,10 @@ AT_ONCE = 10_000
 NODES, REPORT_NODES = 7, 15
 """A latent predictor: to fit (estimates then move by some 1e-6), and for the log-likelihood that is reported."""
 MOST_LATENT = 3
+TYPICAL = 50
+"""Nodes of a slope that is integrated over, about: for what is worked on together."""
+MOST_GIVEN = 3
+"""Slopes that are integrated over; a further one needs some thirty times the nodes."""
 TOLERANCE = 1e-10
 RIDGE = 1e-10
 """Added to the information, relative to its diagonal: for directions that leave a singular matrix as it is."""
@@ -59,8 +66,9 @@ class SlopeMsem(Estimator):
         What a random slope multiplies: ``observed``, the predictor as it is; ``latent``, its deviation from the
         cluster's latent mean; ``hybrid``, as Mplus does with maximum likelihood; ``auto``, latent where a predictor
         stands in both blocks, mediators included, else observed.
-    nodes : int
-        Quadrature nodes a latent predictor; below 5 they may fail (theory D1.4).
+    nodes : int or None
+        Quadrature nodes: a latent predictor, 7 by default, and below 5 they may fail (theory D1.4); a slope that is
+        integrated over, by default as many as the error of the log-likelihood asks for.
     measures : bool
         Compute number of parameters, AIC and BIC.
     fixed_x : bool
@@ -77,11 +85,11 @@ class SlopeMsem(Estimator):
     random_slopes: ClassVar[bool] = True
     likelihood_of_model: ClassVar[bool] = True
     can: ClassVar[str] = "slopes that vary over clusters, with predictors and outcomes of their own"
-    cannot: ClassVar[str] = "random loadings; slopes of latent predictors; missing values"
+    cannot: ClassVar[str] = "random loadings; missing values"
 
     se: tuple[SeKind, ...] = ("observed",)
     slopes: Choice = "auto"
-    nodes: int = NODES
+    nodes: int | None = None
     measures: bool = False
     fixed_x: bool = False
     refused: tuple[str, ...] = ()
@@ -119,7 +127,13 @@ class SlopeMsem(Estimator):
                         f"slopes = 'observed' takes '{name}' as it is, but '{name}' stands in both blocks and is no "
                         "outcome; choose latent or hybrid, or keep it to the within block"
                     )
-        if treatment(model, self.slopes) == "latent" and len(set(both)) > MOST_LATENT:
+        given = integrated(model, self.slopes)
+        if len(given) > MOST_GIVEN:
+            return (
+                f"an integral over {len(given)} slopes ({', '.join(given)}); at most {MOST_GIVEN} can be done: leave "
+                "some fixed, or let slopes of observed variables multiply these as observed, which costs no integral"
+            )
+        if not given and treatment(model, self.slopes) == "latent" and len(set(both)) > MOST_LATENT:
             return f"slopes on the latent within parts of more than {MOST_LATENT} predictors: each is an integral"
         return None
 
@@ -137,6 +151,8 @@ class SlopeMsem(Estimator):
 
     def slope_meaning(self, model: TwoLevelModel, slope: RandomSlope) -> str:
         """As chosen, where there is a choice."""
+        if slope.predictor in model.factors("within"):
+            return "factor"
         return treatment(model, self.slopes) if slope.predictor in model.both else "observed"
 
 
@@ -151,12 +167,24 @@ def treatment(model: TwoLevelModel, choice: Choice) -> Treatment:
     return "latent" if choice == "auto" else choice
 
 
+def integrated(model: TwoLevelModel, choice: Choice) -> tuple[str, ...]:
+    """Slopes over which the likelihood is an integral (theory D1.0): those of factors, and latent ones beside these.
+
+    Slopes of factors alone make it one; without them the integral is over the latent means of predictors.
+    """
+    factors = model.factors("within")
+    if not any(slope.predictor in factors for slope in model.slopes):
+        return ()
+    latent = model.both if treatment(model, choice) == "latent" else ()
+    return tuple(slope.name for slope in model.slopes if slope.predictor in (*factors, *latent))
+
+
 class CholeskyLikelihood(Likelihood[ClusterProducts]):
     """A log-likelihood of random slopes in Cholesky parameters, as the optimiser takes it."""
 
     verify_maximum: ClassVar[bool] = False  # evaluations return the observed information: what they accept is a maximum
 
-    def __init__(self, likelihood: ObservedSlopes | LatentSlopes, cholesky: CholeskyParameters) -> None:
+    def __init__(self, likelihood: SlopeLikelihood, cholesky: CholeskyParameters) -> None:
         self.likelihood, self.cholesky = likelihood, cholesky
 
     def evaluate(self, params: FloatArray, data: ClusterProducts) -> Evaluation:
@@ -178,10 +206,48 @@ class CholeskyLikelihood(Likelihood[ClusterProducts]):
         return self.evaluate(params, data).information
 
 
+class SlopeLikelihood(Likelihood[ClusterProducts], Protocol):
+    """A log-likelihood of random slopes in the model's parameters."""
+
+    def loglik(self, params: FloatArray, data: ClusterProducts) -> FloatArray:
+        """Log-likelihood (R,); NaN where the moments are not feasible."""
+        ...
+
+    def cluster_scores(self, params: FloatArray, data: ClusterProducts) -> FloatArray:
+        """Score of every cluster (R, J, q)."""
+        ...
+
+    def elements(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, FloatArray]:
+        """Posterior means (R, J, r) and covariances (R, J, r, r) of random elements."""
+        ...
+
+
 class HeldSlopes(ReducedLikelihood):
     """The same as a function of some of the parameters, the others held."""
 
     verify_maximum: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class Maximum:
+    """The maximum of R data sets.
+
+    Attributes
+    ----------
+    best : Optimum
+        Over the free Cholesky parameters.
+    xi : (R, q)
+        All Cholesky parameters.
+    loglik : (R,)
+        As it is reported.
+    measures : dict
+        How it was computed.
+    """
+
+    best: Optimum
+    xi: FloatArray
+    loglik: FloatArray
+    measures: dict[str, FloatArray]
 
 
 class PreparedSlopeMsem:
@@ -191,15 +257,11 @@ class PreparedSlopeMsem:
         self.options, self.model, self.layout = options, model, layout
         self.structure = SlopeStructure(model)
         self.treatment = treatment(model, options.slopes)
-        self.likelihood: ObservedSlopes | LatentSlopes
-        self.fine: LatentSlopes | None = None
-        self.points = layout.n_clusters
-        if self.treatment == "latent":
-            self.likelihood = LatentSlopes(self.structure, options.nodes)
-            self.fine = LatentSlopes(self.structure, max(REPORT_NODES, options.nodes))
-            self.points *= self.likelihood.n_nodes
-        else:
-            self.likelihood = ObservedSlopes(self.structure, self.treatment)
+        given, hybrid = integrated(model, options.slopes), self.treatment == "hybrid"
+        others: Treatment = "hybrid" if hybrid else "observed"
+        self.integral = GivenSlopes(model, given, others, options.nodes) if given else None
+        self.likelihood, self.fine, n_nodes = self.likelihoods()
+        self.points = layout.n_clusters * n_nodes
         self.cholesky = CholeskyParameters(model)
         self.problem = CholeskyLikelihood(self.likelihood, self.cholesky)
         self.variances = model.table.variance_indices
@@ -208,6 +270,16 @@ class PreparedSlopeMsem:
         unbound = ConstraintSet(table.names, table.constants, ())
         free = np.setdiff1d(np.arange(self.structure.q), np.array(self.given.held, dtype=np.int64))
         self.reduction = Reduction(free.astype(np.int64), unbound)
+
+    def likelihoods(self) -> tuple[SlopeLikelihood, SlopeLikelihood | None, int]:
+        """The likelihood that is maximised, one that is reported where it is another, and nodes a cluster."""
+        nodes = self.options.nodes
+        if self.integral is not None:
+            return self.integral, self.integral.finer(1), (nodes or TYPICAL) ** self.integral.d
+        if self.treatment != "latent":
+            return ObservedSlopes(self.structure, self.treatment), None, 1
+        found = LatentSlopes(self.structure, nodes or NODES)
+        return found, LatentSlopes(self.structure, max(REPORT_NODES, nodes or NODES)), found.n_nodes
 
     @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
@@ -222,14 +294,14 @@ class PreparedSlopeMsem:
     def _fit(self, statistics: TwoLevelStatistics) -> FitResult:
         """Fit some data sets together."""
         data = ClusterProducts.of(statistics)
-        starts = self.starts(statistics)
+        starts = self.starts(statistics, data)
         exogenous = ExogenousPart(self.structure, self.given, statistics)
-        best, xi = self._maximise(data, starts, exogenous)
+        found = self.maximise(data, starts, exogenous)
+        best, xi = found.best, found.xi
         theta = self.cholesky.natural(xi)
         jacobian = self.cholesky.jacobian(xi)
         boundary = self.cholesky.boundary(xi, ZERO * starts[0] ** 2)
-        loglik = best.loglik if self.fine is None else self.fine.loglik(theta, data)
-        loglik = loglik - exogenous.loglik(theta)
+        loglik = found.loglik - exogenous.loglik(theta)
         meat: FloatArray | None = None
         if "robust" in self.options.se:
             scores = columns(np.matmul(self.likelihood.cluster_scores(theta, data), jacobian), self.reduction.free)
@@ -242,29 +314,55 @@ class PreparedSlopeMsem:
             admissible=self._admissible(theta),
             n_iter=best.n_iter,
             loglik=loglik,
-            measures=self._measures(loglik, boundary, best, meat),
+            measures=self._measures(loglik, boundary, best, meat) | found.measures,
         )
         return result.blank_failures()
 
-    def _maximise(
+    def maximise(
         self, data: ClusterProducts, starts: tuple[FloatArray, ...], exogenous: ExogenousPart
+    ) -> Maximum:
+        """The maximum, and the log-likelihood there with as many nodes as are reported."""
+        anchor = self.anchor(starts, exogenous)
+        best, xi = self.climb(self.problem, data, starts, anchor)
+        if self.integral is not None:
+
+            def climb(finer: GivenSlopes, some: IntArray, start: FloatArray) -> tuple[Optimum, FloatArray]:
+                problem = CholeskyLikelihood(finer, self.cholesky)
+                return self.climb(problem, data.select(some), (start,), anchor[some])
+
+            found = refined(self.integral, best, xi, data, self.cholesky.natural, climb)
+            measures = {"nodes": found.nodes.astype(np.float64), "loglik_error": found.error}
+            return Maximum(found.best, found.xi, found.loglik, measures)
+        loglik = best.loglik if self.fine is None else self.fine.loglik(self.cholesky.natural(xi), data)
+        return Maximum(best, xi, loglik, {})
+
+    def anchor(self, starts: tuple[FloatArray, ...], exogenous: ExogenousPart) -> FloatArray:
+        """Cholesky parameters (R, q) with what is held at its values."""
+        if not self.given.held:
+            return starts[0]
+        return self.cholesky.of_natural(exogenous.anchor(self.cholesky.natural(starts[0])))
+
+    def climb(
+        self, problem: CholeskyLikelihood, data: ClusterProducts, starts: tuple[FloatArray, ...], anchor: FloatArray
     ) -> tuple[Optimum, FloatArray]:
         """The maximum over the free Cholesky parameters, and all of these (R, q)."""
         if not self.given.held:
-            best = with_fallback(self.problem, data, starts, tolerance=TOLERANCE)
+            best = with_fallback(problem, data, starts, tolerance=TOLERANCE)
             return best, best.params
-        anchor = self.cholesky.of_natural(exogenous.anchor(self.cholesky.natural(starts[0])))
-        problem = HeldSlopes(self.problem, self.reduction)
+        held = HeldSlopes(problem, self.reduction)
         begin = tuple(columns(start, self.reduction.free) for start in starts)
-        best = with_fallback(problem, AnchoredData(data, anchor), begin, tolerance=TOLERANCE)
+        best = with_fallback(held, AnchoredData(data, anchor), begin, tolerance=TOLERANCE)
         return best, self.reduction.expand(best.params, anchor)
 
     def elements(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, FloatArray]:
         """Posterior means (R, J, r) and covariances (R, J, r, r) of random elements at parameters (R, q)."""
         return (self.fine or self.likelihood).elements(params, data)
 
-    def starts(self, statistics: TwoLevelStatistics) -> tuple[FloatArray, ...]:
+    def starts(self, statistics: TwoLevelStatistics, data: ClusterProducts) -> tuple[FloatArray, ...]:
         """Cholesky parameters to start from: moment estimates, and the same with larger variances of slopes."""
+        if self.integral is not None:
+            found = given_starts(self.structure, statistics, lambda params: self.likelihood.loglik(params, data))
+            return tuple(self.cholesky.of_natural(params) for params in found)
         first = slope_starts(self.structure, statistics, raw=self.treatment == "observed")
         second = first.copy()
         names = {slope.name for slope in self.model.slopes}

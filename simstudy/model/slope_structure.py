@@ -58,14 +58,23 @@ class SlopeStructure:
         names = tuple(slope.name for slope in slopes)
         order = model.level1 + names + model.level2 + self.given
         self.within = LevelStructure(_with_paths(level_matrices(model, "within"), model, self.given))
-        self.between = LevelStructure(level_matrices(model, "between", order, (*names, *self.given)))
+        outer = level_matrices(model, "between", order, (*names, *self.given))
+        alone = not model.both and not names  # nothing is left to integrate over in closed form
+        self.between = LevelStructure(_with_a_constant(outer, model.level1[0]) if alone else outer)
         self.p1, self.p2 = len(model.level1), len(model.level2) + len(self.given)
         self.q = len(model.names) + len(self.given)
-        self.both: IntArray = np.array([model.level1.index(name) for name in model.both], dtype=np.int64)
+        both = model.level1[:1] if alone else model.both
+        self.both: IntArray = np.array([model.level1.index(name) for name in both], dtype=np.int64)
         self.r = len(self.both) + len(names)
         place = self.within.maps.variables
         self.outcome: IntArray = np.array([place.index(s.outcome) for s in slopes], dtype=np.int64)
         self.predictor: IntArray = np.array([place.index(s.predictor) for s in slopes], dtype=np.int64)
+
+    @property
+    def carriers(self) -> IntArray:
+        """Places, among the variables of the within level, of level-1 variables and of factors that carry slopes."""
+        factors = np.unique(self.predictor[self.predictor >= self.p1])
+        return np.concatenate([np.arange(self.p1), factors]).astype(np.int64)
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -126,6 +135,23 @@ def _with_paths(maps: LevelMatrices, model: TwoLevelModel, given: Sequence[str])
     old = maps.paths
     paths = Entries(*(np.concatenate(x) for x in ((old.row, row), (old.column, column), (old.free, free))))
     return replace(maps, paths=paths)
+
+
+def _with_a_constant(maps: LevelMatrices, name: str) -> LevelMatrices:
+    """The between level with a first variable that is 0: the between part of one that has none."""
+    matrix, vector = ((1, 0), (1, 0)), ((1, 0),)
+    one = np.int64(1)
+    return LevelMatrices(
+        (name, *maps.variables),
+        maps.n_observed + 1,
+        np.concatenate([[0], maps.positions]).astype(np.int64),
+        np.pad(maps.base_paths, matrix),
+        np.pad(maps.base_covariances, matrix),
+        np.pad(maps.base_means, vector),
+        Entries(maps.paths.row + one, maps.paths.column + one, maps.paths.free),
+        Entries(maps.covariances.row + one, maps.covariances.column + one, maps.covariances.free),
+        Entries(maps.means.row + one, maps.means.column, maps.means.free),
+    )
 
 
 def _root(a: FloatArray) -> FloatArray:

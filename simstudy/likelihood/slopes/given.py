@@ -194,13 +194,13 @@ class GivenSlopes(Likelihood[ClusterProducts]):
 
         def clusters(name: str) -> FloatArray:
             values = [getattr(part, name) for part in parts]
-            whole = np.concatenate([x.reshape(n, -1, *x.shape[2:]) for x in values], axis=1)
+            whole = np.concatenate([x.reshape(n, len(x) // n, *x.shape[2:]) for x in values], axis=1)
             return np.ascontiguousarray(whole[:, order])
 
         nodes = np.concatenate([part.nodes.reshape(n, -1) for part in parts], axis=1)
         ok = np.concatenate([part.ok.reshape(n, -1) for part in parts], axis=1)
-        each = np.concatenate([x.information.reshape(n, -1, *x.information.shape[1:]) for x in parts], axis=1)
-        flat = each.reshape(-1, *each.shape[2:])
+        each = np.concatenate([x.information.reshape(n, len(x.nodes) // n, *x.information.shape[1:]) for x in parts], axis=1)
+        flat = each.reshape(n * each.shape[1], *each.shape[2:])
         information = np.add.reduceat(flat, np.arange(n) * each.shape[1], axis=0)
         return Found(
             clusters("loglik"), clusters("coarse"), nodes.max(axis=1), ok.min(axis=1), clusters("scores"), information,

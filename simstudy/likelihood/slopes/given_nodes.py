@@ -20,10 +20,13 @@ from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, matvec
 
 AT_ONCE = 10_000
 """Clusters times nodes that are worked on together."""
-STEP = 1.0
+STEP = 0.9
 """Step, in units of the smallest standard deviation of a slope given a cluster's data."""
 REACH = 6.5
 """Standard deviations that nodes extend to, beyond the posterior means of all clusters."""
+PRIOR, PRIOR_STEP, PRIOR_REACH = 0.95, 0.65, 8.5
+"""Step and reach where data tell so little of a slope that its standard deviation given them is that share of the one
+before: its variance may be next to nothing, and the score, of the order 1 / variance, loses as many digits."""
 PILOT = {1: 15, 2: 9, 3: 7}
 """Nodes a dimension of the first look."""
 PILOT_REACH = 6.0
@@ -130,9 +133,12 @@ class NodeSums:
             values, _ = self._values(params[active], data.select(active), some, offset[active], grid)
             axes = low[active][..., None] + (high - low)[active][..., None] * np.linspace(0.0, 1.0, n)
             place, spread, alone, ends = quadratic(values.reshape(len(active), *[n] * self.d, -1), axes)
-            box.low[active] = (place - REACH * spread).min(axis=1)
-            box.high[active] = (place + REACH * spread).max(axis=1)
-            box.step[active] = STEP * alone.min(axis=1)
+            narrow = alone.min(axis=1)
+            vague = narrow > PRIOR
+            reach = np.where(vague, PRIOR_REACH, REACH)[:, None]
+            box.low[active] = (place - reach * spread).min(axis=1)
+            box.high[active] = (place + reach * spread).max(axis=1)
+            box.step[active] = np.where(vague, PRIOR_STEP, STEP) * narrow
             again = ends.any(axis=(1, 2))
             if not again.any():
                 break
@@ -161,7 +167,7 @@ class NodeSums:
             return self._sum(params, data, prior, offset, box, (counts - 1) * 2**self.halvings + 1)
         counts = box.counts
         found = self._sum(params, data, prior, offset, box, counts)
-        active, refined, whole = np.arange(len(params)), False, found
+        active, whole = np.arange(len(params)), found
         for _ in range(ROUNDS):
             cut, rough = self._judge(*found[:2])
             margin = np.where(cut, 0.15, 0.0)[:, None] * (box.high - box.low)[active]
@@ -173,8 +179,10 @@ class NodeSums:
             if not len(active):
                 break
             some = params[active], data.select(active), prior.take(active), offset[active]
-            found, refined = self._sum(*some, box.take(active), counts[active]), True
-        if refined or self.halvings:
+            found = self._sum(*some, box.take(active), counts[active])
+        if found is not whole:
+            whole = found if len(found[0].starts) == len(params) else None
+        if whole is None or self.halvings:
             whole = self._sum(params, data, prior, offset, box, (counts - 1) * 2**self.halvings + 1)
         return whole
 
