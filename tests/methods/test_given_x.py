@@ -256,3 +256,44 @@ def test_maximum_likelihood_of_regressions_is_that_of_msem_given_x() -> None:
     msem = fitted(text, fixed_x=True)
     assert mlm.likelihood == msem.likelihood
     assert mlm.loglik == pytest.approx(msem.loglik, abs=1e-7)  # two optimisers
+
+
+DESIGN = """
+[study]
+name = "given"
+replications = 6
+seed = 4
+[model]
+syntax = '''
+level: 1
+ y ~ rv("s")*x
+level: 2
+ y ~ w
+ s ~ gamma*1
+ y ~~ s
+'''
+[population]
+"between: y ~ w" = 0.3
+gamma = 0.4
+"between: y ~~ y" = 0.3
+"between: s ~~ s" = 0.2
+"within: y ~~ y" = 1.0
+"within: x ~~ x" = 1.0
+"between: w ~~ w" = 1.0
+n_clusters = 40
+cluster_size = 8
+[estimators]
+use = ["msem", "given"]
+msem = { measures = true }
+given = { estimator = "msem", fixed_x = true, measures = true, se = ["robust"] }
+"""
+
+
+def test_a_study_has_both_likelihoods_and_names_them(tmp_path) -> None:
+    study = simstudy.run(DESIGN, out=tmp_path / "study", jobs=1, progress=False)
+    shown = " ".join(study.summary().split())
+    assert "log-likelihood (msem): joint, of y, x and w." in shown
+    assert "log-likelihood (given): of y given x and w." in shown
+    rows = study.to_frame().query("measure == 'bias' and parameter == 'gamma'")
+    np.testing.assert_allclose(rows["value"], rows["value"].iloc[0], rtol=0, atol=1e-8)
+    assert set(rows["estimator"]) == {"msem", "given"}
