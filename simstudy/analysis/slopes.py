@@ -51,8 +51,8 @@ MEANING = {
         "ML). If slopes vary on the latent within part, the variance of {s} is too small (Asparouhov & Muthén 2019)."
     ),
     "factor": (
-        "{s} multiplies the factor {x} within clusters, which has no part between them: its mean and variance are those "
-        "of the effect within clusters."
+        "{s} multiplies the factor {x} within clusters, which has no part between them: its mean and variance are "
+        "those of the effect within clusters."
     ),
     "fixed": (
         "{s} does not vary in the model that was fitted: the path of {y} on {x} within clusters stands for its mean. "

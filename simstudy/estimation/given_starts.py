@@ -1,8 +1,8 @@
 """Starting values where slopes are integrated over: the model whose slopes do not vary, then a variance for them.
 
 A slope of a factor has no estimate within a cluster that could be looked at. The model with all slopes fixed is fitted
-first (theory C1): the pooled slopes and all loadings are consistent whatever the variances of slopes are (S6). These
-then start at the share of the outcome's residual variance, in units of the predictor's, that has the highest likelihood.
+first (theory C1): its slopes and loadings are consistent whatever the variances of slopes are (S6). These then start at
+the share of the outcome's residual variance, in units of the predictor's, that has the highest likelihood.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _moments(structure: SlopeStructure, statistics: TwoLevelStatistics) -> Float
 
 def _raise_variances(structure: SlopeStructure, start: FloatArray, statistics: TwoLevelStatistics) -> None:
     """Raise between (residual) variances that are near 0 or negative: 0 is a saddle point (in place)."""
-    mean, within, between = moment_estimates(statistics)
+    _, within, between = moment_estimates(statistics)
     p1, sizes = structure.p1, statistics.layout.mean_size
     spread = np.abs(np.diagonal(between, axis1=-2, axis2=-1)).copy()
     spread[:, :p1] += np.diagonal(within, axis1=-2, axis2=-1) / sizes

@@ -168,7 +168,7 @@ def treatment(model: TwoLevelModel, choice: Choice) -> Treatment:
 
 
 def integrated(model: TwoLevelModel, choice: Choice) -> tuple[str, ...]:
-    """Slopes over which the likelihood is an integral (theory D1.0): those of factors, and latent ones beside these.
+    """Slopes over which the likelihood is an integral (theory D1.8): those of factors, and latent ones beside these.
 
     Slopes of factors alone make it one; without them the integral is over the latent means of predictors.
     """
@@ -318,9 +318,7 @@ class PreparedSlopeMsem:
         )
         return result.blank_failures()
 
-    def maximise(
-        self, data: ClusterProducts, starts: tuple[FloatArray, ...], exogenous: ExogenousPart
-    ) -> Maximum:
+    def maximise(self, data: ClusterProducts, starts: tuple[FloatArray, ...], exogenous: ExogenousPart) -> Maximum:
         """The maximum, and the log-likelihood there with as many nodes as are reported."""
         anchor = self.anchor(starts, exogenous)
         best, xi = self.climb(self.problem, data, starts, anchor)

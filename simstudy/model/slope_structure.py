@@ -32,7 +32,7 @@ class SlopeStructure:
     Parameters
     ----------
     given : tuple of str
-        Slopes that are taken as known (theory D1.0, the conditioning set). They stand among the level-2 variables,
+        Slopes that are taken as known (theory D1.8, the conditioning set). They stand among the level-2 variables,
         after the observed ones, and are paths of the within level whose values are further, last parameters.
 
     Attributes

@@ -137,7 +137,12 @@ def test_without_slope_variance_it_is_the_likelihood_of_fixed_slopes(variance) -
     random = TwoLevelModel.from_syntax(text.format("rv('s')*") + " s ~ w\n")
     data, params = sample(fixed), gentle(fixed)
     named = dict(zip(fixed.names, params, strict=True))
-    named |= {"between: s ~ 1": named["within: y ~ f"], "between: s ~~ s": variance, "between: s ~ w": 0.0, "between: s ~~ y": 0.0}
+    named |= {
+        "between: s ~ 1": named["within: y ~ f"],
+        "between: s ~~ s": variance,
+        "between: s ~ w": 0.0,
+        "between: s ~~ y": 0.0,
+    }
     other = np.array([named[name] for name in random.names])
     plain = TwoLevelLikelihood(TwoLevelStructure(fixed), data.layout.distinct, data.layout.counts)
     expected, _ = plain.loglik(params[None], Data.of(data.statistics()))
@@ -149,7 +154,9 @@ def test_without_slope_variance_it_is_the_likelihood_of_fixed_slopes(variance) -
     up = target.evaluate(other[None], products(data))
     assert found.score[0, at] == pytest.approx(up.score[0, at], abs=0.1)  # of 15; rounding / 1e-12 is some 1e-3
     keep = np.arange(len(other)) != at  # information about the others does not feel that either
-    np.testing.assert_allclose(found.information[0][keep][:, keep], up.information[0][keep][:, keep], rtol=0.01, atol=0.05)
+    np.testing.assert_allclose(
+        found.information[0][keep][:, keep], up.information[0][keep][:, keep], rtol=0.01, atol=0.05
+    )
     assert np.isfinite(found.information).all()
 
 

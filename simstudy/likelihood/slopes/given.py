@@ -1,4 +1,4 @@
-"""Log-likelihood where slopes are integrated over: those of factors (theory D1.0; Rockwood 2020).
+"""Log-likelihood where slopes are integrated over: those of factors (theory D1.8; Rockwood 2020).
 
 Given the slopes of its factors a cluster is normal, and other slopes, intercepts and level-2 variables are integrated
 in closed form (`kernel`). What is left is an integral over the given slopes, taken by the trapezoidal rule on nodes
@@ -127,7 +127,7 @@ class GivenSlopes(Likelihood[ClusterProducts]):
     ) -> FloatArray:
         """Weighted sums over clusters (T, q, q) of second derivatives given the slopes."""
         j = np.take(jacobian, self.chain.curved, axis=1)
-        result = np.matmul(np.matmul(transpose(j), second_derivatives(integral, weights)), j)
+        result: FloatArray = np.matmul(np.matmul(transpose(j), second_derivatives(integral, weights)), j)
         result += self.chain.curvature(pieces, matvec(slopes, weights))[:, : self.q, : self.q]
         return result
 
@@ -199,7 +199,9 @@ class GivenSlopes(Likelihood[ClusterProducts]):
 
         nodes = np.concatenate([part.nodes.reshape(n, -1) for part in parts], axis=1)
         ok = np.concatenate([part.ok.reshape(n, -1) for part in parts], axis=1)
-        each = np.concatenate([x.information.reshape(n, len(x.nodes) // n, *x.information.shape[1:]) for x in parts], axis=1)
+        each = np.concatenate(
+            [x.information.reshape(n, len(x.nodes) // n, *x.information.shape[1:]) for x in parts], axis=1
+        )
         flat = each.reshape(n * each.shape[1], *each.shape[2:])
         information = np.add.reduceat(flat, np.arange(n) * each.shape[1], axis=0)
         return Found(

@@ -1,4 +1,4 @@
-"""The chain rule where some slopes are taken as known (theory D1.0): they are level-2 variables that are observed.
+"""The chain rule where some slopes are taken as known (theory D1.8): they are level-2 variables that are observed.
 
 Given slopes s_C the model is that of `chain`, with s_C beside the observed level-2 variables w and their paths within
 clusters at the values s_C. In place of s_C the integral takes

@@ -180,9 +180,9 @@ class NodeSums:
                 break
             some = params[active], data.select(active), prior.take(active), offset[active]
             found = self._sum(*some, box.take(active), counts[active])
-        if found is not whole:
-            whole = found if len(found[0].starts) == len(params) else None
-        if whole is None or self.halvings:
+        if len(found[0].starts) == len(params):
+            whole = found
+        if found is not whole or self.halvings:
             whole = self._sum(params, data, prior, offset, box, (counts - 1) * 2**self.halvings + 1)
         return whole
 
