@@ -233,6 +233,26 @@ def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
     )
 
 
+def _same_likelihood(first: FitRecord, second: FitRecord) -> None:
+    """Raise an `EstimatorError` unless both log-likelihoods are of the same kind and of the same variables.
+
+    What they are conditional on may differ: a predictor that the restricted model leaves out has no effect there.
+    """
+    one, other = first.likelihood, second.likelihood
+    if one.kind != other.kind:
+        raise EstimatorError(
+            "likelihood-ratio test: the two log-likelihoods are of different kinds, so that their difference means "
+            f"nothing. One is {one.sentence}; the other {other.sentence}. Fit both models with the same fixed_x"
+        )
+    if set(one.variables) != set(other.variables):
+        only = sorted(set(one.variables) ^ set(other.variables))
+        word = "variable" if len(only) == 1 else "variables"
+        raise EstimatorError(
+            "likelihood-ratio test: the models were fitted to different data, as the log-likelihood of one of them has "
+            f"the {word} {', '.join(only)} and the other's has not. Name every variable in both, such as y ~ 0*x"
+        )
+
+
 def likelihood_ratio_test(first: FitRecord, second: FitRecord) -> Test:
     """Likelihood-ratio test of nested models fitted to the same data; scaled where both have robust SEs.
 
@@ -243,7 +263,8 @@ def likelihood_ratio_test(first: FitRecord, second: FitRecord) -> Test:
     Raises
     ------
     EstimatorError
-        Different data, as many parameters, or a fit without a likelihood of the two-level model.
+        Different data, likelihoods of different kinds (joint, given x), as many parameters, or a fit without a
+        likelihood of the two-level model.
     """
     for fit in (first, second):
         if not fit.converged:
@@ -255,9 +276,8 @@ def likelihood_ratio_test(first: FitRecord, second: FitRecord) -> Test:
                 f"likelihood-ratio test: '{fit.estimator}' does not maximise the likelihood of the two-level model; "
                 "msem does"
             )
-    if (first.n_obs, first.sizes) != (second.n_obs, second.sizes) or set(first.model.variables) != set(
-        second.model.variables
-    ):
+    _same_likelihood(first, second)
+    if (first.n_obs, first.sizes) != (second.n_obs, second.sizes):
         raise EstimatorError("the models were fitted to different data")
     h0, h1 = first.measures.get("unrestricted_loglik", np.nan), second.measures.get("unrestricted_loglik", np.nan)
     if np.isfinite([h0, h1]).all() and abs(h0 - h1) > 1e-6 * (1.0 + abs(h1)):

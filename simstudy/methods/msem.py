@@ -29,6 +29,7 @@ from simstudy.methods.checks import admissible, check_kinds, judge_data, refuse_
 from simstudy.methods.chosen_errors import ChosenErrors
 from simstudy.methods.closed_forms import negative_variances
 from simstudy.methods.fixed_slopes import WithFixedSlopes
+from simstudy.methods.likelihood_of import LikelihoodOf, joint
 from simstudy.methods.look import BLACK, SOLID, Look
 from simstudy.methods.msem_slopes import NODES, SlopeMsem
 from simstudy.methods.protocol import LATER, Estimator, PreparedEstimator, PreparedSlopes
@@ -56,14 +57,16 @@ class Msem(ChosenErrors):
         ``expected`` means the information given the pattern of missing values).
     fixed_x : bool
         Take the moments of exogenous observed variables as known, as lavaan's default does. SEs of between slopes are
-        then too small where within and between slopes differ (theory F1).
+        then too small where within and between slopes differ (theory F1). With random slopes the log-likelihood is
+        conditional on these variables, which must then live on one level (theory D1.6).
     bounds : str
         ``none``, or ``variances``: no variance may be negative. Bounds and inequalities of the model text hold in any
         case; a parameter at its bound has a covariance of 0 with all others.
     measures : bool
         Compute fit measures too (chi-square, CFI, ...); MLR-scaled ones where ``robust`` is among ``se``.
     slopes : str
-        What random slopes multiply (see `slopes.SlopeMsem`): ``auto``, ``observed``, ``latent``, ``hybrid``; or
+        What random slopes multiply (see `SlopeMsem`): ``auto`` (latent where the predictor stands in both blocks,
+        mediators included, else observed), ``observed``, ``latent``, ``hybrid``; or
         ``fixed``: slopes do not vary in the model that is fitted, and the path stands for the mean.
     nodes : int
         Quadrature nodes a latent predictor of random slopes.
@@ -128,12 +131,11 @@ class Msem(ChosenErrors):
         kinds = dict.fromkeys("observed" if kind == "expected" else kind for kind in self.se)
         asked = {
             "missing": self.missing == "fiml",
-            "fixed_x": self.fixed_x,
             "h1": self.h1 != "unrestricted",
             "bounds": self.bounds != "none" and bool(model.factors("within")),  # elsewhere no variance can be negative
         }
         refused = [name for name, on in asked.items() if on]
-        return SlopeMsem(tuple(kinds), self.slopes, self.nodes, self.measures, tuple(refused))
+        return SlopeMsem(tuple(kinds), self.slopes, self.nodes, self.measures, self.fixed_x, tuple(refused))
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedEstimator:
         """Build index maps and constants."""
@@ -143,6 +145,14 @@ class Msem(ChosenErrors):
     def prepare_slopes(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopes | None:
         """Of the method for models with random slopes, where there are any."""
         return self.for_model(model).prepare_slopes(model, layout) if model.slopes else None
+
+    def likelihood_of(self, model: TwoLevelModel) -> LikelihoodOf:
+        """The joint one; with `fixed_x` at held moments of exogenous variables, or given them where slopes vary."""
+        if model.slopes and self.slopes != "fixed":
+            return self.for_model(model).likelihood_of(model)
+        exogenous = frozenset().union(*exogenous_variables(model).values()) if self.fixed_x else frozenset()
+        held = tuple(v for v in model.variables if v in exogenous)
+        return LikelihoodOf("joint_fixed_x", model.variables, held) if held else joint(model)
 
     def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
         """P(negative between variance), balanced and saturated (theory F6)."""
