@@ -77,6 +77,5 @@ def _filled(values: FloatArray, *, free_mean: bool) -> FloatArray:
         mean = whole.mean(axis=1) if free_mean else mean
         centred = whole - mean[:, None]
         cov = (np.matmul(transpose(centred), centred) + left) / length
-    result = whole.copy()
-    result[(~seen.any(axis=1))[:, None] & np.ones_like(seen)] = np.nan
-    return result
+    nothing = ~seen.any(axis=1, keepdims=True)
+    return np.where(nothing, np.nan, whole)
