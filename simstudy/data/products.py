@@ -10,6 +10,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
+from simstudy.data.incomplete import distinct_patterns
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
@@ -171,8 +172,8 @@ class PatternProducts:
     def of(cls, sample: Sample) -> PatternProducts:
         """From rows with NaN for missing values; variables keep their order."""
         seen, z_seen = ~np.isnan(sample.rows), ~np.isnan(sample.clusters)
-        patterns, pattern = _patterns(seen)
-        z_patterns, z_pattern = _patterns(z_seen)
+        patterns, pattern = distinct_patterns(seen)
+        z_patterns, z_pattern = distinct_patterns(z_seen)
         rows = np.where(seen, sample.rows, 0.0)
         used = np.flatnonzero(patterns.any(axis=1))
         k, n_clusters = len(sample.level1) + 1, sample.layout.n_clusters
@@ -220,13 +221,6 @@ class PatternProducts:
             clusters=self.clusters[replicates],
             z_pattern=self.z_pattern[replicates],
         )
-
-
-def _patterns(seen: BoolArray) -> tuple[BoolArray, IntArray]:
-    """Distinct patterns (O, p), that of complete values first, and which one each of (R, N) has."""
-    p = seen.shape[-1]
-    found, which = np.unique(~seen.reshape(seen.shape[0] * seen.shape[1], p), axis=0, return_inverse=True)
-    return ~found, which.reshape(seen.shape[:-1]).astype(np.int64)
 
 
 def _sums(rows: FloatArray, member: BoolArray, layout: ClusterLayout) -> FloatArray:

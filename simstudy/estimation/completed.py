@@ -1,8 +1,9 @@
-"""Data with missing values made complete, for starting values only: conditional means of a crude normal model.
+"""Data with missing values made complete, for starting values only, by a crude normal model.
 
 Level-1 values are the cluster's mean, shrunken, plus what the row's other values say about the deviation from it;
-level-2 values are what cluster means and other level-2 values say. Covariance matrices come from a few steps of EM.
-Nothing that is reported is computed from such data but whether a variable varies at all.
+level-2 values are what cluster means and other level-2 values say. Covariance matrices come from a few steps of EM, and
+what they leave open is added with a sign from a fixed table, so that variances are not understated. Nothing that is
+reported is computed from such data but whether a variable varies at all.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from simstudy.data.incomplete import distinct_patterns
 from simstudy.data.sample import Sample
-from simstudy.linalg.stacked import FloatArray, inverse, matvec, submatrix, transpose
+from simstudy.linalg.psd import psd_factor
+from simstudy.linalg.stacked import FloatArray, IntArray, inverse, matvec, submatrix, transpose
 
 ROUNDS = 4
 RIDGE = 1e-8
@@ -44,38 +47,43 @@ def completed(sample: Sample) -> Sample:
 
 
 def _filled(values: FloatArray, *, free_mean: bool) -> FloatArray:
-    """Conditional means in place of NaN in normal vectors (R, N, p), with the mean 0 or a free one."""
+    """Values in place of NaN in normal vectors (R, N, p), with the mean 0 or a free one."""
     seen = ~np.isnan(values)
     n, length, p = values.shape
-    patterns, which = np.unique(seen.reshape(n * length, p), axis=0, return_inverse=True)
-    which = which.reshape(n, length)
+    patterns, which = distinct_patterns(seen)
     counts = np.maximum(seen.sum(axis=1), 1)
-    some = np.where(seen, values, 0.0)
-    mean = some.sum(axis=1) / counts if free_mean else np.zeros((n, p))
+    mean = np.where(seen, values, 0.0).sum(axis=1) / counts if free_mean else np.zeros((n, p))
     centred = np.where(seen, values - mean[:, None], 0.0)
     cov = np.eye(p) * ((centred**2).sum(axis=1) / counts)[:, None]
     whole = np.where(seen, values, mean[:, None])
-    for _ in range(ROUNDS):
-        left = np.zeros((n, p, p))
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(length, p))  # the same for all data, as a table would be
+    for step in range(ROUNDS):
+        left, last = np.zeros((n, p, p)), step == ROUNDS - 1
         for number, pattern in enumerate(patterns):
             at, gone = np.flatnonzero(pattern).astype(np.int64), np.flatnonzero(~pattern).astype(np.int64)
             if not len(gone):
                 continue
-            link, unknown = submatrix(cov, gone, at), submatrix(cov, gone, gone)
-            slopes = np.zeros_like(link)
-            if len(at):
-                ridge = RIDGE * np.diagonal(cov, axis1=-2, axis2=-1)[:, at, None] * np.eye(len(at))
-                inner, ok = inverse(submatrix(cov, at, at) + ridge)
-                slopes = np.where(ok[:, None, None], np.matmul(link, np.nan_to_num(inner)), 0.0)
-                unknown = unknown - np.matmul(slopes, transpose(link))
+            slopes, unknown = _regression(cov, at, gone)
             replicate, row = np.nonzero(which == number)
-            known = values[replicate[:, None], row[:, None], at] - mean[replicate[:, None], at]
-            whole[replicate[:, None], row[:, None], gone] = mean[replicate[:, None], gone] + matvec(
-                slopes[replicate], known
-            )
+            one, here = replicate[:, None], row[:, None]
+            found = mean[one, gone] + matvec(slopes[replicate], values[one, here, at] - mean[one, at])
+            if last:
+                found += matvec(psd_factor(unknown)[replicate], signs[here, gone])
+            whole[one, here, gone] = found
             left[:, gone[:, None], gone] += (which == number).sum(axis=1)[:, None, None] * unknown
         mean = whole.mean(axis=1) if free_mean else mean
         centred = whole - mean[:, None]
         cov = (np.matmul(transpose(centred), centred) + left) / length
     nothing = ~seen.any(axis=1, keepdims=True)
     return np.where(nothing, np.nan, whole)
+
+
+def _regression(cov: FloatArray, at: IntArray, gone: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Slopes of the variables ``gone`` on those ``at``, and what covariance matrix is left; 0 where there is none."""
+    link, unknown = submatrix(cov, gone, at), submatrix(cov, gone, gone)
+    if not len(at):
+        return link, unknown
+    ridge = RIDGE * np.diagonal(cov, axis1=-2, axis2=-1)[:, at, None] * np.eye(len(at))
+    inner, ok = inverse(submatrix(cov, at, at) + ridge)
+    slopes = np.where(ok[:, None, None], np.matmul(link, np.nan_to_num(inner)), 0.0)
+    return slopes, unknown - np.matmul(slopes, transpose(link))

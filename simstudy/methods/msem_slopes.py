@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from simstudy.data.incomplete import distinct_patterns
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.products import ClusterProducts, PatternProducts, Products
 from simstudy.data.sample import Sample
@@ -248,7 +249,7 @@ class PreparedSlopeMsem:
 
     def _fit_incomplete(self, sample: Sample) -> FitResult:
         """Fit data sets with missing values; data made complete give starting values."""
-        patterns = np.unique(np.isnan(sample.rows).reshape(-1, sample.rows.shape[-1]), axis=0)
+        patterns, _ = distinct_patterns(~np.isnan(sample.rows))
         size = max(1, AT_ONCE // (self.points * len(patterns)))
         parts = []
         for first in range(0, sample.n_replicates, size):

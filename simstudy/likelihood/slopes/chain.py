@@ -65,6 +65,8 @@ class SlopeChain:
         Covariate that each random element multiplies: 0 for intercepts.
     order : (f,)
         Random elements, then observed level-2 variables, among `SlopeStructure.elements`.
+    inner : int array
+        Free parameters that Phi depends on: those of the within level, and mean slopes where X holds them.
     cover : int array
         Between parts of predictors that the integral takes as given (latent treatment): the last of ``order``.
     """
@@ -97,6 +99,8 @@ class SlopeChain:
         self.scatter = np.zeros((len(free), structure.q))
         self.scatter[np.arange(len(free)), free] = 1.0
         level = structure.between
+        moved = [free, level.mean_free] if len(self.linked) else [free]
+        self.inner: IntArray = np.unique(np.concatenate(moved)).astype(np.int64)
         self.scatter_cov = np.zeros((len(level.cov_free), structure.q))
         self.scatter_cov[np.arange(len(level.cov_free)), level.cov_free] = 1.0
         self.scatter_mean = np.zeros((len(level.mean_free), structure.q))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from simstudy.likelihood.slopes.kernel import Integral, Rows
-from simstudy.linalg.stacked import FloatArray, transpose
+from simstudy.linalg.stacked import FloatArray, IntArray, columns, transpose
 
 
 def features(found: Integral) -> FloatArray:
@@ -66,7 +66,7 @@ def blocks(found: Integral, *, complete: bool) -> list[slice]:
 
 
 def curvature(
-    found: Integral, jacobian: FloatArray, *, complete: bool, weights: FloatArray | None = None
+    found: Integral, jacobian: FloatArray, inner: IntArray, *, complete: bool, weights: FloatArray | None = None
 ) -> FloatArray:
     """Second derivatives (R, q, q) of the weighted sum over points, where coordinates are linear in parameters.
 
@@ -75,6 +75,8 @@ def curvature(
     found : Integral
     jacobian : (R, d, q)
         Derivatives of the coordinates of `features`.
+    inner : int array
+        Parameters that Phi depends on.
     complete : bool
         Of complete data coordinates are few, and second derivatives with respect to them come first. With several
         patterns they may be hundreds, and directions come first; which way is taken must not depend on the batch.
@@ -87,9 +89,9 @@ def curvature(
         j = np.concatenate([*parts, outside], axis=1)
         second = second_derivatives(found, weights)
     else:
-        q = jacobian.shape[-1]
-        j = np.concatenate([np.broadcast_to(np.eye(q), (len(outside), q, q)), outside], axis=1)
-        second = along(found, parts, weights)
+        unit = np.eye(jacobian.shape[-1])[inner]
+        j = np.concatenate([np.broadcast_to(unit, (len(outside), *unit.shape)), outside], axis=1)
+        second = along(found, [columns(part, inner) for part in parts], weights)
     result: FloatArray = np.matmul(np.matmul(transpose(j), second), j)
     return result
 

@@ -85,7 +85,7 @@ class LatentSlopes(Likelihood[Products]):
             several = blocks(found, complete=data.complete)
             gradient = np.concatenate([matvec(slopes[:, one], weights) for one in several], axis=1)
             score = added(matvec(transpose(jacobian[:, one]), gradient[:, one]) for one in several)
-            inner = curvature(found, jacobian, complete=data.complete, weights=weights)
+            inner = curvature(found, jacobian, self.chain.inner, complete=data.complete, weights=weights)
             inner += self.chain.curvature(pieces, gradient)
             scores = added(np.matmul(transpose(jacobian[:, one]), slopes[:, one]) for one in several)  # (R, q, J n)
             weighted = scores * weights[:, None]

@@ -47,7 +47,9 @@ class ObservedSlopes(Likelihood[Products]):
             score = added(
                 matvec(transpose(jacobian[:, one]), slopes[:, one]) for one in blocks(found, complete=data.complete)
             )
-            hessian = curvature(found, jacobian, complete=data.complete) + self.chain.curvature(pieces, slopes)
+            hessian = curvature(found, jacobian, self.chain.inner, complete=data.complete) + self.chain.curvature(
+                pieces, slopes
+            )
             information = -0.5 * (hessian + transpose(hessian))
             ok = found.ok & np.isfinite(score).all(axis=-1) & np.isfinite(information).all(axis=(-2, -1))
             return Evaluation(_sum(found), score, information, ok)
