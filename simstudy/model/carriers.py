@@ -1,8 +1,8 @@
 """Which variables carry random slopes: their values must be known wherever anything that the slope moves is.
 
 A slope s of y on x moves y and whatever y leads to. In a row that has any of these the likelihood given the random
-elements needs x itself: without it, the product of s and x is not normal. In a row that has none of them, x may be
-missing like any other variable.
+elements needs x itself: without it, the product of s and x is not normal (theory D1.7). In a row that has none of them,
+x may be missing like any other variable.
 """
 
 from __future__ import annotations

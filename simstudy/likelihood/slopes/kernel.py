@@ -1,4 +1,4 @@
-"""The Gaussian integral over a cluster's random elements, at many points at once (theory D1.1, D1.2).
+"""The Gaussian integral over a cluster's random elements, at many points at once (theory D1.1, D1.2, D1.7).
 
 A point is a cluster, or a cluster at one quadrature node. Its rows have the residuals eps_i = X xi_i ~ N(0, Sigma_W),
 where xi_i = (-u_l c_i,pi(l); c_i), c_i = (1, v_i), and X = [columns of u | -mu_W | I]: every random element u_l
