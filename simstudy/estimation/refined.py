@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simstudy.data.products import ClusterProducts
+from simstudy.data.products import Products
 from simstudy.estimation.optimum import Optimum
 from simstudy.estimation.result import Status
 from simstudy.likelihood.slopes.given import GivenSlopes
@@ -49,7 +49,7 @@ def refined(
     integral: GivenSlopes,
     best: Optimum,
     xi: FloatArray,
-    data: ClusterProducts,
+    data: Products,
     natural: Callable[[FloatArray], FloatArray],
     climb: Climb,
 ) -> Refined:

@@ -50,8 +50,7 @@ each = pytest.mark.parametrize("name", [pytest.param(x, marks=[pytest.mark.slow]
 def likelihood(name: str, nodes: int | None = None) -> GivenSlopes:
     text, choice, _ = CASES[name]
     model = TwoLevelModel.from_syntax(text)
-    others = "hybrid" if choice == "hybrid" else "observed"
-    return GivenSlopes(model, integrated(model, choice), others, nodes)
+    return GivenSlopes(model, integrated(model, choice), treatment(model, choice), nodes)
 
 
 def drawn(model: TwoLevelModel, params: np.ndarray, layout: ClusterLayout) -> Sample:

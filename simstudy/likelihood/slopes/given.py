@@ -17,19 +17,18 @@ Where level-2 variables tell nearly all of the slopes, clusters have no place in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
 
-from simstudy.data.layout import ClusterLayout
-from simstudy.data.products import ClusterProducts
+from simstudy.data.products import Products
 from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.likelihood.slopes.chain import Treatment
-from simstudy.likelihood.slopes.given_chain import GivenChain, GivenPieces, Prior
+from simstudy.likelihood.slopes.derivatives import blocks, curvature, features
+from simstudy.likelihood.slopes.given_chain import GivenChain, Prior
 from simstudy.likelihood.slopes.given_nodes import Integrated, NodeSums
-from simstudy.likelihood.slopes.kernel import Integral, features, second_derivatives
-from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, matvec, transpose
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, added, matvec, transpose
 from simstudy.model.slope_structure import SlopeStructure
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -64,7 +63,7 @@ class Found:
     cov: FloatArray
 
 
-class GivenSlopes(Likelihood[ClusterProducts]):
+class GivenSlopes(Likelihood[Products]):
     """As `observed.ObservedSlopes`, where some slopes are integrated over by quadrature.
 
     Parameters
@@ -72,7 +71,7 @@ class GivenSlopes(Likelihood[ClusterProducts]):
     given : sequence of str
         Names of those slopes.
     treatment : str
-        Of the other slopes.
+        What becomes of predictors that have between parts.
     nodes : int or None
         Nodes a dimension; by default as many as the error asks for.
     halvings : int
@@ -92,6 +91,7 @@ class GivenSlopes(Likelihood[ClusterProducts]):
         self.whole = SlopeStructure(model)
         self.sums = NodeSums(self.chain, nodes, halvings)
         self.d, self.q = len(self.structure.given), len(model.names)
+        self.inner = self.chain.inner[self.chain.inner < self.q]
 
     def finer(self, halvings: int) -> GivenSlopes:
         """The same with a step that is halved so often."""
@@ -100,7 +100,7 @@ class GivenSlopes(Likelihood[ClusterProducts]):
 
     # ------------------------------------------------------------------------------------------------------ derivatives
 
-    def _derive(self, found: Integrated, data: ClusterProducts, *, information: bool) -> tuple[FloatArray, FloatArray]:
+    def _derive(self, found: Integrated, data: Products, *, information: bool) -> tuple[FloatArray, FloatArray]:
         """Scores of clusters (R, J, q), and the information, over the nodes that weigh anything."""
         rows, starts = found.kept()
         q, j = self.q, data.layout.n_clusters
@@ -109,12 +109,14 @@ class GivenSlopes(Likelihood[ClusterProducts]):
         for part, integral, pieces in self.sums.again(found, data, rows):
             weights = found.weights[rows[part]]
             jacobian = self.chain.jacobian(pieces)[:, :, :q]
-            slopes = features(integral)
-            plain = np.matmul(transpose(jacobian), slopes)
+            slopes, several = features(integral), blocks(integral, complete=data.complete)
+            plain = added(np.matmul(transpose(jacobian[:, one]), slopes[:, one]) for one in several)
             scores[part] = plain * weights[:, None]
             if information:
+                gradient = np.concatenate([matvec(slopes[:, one], weights) for one in several], axis=1)
                 inner[part] = np.matmul(scores[part], transpose(plain))
-                inner[part] += self._second(pieces, integral, weights, jacobian, slopes)
+                inner[part] += curvature(integral, jacobian, self.inner, complete=data.complete, weights=weights)
+                inner[part] += self.chain.curvature(pieces, gradient)[:, :q, :q]
         means = np.add.reduceat(scores, starts, axis=0)
         by_cluster = np.ascontiguousarray(transpose(means))
         if not information:
@@ -122,16 +124,7 @@ class GivenSlopes(Likelihood[ClusterProducts]):
         total = np.matmul(means, transpose(means)) - np.add.reduceat(inner, starts, axis=0)
         return by_cluster, 0.5 * (total + transpose(total))
 
-    def _second(
-        self, pieces: GivenPieces, integral: Integral, weights: FloatArray, jacobian: FloatArray, slopes: FloatArray
-    ) -> FloatArray:
-        """Weighted sums over clusters (T, q, q) of second derivatives given the slopes."""
-        j = np.take(jacobian, self.chain.curved, axis=1)
-        result: FloatArray = np.matmul(np.matmul(transpose(j), second_derivatives(integral, weights)), j)
-        result += self.chain.curvature(pieces, matvec(slopes, weights))[:, : self.q, : self.q]
-        return result
-
-    def _predict(self, found: Integrated, data: ClusterProducts) -> tuple[FloatArray, FloatArray]:
+    def _predict(self, found: Integrated, data: Products) -> tuple[FloatArray, FloatArray]:
         """Means (R, J, r) and covariances (R, J, r, r) of random elements: normal ones, mixed over the nodes."""
         rows, starts = found.kept()
         inner, j = self.chain.r, data.layout.n_clusters
@@ -153,10 +146,11 @@ class GivenSlopes(Likelihood[ClusterProducts]):
 
     # ------------------------------------------------------------------------------------- clusters together, or apart
 
-    def find(self, params: FloatArray, data: ClusterProducts, want: Want = "loglik") -> Found:
+    def find(self, params: FloatArray, data: Products, want: Want = "loglik") -> Found:
         """The log-likelihood at (R, q), and what else is wanted."""
         with np.errstate(all="ignore"):
-            prior = self.chain.prior(np.concatenate([params, np.zeros((len(params), self.d))], axis=1))
+            known = data.z_patterns[data.z_pattern].all(axis=(1, 2))
+            prior = self.chain.prior(np.concatenate([params, np.zeros((len(params), self.d))], axis=1), known)
             offset = prior.offset(data.clusters)
             apart = ((offset.max(axis=-1) - offset.min(axis=-1)) > SPREAD).any(axis=-1)
             if data.layout.n_clusters == 1 or not apart.any():
@@ -168,7 +162,7 @@ class GivenSlopes(Likelihood[ClusterProducts]):
             return _merged(parts, len(params))
 
     def _together(
-        self, params: FloatArray, data: ClusterProducts, prior: Prior, offset: FloatArray, want: Want
+        self, params: FloatArray, data: Products, prior: Prior, offset: FloatArray, want: Want
     ) -> Found:
         n, j = len(params), data.layout.n_clusters
         found = self.sums.integral(params, data, prior, offset)
@@ -181,13 +175,13 @@ class GivenSlopes(Likelihood[ClusterProducts]):
             mean, cov = self._predict(found, data)
         return Found(found.loglik, found.coarse, found.grid.n_nodes, found.ok, scores, information, mean, cov)
 
-    def _one_by_one(self, params: FloatArray, data: ClusterProducts, want: Want) -> Found:
+    def _one_by_one(self, params: FloatArray, data: Products, want: Want) -> Found:
         """Every cluster as a data set of its own, with its own nodes."""
         n, sizes = len(params), np.asarray(data.layout.sizes)
         parts, places = [], []
         for size in np.unique(sizes):
-            at = np.flatnonzero(sizes == size)
-            alone = _alone(data, at, int(size))
+            at = np.flatnonzero(sizes == size).astype(np.int64)
+            alone = data.one_by_one(at)
             parts.append(self.find(np.repeat(params, len(at), axis=0), alone, want))
             places.append(at)
         order = np.argsort(np.concatenate(places))
@@ -211,21 +205,21 @@ class GivenSlopes(Likelihood[ClusterProducts]):
 
     # --------------------------------------------------------------------------------------------------- what is public
 
-    def loglik(self, params: FloatArray, data: ClusterProducts) -> FloatArray:
+    def loglik(self, params: FloatArray, data: Products) -> FloatArray:
         """Log-likelihood (R,); NaN where the moments are not feasible."""
         return self.measured(params, data)[0]
 
-    def measured(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, FloatArray, IntArray]:
+    def measured(self, params: FloatArray, data: Products) -> tuple[FloatArray, FloatArray, IntArray]:
         """Log-likelihood (R,), what half the nodes would change in it (R,), and the number of nodes (R,)."""
         found = self.find(params, data)
         total = np.where(found.ok, found.loglik.sum(axis=-1), np.nan)
         return total, np.abs(total - found.coarse.sum(axis=-1)), found.nodes
 
-    def cluster_logliks(self, params: FloatArray, data: ClusterProducts) -> FloatArray:
+    def cluster_logliks(self, params: FloatArray, data: Products) -> FloatArray:
         """Log-likelihood of every cluster (R, J)."""
         return self.find(params, data).loglik
 
-    def evaluate(self, params: FloatArray, data: ClusterProducts) -> Evaluation:
+    def evaluate(self, params: FloatArray, data: Products) -> Evaluation:
         """Log-likelihood, score and observed information."""
         with np.errstate(all="ignore"):
             found = self.find(params, data, "information")
@@ -233,30 +227,18 @@ class GivenSlopes(Likelihood[ClusterProducts]):
             ok = found.ok & np.isfinite(score).all(axis=-1) & np.isfinite(found.information).all(axis=(-2, -1))
             return Evaluation(np.where(ok, total, np.nan), score, found.information, ok)
 
-    def observed_information(self, params: FloatArray, data: ClusterProducts) -> FloatArray:
+    def observed_information(self, params: FloatArray, data: Products) -> FloatArray:
         """Minus the second derivatives of the log-likelihood (R, q, q)."""
         return self.evaluate(params, data).information
 
-    def cluster_scores(self, params: FloatArray, data: ClusterProducts) -> FloatArray:
+    def cluster_scores(self, params: FloatArray, data: Products) -> FloatArray:
         """Score of every cluster (R, J, q); they add up to the score."""
         return self.find(params, data, "scores").scores
 
-    def elements(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, FloatArray]:
+    def elements(self, params: FloatArray, data: Products) -> tuple[FloatArray, FloatArray]:
         """Posterior means (R, J, r) and covariances (R, J, r, r) of u, in the order of ``SlopeStructure.elements``."""
         found = self.find(params, data, "elements")
         return found.mean, found.cov
-
-
-def _alone(data: ClusterProducts, at: IntArray, size: int) -> ClusterProducts:
-    """Clusters ``at``, of one size, as data sets of one cluster, data set by data set."""
-    products = np.moveaxis(data.products[..., at], -1, 1)
-    clusters = np.moveaxis(data.clusters[..., at], -1, 1)
-    return replace(
-        data,
-        layout=ClusterLayout.of([size]),
-        products=np.ascontiguousarray(products.reshape(-1, *products.shape[2:])[..., None]),
-        clusters=np.ascontiguousarray(clusters.reshape(-1, clusters.shape[-1])[..., None]),
-    )
 
 
 def _merged(parts: Sequence[tuple[IntArray, Found]], n: int) -> Found:

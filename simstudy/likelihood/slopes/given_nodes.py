@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simstudy.data.products import ClusterProducts
+from simstudy.data.products import Products
 from simstudy.likelihood.slopes.given_chain import GivenChain, GivenPieces, Prior
 from simstudy.likelihood.slopes.grid import Box, Grid, quadratic, sum_exp
 from simstudy.likelihood.slopes.kernel import Integral, Points, integrate
@@ -88,12 +88,16 @@ class NodeSums:
         self.chain, self.d = chain, chain.d
         self.nodes, self.halvings = nodes, halvings
 
-    def _points(self, data: ClusterProducts, offset: FloatArray, replicate: IntArray, nodes: FloatArray) -> Points:
+    def _points(self, data: Products, offset: FloatArray, replicate: IntArray, nodes: FloatArray) -> Points:
         """The data of all clusters at every node."""
         e = nodes[:, :, None] - np.take(offset, replicate, axis=0)
+        products = tuple(np.take(one, replicate, axis=0) for one in data.by_pattern)
         z = np.concatenate([np.take(data.clusters, replicate, axis=0), e], axis=1)
-        sizes = np.asarray(data.layout.sizes, dtype=np.float64)
-        return Points(self.chain.place, np.take(data.products, replicate, axis=0), sizes, z)
+        seen = np.ones((len(data.z_patterns), self.d), dtype=bool)
+        z_patterns = np.concatenate([data.z_patterns, seen], axis=1)
+        return Points(
+            self.chain.place, products, data.patterns, z, z_patterns, np.take(data.z_pattern, replicate, axis=0)
+        )
 
     def _blocks(self, n: int, clusters: int) -> Iterator[slice]:
         size = max(1, AT_ONCE // clusters)
@@ -106,21 +110,21 @@ class NodeSums:
         return np.concatenate([np.take(params, grid.replicate, axis=0), slopes], axis=1), rows
 
     def _values(
-        self, params: FloatArray, data: ClusterProducts, prior: Prior, offset: FloatArray, grid: Grid
+        self, params: FloatArray, data: Products, prior: Prior, offset: FloatArray, grid: Grid
     ) -> tuple[FloatArray, BoolArray]:
         """Logs of the terms (T, J) and whether they exist (T,)."""
         whole, rows = self._at(params, prior, grid)
         values, ok = np.empty((len(whole), data.layout.n_clusters)), np.empty(len(whole), dtype=bool)
         for part in self._blocks(*values.shape):
-            pieces = self.chain.given(whole[part], rows.take(np.arange(part.start, part.stop)))
+            pieces = self.chain.at(whole[part], rows.take(np.arange(part.start, part.stop)), data.patterns)
             points = self._points(data, offset, grid.replicate[part], grid.nodes[part])
-            found = integrate(pieces.reduced, points)
+            found = integrate([one.reduced for one in pieces], points)
             values[part], ok[part] = found.loglik, found.ok
         return values + np.take(grid.log_cell, grid.replicate)[:, None], ok
 
     # ------------------------------------------------------------------------------------------------------------ nodes
 
-    def _locate(self, params: FloatArray, data: ClusterProducts, prior: Prior, offset: FloatArray) -> Box:
+    def _locate(self, params: FloatArray, data: Products, prior: Prior, offset: FloatArray) -> Box:
         """Where the integrands of a replicate's clusters are, and how narrow, by quadratic fits to a coarse grid."""
         n = PILOT[self.d]
         low, high = offset.min(axis=-1) - PILOT_REACH, offset.max(axis=-1) + PILOT_REACH
@@ -148,7 +152,7 @@ class NodeSums:
             active = active[again]
         return box
 
-    def integral(self, params: FloatArray, data: ClusterProducts, prior: Prior, offset: FloatArray) -> Integrated:
+    def integral(self, params: FloatArray, data: Products, prior: Prior, offset: FloatArray) -> Integrated:
         """The sums over nodes, which are refined until their errors are small."""
         box = self._locate(params, data, prior, offset)
         grid, values, fine = self._sums(params, data, prior, offset, box)
@@ -159,7 +163,7 @@ class NodeSums:
         return Integrated(grid, at, rows, weights, loglik, coarse_sum(values, grid, self.d), ok)
 
     def _sums(
-        self, params: FloatArray, data: ClusterProducts, prior: Prior, offset: FloatArray, box: Box
+        self, params: FloatArray, data: Products, prior: Prior, offset: FloatArray, box: Box
     ) -> tuple[Grid, FloatArray, BoolArray]:
         """Nodes, values there (T, J), whether they exist (T,); boxes that cut are widened, rough steps made finer."""
         if self.nodes is not None:
@@ -189,7 +193,7 @@ class NodeSums:
     def _sum(
         self,
         params: FloatArray,
-        data: ClusterProducts,
+        data: Products,
         prior: Prior,
         offset: FloatArray,
         box: Box,
@@ -206,15 +210,15 @@ class NodeSums:
         return at_face.sum(axis=-1) > TAILS, (gap**2).sum(axis=-1) > SQUARES
 
     def again(
-        self, found: Integrated, data: ClusterProducts, rows: IntArray
-    ) -> Iterator[tuple[slice, Integral, GivenPieces]]:
+        self, found: Integrated, data: Products, rows: IntArray
+    ) -> Iterator[tuple[slice, Integral, tuple[GivenPieces, ...]]]:
         """The integrals given the slopes of some nodes, a few at a time."""
         offset = found.prior.take(found.grid.starts).offset(data.clusters)
         for part in self._blocks(len(rows), data.layout.n_clusters):
             some = rows[part]
-            pieces = self.chain.given(found.params[some], found.prior.take(some))
+            pieces = self.chain.at(found.params[some], found.prior.take(some), data.patterns)
             points = self._points(data, offset, found.grid.replicate[some], found.grid.nodes[some])
-            yield part, integrate(pieces.reduced, points), pieces
+            yield part, integrate([one.reduced for one in pieces], points), pieces
 
 
 def coarse_sum(values: FloatArray, grid: Grid, dimension: int) -> FloatArray:
