@@ -216,6 +216,8 @@ def test_every_summary_says_which_likelihood_it_is() -> None:
         assert says in one._repr_html_()
         assert one.to_dict()["likelihood_text"].startswith(says)
     assert "(given x, v and w)" in repr(given)
+    hint = "takes x, v and w as given"
+    assert [hint in one.summary() for one in (given, joint, fixed)] == [False, True, False]
     found = given.to_dict()
     keys = ("likelihood", "likelihood_of", "likelihood_given")
     assert [found[key] for key in keys] == ["given_x", ["y"], ["x", "v", "w"]]
