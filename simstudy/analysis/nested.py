@@ -20,6 +20,7 @@ from simstudy.methods.wall import MethodError, fit_walled, fitter
 from simstudy.model.expressions import Expression, parse_expression
 from simstudy.model.parameters import number_rows
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.data_kinds import data_kind
 from simstudy.population.streams import FitStreams
 
 NO_GAIN = 1e-10
@@ -206,11 +207,12 @@ def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
     fit = in_rescaled_units(fit)
     prepared_slopes(fit, "test of a slope's variance")
     model, q = without_variance(fit.model, slope)
-    statistics = fit.context.sample.arrange(model.level1, model.level2).statistics()
+    sample = fit.context.sample.arrange(model.level1, model.level2)
     method, layout, streams = fit.context.method, fit.context.sample.layout, FitStreams.of(0, fit.estimator, "fit", [0])
     try:
         again = fitter(method, ask.prepare(method, model, layout))
-        without, _ = fit_walled(method, model, again, statistics, streams)
+        data = ask.of_sample(data_kind(method.needs), sample)
+        without, _ = fit_walled(method, model, again, data, streams)
     except MethodError as error:
         why = f"{fit.estimator} stopped with an error: {error.text}"
         raise EstimatorError(f"test of a slope's variance: {why}") from None

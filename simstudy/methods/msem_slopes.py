@@ -7,11 +7,13 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from simstudy.data.incomplete import distinct_patterns
 from simstudy.data.layout import ClusterLayout
-from simstudy.data.products import ClusterProducts
+from simstudy.data.products import ClusterProducts, PatternProducts, Products
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.cholesky import CholeskyParameters
+from simstudy.estimation.completed import completed
 from simstudy.estimation.optimum import Optimum
 from simstudy.estimation.reduction import AnchoredData, ReducedLikelihood, Reduction
 from simstudy.estimation.result import FitResult
@@ -26,6 +28,7 @@ from simstudy.linalg.stacked import BoolArray, FloatArray, columns, matvec, tran
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
 from simstudy.methods.likelihood_of import LikelihoodOf, given_x
 from simstudy.methods.protocol import Estimator
+from simstudy.methods.slope_gaps import has_gaps, refuse_gaps
 from simstudy.model.constraints import ConstraintSet
 from simstudy.model.exogenous import GivenVariables, refuse_given
 from simstudy.model.slope_structure import SlopeStructure
@@ -66,6 +69,9 @@ class SlopeMsem(Estimator):
     fixed_x : bool
         The likelihood is conditional on exogenous observed variables (see `model.exogenous.GivenVariables`), whose
         moments are then no parameters: log-likelihood, AIC, BIC and scaling factor of lme4 and Mplus.
+    missing : str
+        ``listwise``, or ``fiml``: every observed value is used. Predictors of random slopes must be there wherever
+        what depends on them is.
     refused : tuple of str
         Options of `Msem` that are asked for and not there for models with random slopes.
     """
@@ -77,13 +83,14 @@ class SlopeMsem(Estimator):
     random_slopes: ClassVar[bool] = True
     likelihood_of_model: ClassVar[bool] = True
     can: ClassVar[str] = "slopes that vary over clusters, with predictors and outcomes of their own"
-    cannot: ClassVar[str] = "random loadings; slopes of latent predictors; missing values"
+    cannot: ClassVar[str] = "random loadings; slopes of latent predictors, or of predictors with missing values"
 
     se: tuple[SeKind, ...] = ("observed",)
     slopes: Choice = "auto"
     nodes: int = NODES
     measures: bool = False
     fixed_x: bool = False
+    missing: Literal["listwise", "fiml"] = "listwise"
     refused: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -91,8 +98,13 @@ class SlopeMsem(Estimator):
 
     @property
     def needs(self) -> str:
-        """Cross-products of every cluster."""
-        return "clusters"
+        """Cross-products of every cluster; missing values need the rows."""
+        return "sample" if self.missing == "fiml" else "clusters"
+
+    @property
+    def takes_missing(self) -> bool:
+        """With full information."""
+        return self.missing == "fiml"
 
     @property
     def se_kinds(self) -> tuple[str, ...]:
@@ -154,7 +166,7 @@ def treatment(model: TwoLevelModel, choice: Choice) -> Treatment:
     return "latent" if choice == "auto" else choice
 
 
-class CholeskyLikelihood(Likelihood[ClusterProducts]):
+class CholeskyLikelihood(Likelihood[Products]):
     """A log-likelihood of random slopes in Cholesky parameters, as the optimiser takes it."""
 
     verify_maximum: ClassVar[bool] = False  # evaluations return the observed information: what they accept is a maximum
@@ -162,7 +174,7 @@ class CholeskyLikelihood(Likelihood[ClusterProducts]):
     def __init__(self, likelihood: ObservedSlopes | LatentSlopes, cholesky: CholeskyParameters) -> None:
         self.likelihood, self.cholesky = likelihood, cholesky
 
-    def evaluate(self, params: FloatArray, data: ClusterProducts) -> Evaluation:
+    def evaluate(self, params: FloatArray, data: Products) -> Evaluation:
         """Log-likelihood, score and observed information at Cholesky parameters (R, q)."""
         with np.errstate(all="ignore"):
             found = self.likelihood.evaluate(self.cholesky.natural(params), data)
@@ -176,7 +188,7 @@ class CholeskyLikelihood(Likelihood[ClusterProducts]):
             information[:, place, place] += RIDGE * np.maximum(diagonal, least)
             return Evaluation(found.loglik, matvec(turned, found.score), information, found.ok)
 
-    def observed_information(self, params: FloatArray, data: ClusterProducts) -> FloatArray:
+    def observed_information(self, params: FloatArray, data: Products) -> FloatArray:
         """Observed information (R, q, q) in Cholesky parameters."""
         return self.evaluate(params, data).information
 
@@ -214,17 +226,43 @@ class PreparedSlopeMsem:
 
     @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
-        """Fit R data sets."""
-        statistics = data.statistics() if isinstance(data, Sample) else data
+        """Fit R data sets; with full information those without missing values are fitted as complete ones."""
+        if self.options.missing == "listwise" or not isinstance(data, Sample):
+            return self._fit_complete(data.statistics() if isinstance(data, Sample) else data)
+        sample = data.arrange(self.model.level1, self.model.level2)
+        gaps = has_gaps(sample)
+        if not gaps.any():
+            return self._fit_complete(sample.statistics())
+        refuse_gaps(self.model, self.given, sample)
+        whole, holed = np.flatnonzero(~gaps), np.flatnonzero(gaps)
+        parts = [self._fit_incomplete(sample.select(holed))]
+        if len(whole):
+            parts.append(self._fit_complete(sample.select(whole).statistics()))
+        return FitResult.concat(parts).select(np.argsort(np.concatenate([holed, whole])))
+
+    def _fit_complete(self, statistics: TwoLevelStatistics) -> FitResult:
+        """Fit data sets without missing values."""
         statistics = statistics.arrange(self.model.level1, self.model.level2)
         size = max(1, AT_ONCE // self.points)
-        n = statistics.n_replicates
-        parts = [self._fit(statistics.select(slice(first, first + size))) for first in range(0, n, size)]
+        parts = []
+        for first in range(0, statistics.n_replicates, size):
+            some = statistics.select(slice(first, first + size))
+            parts.append(self._fit(ClusterProducts.of(some), some, self.layout.n_obs))
         return judge_data(FitResult.concat(parts), statistics, within=True)
 
-    def _fit(self, statistics: TwoLevelStatistics) -> FitResult:
+    def _fit_incomplete(self, sample: Sample) -> FitResult:
+        """Fit data sets with missing values; data made complete give starting values."""
+        patterns, _ = distinct_patterns(~np.isnan(sample.rows))
+        size = max(1, AT_ONCE // (self.points * len(patterns)))
+        parts = []
+        for first in range(0, sample.n_replicates, size):
+            some = sample.select(slice(first, first + size))
+            data, filled = PatternProducts.of(some), completed(some).statistics()
+            parts.append(judge_data(self._fit(data, filled, data.n_rows), filled, within=True))
+        return FitResult.concat(parts)
+
+    def _fit(self, data: Products, statistics: TwoLevelStatistics, n_obs: float | FloatArray) -> FitResult:
         """Fit some data sets together."""
-        data = ClusterProducts.of(statistics)
         starts = self.starts(statistics)
         exogenous = ExogenousPart(self.structure, self.given, statistics)
         best, xi = self._maximise(data, starts, exogenous)
@@ -245,12 +283,12 @@ class PreparedSlopeMsem:
             admissible=self._admissible(theta),
             n_iter=best.n_iter,
             loglik=loglik,
-            measures=self._measures(loglik, boundary, best, meat),
+            measures=self._measures(loglik, boundary, best, meat, n_obs),
         )
         return result.blank_failures()
 
     def _maximise(
-        self, data: ClusterProducts, starts: tuple[FloatArray, ...], exogenous: ExogenousPart
+        self, data: Products, starts: tuple[FloatArray, ...], exogenous: ExogenousPart
     ) -> tuple[Optimum, FloatArray]:
         """The maximum over the free Cholesky parameters, and all of these (R, q)."""
         if not self.given.held:
@@ -262,7 +300,7 @@ class PreparedSlopeMsem:
         best = with_fallback(problem, AnchoredData(data, anchor), begin, tolerance=TOLERANCE)
         return best, self.reduction.expand(best.params, anchor)
 
-    def elements(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, FloatArray]:
+    def elements(self, params: FloatArray, data: Products) -> tuple[FloatArray, FloatArray]:
         """Posterior means (R, J, r) and covariances (R, J, r, r) of random elements at parameters (R, q)."""
         return (self.fine or self.likelihood).elements(params, data)
 
@@ -297,7 +335,12 @@ class PreparedSlopeMsem:
         return found
 
     def _measures(
-        self, loglik: FloatArray, boundary: BoolArray, best: Optimum, meat: FloatArray | None
+        self,
+        loglik: FloatArray,
+        boundary: BoolArray,
+        best: Optimum,
+        meat: FloatArray | None,
+        n_obs: float | FloatArray,
     ) -> dict[str, FloatArray]:
         """Boundary, number of parameters, AIC, BIC, and tr(H^-1 meat) / q, which no choice of parameters changes.
 
@@ -308,7 +351,7 @@ class PreparedSlopeMsem:
             npar = float(len(self.reduction.free))
             found["npar"] = np.full(len(boundary), npar)
             found["aic"] = -2.0 * loglik + 2.0 * npar
-            found["bic"] = -2.0 * loglik + np.log(self.layout.n_obs) * npar
+            found["bic"] = -2.0 * loglik + np.log(n_obs) * npar
             if meat is not None:
                 found["scaling_h0"] = np.trace(np.matmul(best.inverse, meat), axis1=-2, axis2=-1) / npar
         return found
