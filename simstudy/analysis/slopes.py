@@ -14,8 +14,10 @@ from simstudy.data.products import ClusterProducts, PatternProducts, Products
 from simstudy.errors import EstimatorError
 from simstudy.linalg.stacked import BoolArray, FloatArray
 from simstudy.methods import ask
+from simstudy.methods.msem_slopes import integrated
 from simstudy.methods.protocol import PreparedSlopes
 from simstudy.methods.wall import MethodError
+from simstudy.model.carriers import lacking_slopes
 from simstudy.model.implied import LevelImplied
 from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
@@ -101,6 +103,15 @@ def _fact(slope: RandomSlope, model: TwoLevelModel, meaning: str, choice: bool) 
     others = {name: text.format(**words) for name, text in OTHERWISE[place].items() if choice and name != meaning}
     text = MEANING.get(key, "").format(**words)
     return SlopeFact(slope.name, slope.outcome, slope.predictor, meaning, text, others)
+
+
+def integrated_slopes(fit: FitRecord) -> tuple[str, ...]:
+    """Slopes over which the likelihood of a fit by `msem` is an integral: of factors, or with missing predictors."""
+    sample = fit.context.sample.arrange(fit.model.level1, fit.model.level2)
+    lacking = lacking_slopes(fit.model, ~np.isnan(sample.rows))[0]
+    names = [slope.name for slope, one in zip(fit.model.slopes, lacking, strict=True) if one]
+    latent = any(slope.meaning == "latent" for slope in fit.slopes)
+    return integrated(fit.model, "latent" if latent else "observed", names)
 
 
 FLAT = 0.005

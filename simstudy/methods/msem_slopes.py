@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
@@ -12,6 +13,7 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.products import ClusterProducts, PatternProducts, Products
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
+from simstudy.errors import EstimatorError
 from simstudy.estimation.cholesky import CholeskyParameters
 from simstudy.estimation.completed import completed
 from simstudy.estimation.given_starts import given_starts
@@ -32,6 +34,7 @@ from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
 from simstudy.methods.likelihood_of import LikelihoodOf, given_x
 from simstudy.methods.protocol import Estimator
 from simstudy.methods.slope_gaps import has_gaps, refuse_gaps
+from simstudy.model.carriers import lacking_slopes
 from simstudy.model.constraints import ConstraintSet
 from simstudy.model.exogenous import GivenVariables, refuse_given
 from simstudy.model.slope_structure import SlopeStructure
@@ -91,7 +94,7 @@ class SlopeMsem(Estimator):
     random_slopes: ClassVar[bool] = True
     likelihood_of_model: ClassVar[bool] = True
     can: ClassVar[str] = "slopes that vary over clusters, with predictors and outcomes of their own"
-    cannot: ClassVar[str] = "random loadings; slopes of predictors with missing values"
+    cannot: ClassVar[str] = "random loadings"
 
     se: tuple[SeKind, ...] = ("observed",)
     slopes: Choice = "auto"
@@ -140,11 +143,9 @@ class SlopeMsem(Estimator):
                         "outcome; choose latent or hybrid, or keep it to the within block"
                     )
         given = integrated(model, self.slopes)
-        if len(given) > MOST_GIVEN:
-            return (
-                f"an integral over {len(given)} slopes ({', '.join(given)}); at most {MOST_GIVEN} can be done: leave "
-                "some fixed, or let slopes of observed variables multiply these as observed, which costs no integral"
-            )
+        reason = too_many(given)
+        if reason is not None:
+            return reason
         if not given and treatment(model, self.slopes) == "latent" and len(set(both)) > MOST_LATENT:
             return f"slopes on the latent within parts of more than {MOST_LATENT} predictors: each is an integral"
         return None
@@ -182,16 +183,32 @@ def treatment(model: TwoLevelModel, choice: Choice) -> Treatment:
     return "latent" if choice == "auto" else choice
 
 
-def integrated(model: TwoLevelModel, choice: Choice) -> tuple[str, ...]:
-    """Slopes over which the likelihood is an integral (theory D1.8): those of factors, and latent ones beside these.
+def integrated(model: TwoLevelModel, choice: Choice, lacking: Sequence[str] = ()) -> tuple[str, ...]:
+    """Slopes over which the likelihood is an integral (theory D1.8): those of factors and ``lacking`` ones.
 
-    Slopes of factors alone make it one; without them the integral is over the latent means of predictors.
+    Where there are any, so are those of latent within parts; without them the integral is over latent means.
+
+    Parameters
+    ----------
+    lacking : sequence of str
+        Slopes whose predictors have missing values where they are needed (`model.carriers`).
     """
     factors = model.factors("within")
-    if not any(slope.predictor in factors for slope in model.slopes):
+    if not lacking and not any(slope.predictor in factors for slope in model.slopes):
         return ()
     latent = model.both if treatment(model, choice) == "latent" else ()
-    return tuple(slope.name for slope in model.slopes if slope.predictor in (*factors, *latent))
+    return tuple(s.name for s in model.slopes if s.predictor in (*factors, *latent) or s.name in lacking)
+
+
+def too_many(given: Sequence[str]) -> str | None:
+    """Why an integral over slopes cannot be done, or None."""
+    if len(given) <= MOST_GIVEN:
+        return None
+    return (
+        f"an integral over {len(given)} slopes ({', '.join(given)}); at most {MOST_GIVEN} can be done: leave some "
+        "fixed. Slopes of observed variables without missing values that live within clusters, or with "
+        "slopes = 'observed' or 'hybrid', cost no integral"
+    )
 
 
 class CholeskyLikelihood(Likelihood[Products]):
@@ -266,13 +283,16 @@ class Maximum:
 
 
 class PreparedSlopeMsem:
-    """`SlopeMsem` for one model and layout."""
+    """`SlopeMsem` for one model and layout, and data in which slopes ``lacking`` lack predictors (`model.carriers`)."""
 
-    def __init__(self, options: SlopeMsem, model: TwoLevelModel, layout: ClusterLayout) -> None:
-        self.options, self.model, self.layout = options, model, layout
+    def __init__(
+        self, options: SlopeMsem, model: TwoLevelModel, layout: ClusterLayout, lacking: tuple[str, ...] = ()
+    ) -> None:
+        self.options, self.model, self.layout, self.lacking = options, model, layout, lacking
+        self._others: dict[tuple[str, ...], PreparedSlopeMsem] = {}
         self.structure = SlopeStructure(model)
         self.treatment = treatment(model, options.slopes)
-        given = integrated(model, options.slopes)
+        given = integrated(model, options.slopes, lacking)
         self.integral = GivenSlopes(model, given, self.treatment, options.nodes) if given else None
         self.likelihood, self.fine, n_nodes = self.likelihoods()
         self.points = layout.n_clusters * n_nodes
@@ -305,11 +325,33 @@ class PreparedSlopeMsem:
         if not gaps.any():
             return self._fit_complete(sample.statistics())
         refuse_gaps(self.model, self.given, sample)
-        whole, holed = np.flatnonzero(~gaps), np.flatnonzero(gaps)
-        parts = [self._fit_incomplete(sample.select(holed))]
-        if len(whole):
-            parts.append(self._fit_complete(sample.select(whole).statistics()))
-        return FitResult.concat(parts).select(np.argsort(np.concatenate([holed, whole])))
+        lacking = lacking_slopes(self.model, ~np.isnan(sample.rows))
+        parts, places = [], []
+        if not gaps.all():
+            places.append(np.flatnonzero(~gaps))
+            parts.append(self._fit_complete(sample.select(places[0]).statistics()))
+        for kind in np.unique(lacking[gaps], axis=0):
+            places.append(np.flatnonzero(gaps & (lacking == kind).all(axis=1)))
+            parts.append(self._beside(kind)._fit_incomplete(sample.select(places[-1])))
+        return FitResult.concat(parts).select(np.argsort(np.concatenate(places)))
+
+    def _beside(self, lacking: BoolArray) -> PreparedSlopeMsem:
+        """The same for data in which predictors of some slopes (K,) are lacking.
+
+        Raises
+        ------
+        EstimatorError
+            If there are too many of them.
+        """
+        names = tuple(slope.name for slope, one in zip(self.model.slopes, lacking, strict=True) if one)
+        if names == self.lacking:
+            return self
+        reason = too_many(integrated(self.model, self.options.slopes, names))
+        if reason is not None:
+            raise EstimatorError(f"missing='fiml': with missing predictors of slopes the likelihood is {reason}")
+        if names not in self._others:
+            self._others[names] = PreparedSlopeMsem(self.options, self.model, self.layout, names)
+        return self._others[names]
 
     def _fit_complete(self, statistics: TwoLevelStatistics) -> FitResult:
         """Fit data sets without missing values."""
@@ -394,7 +436,9 @@ class PreparedSlopeMsem:
 
     def elements(self, params: FloatArray, data: Products) -> tuple[FloatArray, FloatArray]:
         """Posterior means (R, J, r) and covariances (R, J, r, r) of random elements at parameters (R, q)."""
-        return (self.fine or self.likelihood).elements(params, data)
+        there = np.stack([one[:, 0, 0].sum(axis=(0, -1)) > 0.0 for one in data.by_pattern])
+        found = self._beside(lacking_slopes(self.model, data.patterns[there]))
+        return (found.fine or found.likelihood).elements(params, data)
 
     def starts(self, statistics: TwoLevelStatistics, data: Products) -> tuple[FloatArray, ...]:
         """Cholesky parameters to start from: moment estimates, and the same with larger variances of slopes."""

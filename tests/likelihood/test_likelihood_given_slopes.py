@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from slope_cases import brute_force, gentle, products, sample
 
 from simstudy.data.layout import ClusterLayout
+from simstudy.data.products import PatternProducts
 from simstudy.data.sample import Sample
 from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
 from simstudy.likelihood.slopes import given as given_module
@@ -180,3 +183,81 @@ def test_nodes_by_hand() -> None:
     exact = likelihood("outcome observed").loglik(gentle(model)[None], products(sample(model)))
     assert nodes[0] == 9
     assert 1e-12 < abs(value - exact)[0] < 0.05  # few nodes: not right, and not far off
+
+
+MISSING = {  # text, what slopes multiply, slopes whose predictors have missing values
+    "within only": ("level: 1\n y ~ rv('s')*x + v\nlevel: 2\n y ~~ s\n s ~ w\n z ~ s\n", "observed", ("s",)),
+    "latent": ("level: 1\n y ~ rv('s')*x\nlevel: 2\n y ~ x + w\n s ~ w\n y ~~ s\n", "latent", ("s",)),
+    "hybrid": ("level: 1\n y ~ rv('s')*x\nlevel: 2\n y ~ x + w\n s ~ w\n y ~~ s\n", "hybrid", ("s",)),
+    "mediator observed": (
+        "level: 1\n m ~ rv('a')*x\n y ~ rv('b')*m + x\nlevel: 2\n m ~~ y\n y ~~ a\n a ~~ b\n", "observed", ("b",)
+    ),
+    "mediation hybrid": (
+        "level: 1\n m ~ rv('a')*x\n y ~ rv('b')*m\nlevel: 2\n m ~ x\n y ~ m\n a ~~ b\n", "hybrid", ("a", "b")
+    ),
+    "factor": (CASES["outcome observed"][0], "observed", ()),
+}  # fmt: skip
+missing = pytest.mark.parametrize(
+    "name", [pytest.param(x, marks=[pytest.mark.slow] * (x == "mediation hybrid")) for x in MISSING]
+)
+
+
+def with_gaps(name: str, replicates: int = 1) -> tuple[GivenSlopes, TwoLevelModel, Sample]:
+    """Rows and clusters without some of their values, and one row and one cluster without any."""
+    text, choice, lacking = MISSING[name]
+    model = TwoLevelModel.from_syntax(text)
+    data = sample(model, ClusterLayout.of([1, 2, 4, 5]), replicates)
+    gone = np.random.default_rng(8).random(data.rows.shape) < 0.3
+    if name == "mediator observed":
+        gone[..., model.level1.index("x")] = False  # of the slope that stays in closed form
+    rows = np.where(gone, np.nan, data.rows)
+    rows[:, 4] = np.nan
+    clusters = data.clusters.copy()
+    clusters[:, 2] = np.nan
+    kind = treatment(model, choice)
+    return (
+        GivenSlopes(model, integrated(model, choice, lacking), kind),
+        model,
+        replace(data, rows=rows, clusters=clusters),
+    )
+
+
+@missing
+def test_with_missing_values_it_is_the_density_of_what_is_seen(name) -> None:
+    target, model, data = with_gaps(name)
+    params = gentle(model)
+    found = target.cluster_logliks(params[None], PatternProducts.of(data))[0]
+    kind, nodes = treatment(model, MISSING[name][1]), 40 if len(model.slopes) == 1 else 24
+    exact = brute_force(model, params, data, kind, nodes)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-8)  # ends of nodes; 1e-9 of a slope's variance
+
+
+@missing
+def test_with_missing_values_score_and_information_are_derivatives(name) -> None:
+    target, model, data = with_gaps(name)
+    products_, at, q, h = PatternProducts.of(data), gentle(model), len(model.names), 1e-5
+    points = np.repeat(at[None], 2 * q, axis=0)
+    points[np.arange(2 * q), np.tile(np.arange(q), 2)] += np.repeat([h, -h], q)
+    moved = target.evaluate(points, products_.select(np.zeros(2 * q, dtype=np.int64)))
+    found = target.evaluate(at[None], products_)
+    assert found.ok.all()
+    slope = (moved.loglik[:q] - moved.loglik[q:]) / (2 * h)
+    np.testing.assert_allclose(found.score[0], slope, rtol=1e-6, atol=1e-5)  # h^2, the rule / h
+    bend = -(moved.score[:q] - moved.score[q:]) / (2 * h)
+    np.testing.assert_allclose(found.information[0], bend, rtol=1e-5, atol=1e-4)
+
+
+def test_no_bit_depends_on_the_patterns_of_others() -> None:
+    target, model, data = with_gaps("latent", 3)
+    rows = data.rows.copy()
+    rows[1, ::2, 0] = np.nan  # patterns that the others lack
+    rows[2] = np.where(np.isnan(rows[2]), 0.5, rows[2])
+    rows[2, 3, 0] = np.nan
+    data, points = replace(data, rows=rows), gentle(model) * np.array([[0.9], [1.0], [1.1]])
+    whole = target.evaluate(points, PatternProducts.of(data))
+    assert whole.ok.all()
+    for part in ([0], [2, 1]):
+        some = target.evaluate(points[part], PatternProducts.of(data.select(np.array(part))))
+        np.testing.assert_array_equal(some.loglik, whole.loglik[part])
+        np.testing.assert_array_equal(some.score, whole.score[part])
+        np.testing.assert_array_equal(some.information, whole.information[part])

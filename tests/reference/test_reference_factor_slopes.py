@@ -1,4 +1,4 @@
-"""Slopes on factors against brute-force maxima (../shared/reference/slopes) and brute force at other data.
+"""Slopes on factors, and of predictors with missing values, against brute-force maxima (../shared/reference/slopes).
 
 The folders hold their formulas: dense normal densities given the slope, and SciPy's quadrature over it. In them slopes
 have no covariance with the between factor, which is written here.
@@ -22,13 +22,15 @@ from slope_cases import brute_force
 
 from simstudy.analysis.fit import fit
 from simstudy.analysis.result import FitRecord
-from simstudy.data.products import ClusterProducts
+from simstudy.data.products import PatternProducts
 from simstudy.data.sample import from_frame
 from simstudy.likelihood.slopes.given import GivenSlopes
+from simstudy.methods.msem_slopes import treatment
 from simstudy.model.twolevel import TwoLevelModel
 
-COVARIANCE = {"rs_factor_slope": "fb ~~ 0*s", "rs_factor_by_factor": "fb ~~ 0*s"}
-cases = pytest.mark.parametrize("case", list(COVARIANCE))
+FACTOR = ("rs_factor_slope", "rs_factor_by_factor", "rs_factor_slope_missing")
+TREATMENT = {"rs_missing_x_latent": "latent", "rs_missing_x_hybrid": "hybrid", "rs_missing_x_and_y_latent": "latent"}
+cases = pytest.mark.parametrize("case", [*FACTOR, *TREATMENT])
 
 
 @cache
@@ -36,24 +38,34 @@ def case_of(case: str) -> tuple[str, pd.DataFrame, dict[str, Any]]:
     folder = OUTSIDE.parent / "slopes" / case
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there: public data are not part of the repository")
-    text = (folder / "model.lav").read_text() + f"\n  {COVARIANCE[case]}\n"
+    text = (folder / "model.lav").read_text() + ("\n  fb ~~ 0*s\n" if case in FACTOR else "")
     return text, pd.read_csv(folder / "data.csv"), json.loads((folder / "result.json").read_text())
 
 
 @cache
 def fitted(case: str, se: str = "observed") -> FitRecord:
     text, frame, _ = case_of(case)
-    return fit(text, frame, cluster="g", se=se)
+    return fit(text, frame, cluster="g", se=se, slopes=TREATMENT.get(case), missing="fiml")
+
+
+def values(case: str, model: TwoLevelModel, column: str) -> np.ndarray:
+    """Parameters in our order. In the hybrid theirs is the contextual effect, ours that between clusters."""
+    known = {row["name"]: row[column] for row in case_of(case)[2]["parameters"]}
+    known |= {f"{level}: {b} {op} {a}": x for name, x in list(known.items()) if " ~~ " in name
+              for level, (a, op, b) in [(name.split(": ")[0], name.split(": ")[1].split())]}  # fmt: skip
+    found = np.array([known[name] for name in model.names])
+    if TREATMENT.get(case) == "hybrid":
+        found[model.names.index("between: y ~ x")] += known["between: s ~ 1"]
+    return found
 
 
 @cases
 def test_loglikelihood_at_stated_parameters(case, differences) -> None:
     text, frame, result = case_of(case)
     model = TwoLevelModel.from_syntax(text)
-    sample = from_frame(frame, "g", model.level1, model.level2)
-    stated = {row["name"]: row["stated"] for row in result["parameters"]}
-    params = np.array([[stated[name] for name in model.names]])
-    found = GivenSlopes(model, ("s",)).loglik(params, ClusterProducts.of(sample.statistics()))[0]
+    sample = from_frame(frame, "g", model.level1, model.level2, missing=True)
+    target = GivenSlopes(model, ("s",), treatment(model, TREATMENT.get(case, "auto")))
+    found = target.loglik(values(case, model, "stated")[None], PatternProducts.of(sample))[0]
     differences(case, "loglik stated", found, result["loglik_stated_scipy_quad"], 1e-11, "1e-8 in all")
 
 
@@ -63,17 +75,16 @@ def test_maximum_estimates_and_standard_errors(case, differences) -> None:
     assert found.converged
     differences(case, "loglik", found.measures["loglik"], result["loglik_maximum_scipy_quad"], 1e-11, "1e-8 in all")
     assert found.measures["loglik_error"] < 1e-7
-    for row in result["parameters"]:
-        at = found.model.names.index(row["name"])
-        differences(case, "estimate", found.params[at], row["est"], 1e-7, row["name"])  # two searches
-        differences(
-            case, "observed se", found.parameters["se"].to_numpy()[_row(found, at)], row["se"], 1e-6, row["name"]
-        )
-
-
-def _row(found: FitRecord, at: int) -> int:
-    """First row of the table of parameters that is of a free parameter."""
-    return next(i for i, row in enumerate(found.model.table.rows) if row.free == at)
+    cov = found.context.result.covariance["observed"][0]
+    errors, theirs = np.sqrt(np.diagonal(cov)), values(case, found.model, "se")
+    if TREATMENT.get(case) == "hybrid":
+        at, mean = (found.model.names.index(name) for name in ("between: y ~ x", "between: s ~ 1"))
+        errors[at] = np.sqrt(cov[at, at] + cov[mean, mean] - 2.0 * cov[at, mean])
+        theirs[at] -= errors[mean]
+    estimates = values(case, found.model, "est")
+    for k, name in enumerate(found.model.names):
+        differences(case, "estimate", found.params[k], estimates[k], 1e-7, name)  # two searches
+        differences(case, "observed se", errors[k], theirs[k], 1e-6, name)
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
-"""Log-likelihood where slopes are integrated over: those of factors (theory D1.8; Rockwood 2020).
+"""Log-likelihood where slopes are integrated over (theory D1.8; Rockwood 2020).
 
-Given the slopes of its factors a cluster is normal, and other slopes, intercepts and level-2 variables are integrated
-in closed form (`kernel`). What is left is an integral over the given slopes, taken by the trapezoidal rule on nodes
+Given the slopes of factors, and of predictors with missing values, a cluster is normal, and other slopes, intercepts
+and level-2 variables are integrated in closed form (`kernel`). What is left is an integral over the given slopes, taken by the trapezoidal rule on nodes
 that all clusters of a replicate share (`grid`), so that matrices are inverted and derivatives formed once a node:
 
     L_j = sum_k h N(e_kj; 0, I) p(y_j, w_j | s_k),
@@ -149,7 +149,7 @@ class GivenSlopes(Likelihood[Products]):
     def find(self, params: FloatArray, data: Products, want: Want = "loglik") -> Found:
         """The log-likelihood at (R, q), and what else is wanted."""
         with np.errstate(all="ignore"):
-            known = data.z_patterns[data.z_pattern].all(axis=(1, 2))
+            known: BoolArray = np.asarray(data.z_patterns[data.z_pattern].all(axis=(1, 2)))
             prior = self.chain.prior(np.concatenate([params, np.zeros((len(params), self.d))], axis=1), known)
             offset = prior.offset(data.clusters)
             apart = ((offset.max(axis=-1) - offset.min(axis=-1)) > SPREAD).any(axis=-1)
@@ -161,9 +161,7 @@ class GivenSlopes(Likelihood[Products]):
                     parts.append((np.flatnonzero(some), find(params[some], data.select(some), want)))
             return _merged(parts, len(params))
 
-    def _together(
-        self, params: FloatArray, data: Products, prior: Prior, offset: FloatArray, want: Want
-    ) -> Found:
+    def _together(self, params: FloatArray, data: Products, prior: Prior, offset: FloatArray, want: Want) -> Found:
         n, j = len(params), data.layout.n_clusters
         found = self.sums.integral(params, data, prior, offset)
         scores, information = np.zeros((n, j, 0)), np.zeros((n, 0, 0))

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from simstudy import __version__
 from simstudy.analysis.result import FitRecord
+from simstudy.analysis.slopes import integrated_slopes
 from simstudy.estimation.refined import ENOUGH
 from simstudy.estimation.result import Status
 from simstudy.methods import registry
@@ -152,7 +153,7 @@ def _facts(fit: FitRecord) -> list[Line]:
 
 def _integral(fit: FitRecord) -> list[Line]:
     """Over which slopes the likelihood is an integral, and how well that is computed."""
-    names = [slope.name for slope in fit.slopes if slope.meaning in ("factor", "latent")]
+    names = integrated_slopes(fit)
     error = fit.measures.get("loglik_error", math.nan)
     lines = [fact("Integrated numerically over", ", ".join(names))]
     if math.isnan(error):
