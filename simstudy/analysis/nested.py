@@ -236,7 +236,7 @@ def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
 
 
 def _same_likelihood(first: FitRecord, second: FitRecord) -> None:
-    """Raise an `EstimatorError` unless both log-likelihoods are of the same kind and of the same variables.
+    """Raise an `EstimatorError` unless both log-likelihoods are of the same kind, variables and treatment of slopes.
 
     What they are conditional on may differ: a predictor that the restricted model leaves out has no effect there.
     """
@@ -253,6 +253,14 @@ def _same_likelihood(first: FitRecord, second: FitRecord) -> None:
             "likelihood-ratio test: the models were fitted to different data, as the log-likelihood of one of them has "
             f"the {word} {', '.join(only)} and the other's has not. Name every variable in both, such as y ~ 0*x"
         )
+    meanings = {fact.name: fact.meaning for fact in first.slopes}
+    for fact in second.slopes:
+        mine = meanings.get(fact.name, fact.meaning)
+        if mine != fact.meaning and "fixed" not in (mine, fact.meaning):
+            raise EstimatorError(
+                f"likelihood-ratio test: the models are not nested, as the slope '{fact.name}' multiplies "
+                f"'{fact.predictor}' in another way in each ({mine}, {fact.meaning}). Fit both with the same slopes"
+            )
 
 
 def likelihood_ratio_test(first: FitRecord, second: FitRecord) -> Test:

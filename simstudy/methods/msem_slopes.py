@@ -137,7 +137,10 @@ class SlopeMsem(Estimator):
 
     def likelihood_of(self, model: TwoLevelModel) -> LikelihoodOf:
         """The joint one, or that given exogenous variables."""
-        return given_x(model, GivenVariables.of(model).names if self.fixed_x else ())
+        names = GivenVariables.of(model).names
+        if self.fixed_x:
+            return given_x(model, names)
+        return LikelihoodOf("joint", model.variables, separate=names if refuse_given(model) is None else ())
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopeMsem:
         """Build index maps and constants."""
