@@ -128,12 +128,11 @@ class Msem(ChosenErrors):
         kinds = dict.fromkeys("observed" if kind == "expected" else kind for kind in self.se)
         asked = {
             "missing": self.missing == "fiml",
-            "fixed_x": self.fixed_x,
             "h1": self.h1 != "unrestricted",
             "bounds": self.bounds != "none" and bool(model.factors("within")),  # elsewhere no variance can be negative
         }
         refused = [name for name, on in asked.items() if on]
-        return SlopeMsem(tuple(kinds), self.slopes, self.nodes, self.measures, tuple(refused))
+        return SlopeMsem(tuple(kinds), self.slopes, self.nodes, self.measures, self.fixed_x, tuple(refused))
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedEstimator:
         """Build index maps and constants."""

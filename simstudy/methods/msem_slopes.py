@@ -13,16 +13,20 @@ from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.cholesky import CholeskyParameters
 from simstudy.estimation.optimum import Optimum
+from simstudy.estimation.reduction import AnchoredData, ReducedLikelihood, Reduction
 from simstudy.estimation.result import FitResult
 from simstudy.estimation.scoring import with_fallback
 from simstudy.estimation.slope_starts import slope_starts
 from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.likelihood.slopes.chain import Treatment
+from simstudy.likelihood.slopes.exogenous import ExogenousPart
 from simstudy.likelihood.slopes.latent import LatentSlopes
 from simstudy.likelihood.slopes.observed import ObservedSlopes
-from simstudy.linalg.stacked import BoolArray, FloatArray, matvec, transpose
+from simstudy.linalg.stacked import BoolArray, FloatArray, columns, matvec, transpose
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
 from simstudy.methods.protocol import Estimator
+from simstudy.model.constraints import ConstraintSet
+from simstudy.model.exogenous import GivenVariables, refuse_given
 from simstudy.model.slope_structure import SlopeStructure
 from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
@@ -53,11 +57,14 @@ class SlopeMsem(Estimator):
     slopes : str
         What a random slope multiplies: ``observed``, the predictor as it is; ``latent``, its deviation from the
         cluster's latent mean; ``hybrid``, as Mplus does with maximum likelihood; ``auto``, latent where a predictor
-        stands in both blocks, else observed.
+        stands in both blocks, mediators included, else observed.
     nodes : int
         Quadrature nodes a latent predictor; below 5 they may fail (theory D1.4).
     measures : bool
         Compute number of parameters, AIC and BIC.
+    fixed_x : bool
+        The likelihood is conditional on exogenous observed variables (see `model.exogenous.GivenVariables`), whose
+        moments are then no parameters: log-likelihood, AIC, BIC and scaling factor of lme4 and Mplus.
     refused : tuple of str
         Options of `Msem` that are asked for and not there for models with random slopes.
     """
@@ -75,6 +82,7 @@ class SlopeMsem(Estimator):
     slopes: Choice = "auto"
     nodes: int = NODES
     measures: bool = False
+    fixed_x: bool = False
     refused: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -94,7 +102,7 @@ class SlopeMsem(Estimator):
         """The model's parts must be within reach, and there must be enough clusters."""
         if self.refused:
             return f"the option '{self.refused[0]}' is not there for models with random slopes"
-        reason = refuse_constraints(model)
+        reason = refuse_constraints(model) or (refuse_given(model) if self.fixed_x else None)
         if reason is not None:
             return reason
         if layout.n_obs - layout.n_clusters < len(model.level1) + len(model.slopes):
@@ -161,6 +169,12 @@ class CholeskyLikelihood(Likelihood[ClusterProducts]):
         return self.evaluate(params, data).information
 
 
+class HeldSlopes(ReducedLikelihood):
+    """The same as a function of some of the parameters, the others held."""
+
+    verify_maximum: ClassVar[bool] = False
+
+
 class PreparedSlopeMsem:
     """`SlopeMsem` for one model and layout."""
 
@@ -180,6 +194,11 @@ class PreparedSlopeMsem:
         self.cholesky = CholeskyParameters(model)
         self.problem = CholeskyLikelihood(self.likelihood, self.cholesky)
         self.variances = model.table.variance_indices
+        self.given = GivenVariables.of(model) if options.fixed_x else GivenVariables((), (), ())
+        table = model.table
+        unbound = ConstraintSet(table.names, table.constants, ())
+        free = np.setdiff1d(np.arange(self.structure.q), np.array(self.given.held, dtype=np.int64))
+        self.reduction = Reduction(free.astype(np.int64), unbound)
 
     @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
@@ -195,14 +214,16 @@ class PreparedSlopeMsem:
         """Fit some data sets together."""
         data = ClusterProducts.of(statistics)
         starts = self.starts(statistics)
-        best = with_fallback(self.problem, data, starts, tolerance=TOLERANCE)
-        theta = self.cholesky.natural(best.params)
-        jacobian = self.cholesky.jacobian(best.params)
-        boundary = self.cholesky.boundary(best.params, ZERO * starts[0] ** 2)
+        exogenous = ExogenousPart(self.structure, self.given, statistics)
+        best, xi = self._maximise(data, starts, exogenous)
+        theta = self.cholesky.natural(xi)
+        jacobian = self.cholesky.jacobian(xi)
+        boundary = self.cholesky.boundary(xi, ZERO * starts[0] ** 2)
         loglik = best.loglik if self.fine is None else self.fine.loglik(theta, data)
+        loglik = loglik - exogenous.loglik(theta)
         meat: FloatArray | None = None
         if "robust" in self.options.se:
-            scores = np.matmul(self.likelihood.cluster_scores(theta, data), jacobian)
+            scores = columns(np.matmul(self.likelihood.cluster_scores(theta, data), jacobian), self.reduction.free)
             meat = np.matmul(transpose(scores), scores)
         result = FitResult(
             labels=self.model.names,
@@ -215,6 +236,19 @@ class PreparedSlopeMsem:
             measures=self._measures(loglik, boundary, best, meat),
         )
         return result.blank_failures()
+
+    def _maximise(
+        self, data: ClusterProducts, starts: tuple[FloatArray, ...], exogenous: ExogenousPart
+    ) -> tuple[Optimum, FloatArray]:
+        """The maximum over the free Cholesky parameters, and all of these (R, q)."""
+        if not self.given.held:
+            best = with_fallback(self.problem, data, starts, tolerance=TOLERANCE)
+            return best, best.params
+        anchor = self.cholesky.of_natural(exogenous.anchor(self.cholesky.natural(starts[0])))
+        problem = HeldSlopes(self.problem, self.reduction)
+        begin = tuple(columns(start, self.reduction.free) for start in starts)
+        best = with_fallback(problem, AnchoredData(data, anchor), begin, tolerance=TOLERANCE)
+        return best, self.reduction.expand(best.params, anchor)
 
     def elements(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, FloatArray]:
         """Posterior means (R, J, r) and covariances (R, J, r, r) of random elements at parameters (R, q)."""
@@ -233,18 +267,20 @@ class PreparedSlopeMsem:
     def _covariances(
         self, best: Optimum, theta: FloatArray, jacobian: FloatArray, boundary: BoolArray, meat: FloatArray | None
     ) -> dict[str, FloatArray]:
-        """Covariance matrices by kind: those of the Cholesky parameters, carried over; ``meat`` is in these, too.
+        """Covariance matrices by kind: those of the free Cholesky parameters, carried over; 0 for held parameters.
 
-        On the boundary this is the covariance on the face that the estimate lies on, and a variance that is 0 has none.
+        ``meat`` is in Cholesky parameters, too. On the boundary this is the covariance on the face that the estimate
+        lies on, and a variance that is 0 has none.
         """
         flat = boundary[:, None] & (np.abs(jacobian).max(axis=-1) < np.sqrt(ZERO) * np.abs(theta).max(axis=-1)[:, None])
+        free = columns(jacobian, self.reduction.free)
         found: dict[str, FloatArray] = {}
         for kind in self.options.se:
             inner = best.inverse
             if kind == "robust":
                 assert meat is not None
                 inner = np.matmul(np.matmul(inner, meat), inner)
-            cov = np.matmul(np.matmul(jacobian, inner), transpose(jacobian))
+            cov = np.matmul(np.matmul(free, inner), transpose(free))
             found[kind] = np.where(flat[:, :, None] | flat[:, None, :], np.nan, cov)
         return found
 
@@ -253,11 +289,11 @@ class PreparedSlopeMsem:
     ) -> dict[str, FloatArray]:
         """Boundary, number of parameters, AIC, BIC, and tr(H^-1 meat) / q, which no choice of parameters changes.
 
-        The scaling factor (theory C11) is that of the joint likelihood, predictors included, as the log-likelihood is.
+        All are those of the likelihood that ``loglik`` is of: the joint one, or that given exogenous variables.
         """
         found = {"boundary": boundary.astype(np.float64)}
         if self.options.measures:
-            npar = float(len(self.model.names))
+            npar = float(len(self.reduction.free))
             found["npar"] = np.full(len(boundary), npar)
             found["aic"] = -2.0 * loglik + 2.0 * npar
             found["bic"] = -2.0 * loglik + np.log(self.layout.n_obs) * npar
