@@ -129,10 +129,11 @@ class Msem(ChosenErrors):
         asked = {
             "missing": self.missing == "fiml",
             "h1": self.h1 != "unrestricted",
-            "bounds": self.bounds != "none" and bool(model.factors("within")),  # elsewhere no variance can be negative
         }
         refused = [name for name, on in asked.items() if on]
-        return SlopeMsem(tuple(kinds), self.slopes, self.nodes, self.measures, self.fixed_x, tuple(refused))
+        return SlopeMsem(
+            tuple(kinds), self.slopes, self.nodes, self.measures, self.fixed_x, self.bounds, tuple(refused)
+        )
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedEstimator:
         """Build index maps and constants."""
