@@ -61,6 +61,7 @@ def test_the_examples_of_every_public_name_hold(name: str, tmp_path, monkeypatch
         assert run(test) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LESS_USED)
 def test_examples_of_less_used_calls_hold(name: str, tmp_path, monkeypatch, results) -> None:
     monkeypatch.chdir(tmp_path)

@@ -50,6 +50,7 @@ def test_every_registered_method(name, sizes) -> None:
         assert np.isfinite(np.diag(cov)[spoken]).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "sizes"),
     [(name, [1, 2, 9] * 20) for name in FAMILIES if name != "factors"]
@@ -75,6 +76,7 @@ def test_information_equality(family, sizes) -> None:
 # -------------------------------------------------------------------------------------------------- methods elsewhere
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("plugin", [cases.AsksForSizes, cases.AsksForSizesLate, cases.NeedsClusters, cases.NeedsRows])
 def test_other_ways_to_the_same_limit(plugin, sizes) -> None:

@@ -67,6 +67,7 @@ def folder(design) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_columns_are_those_of_analyse(theory) -> None:
     assert list(theory.columns) == ["n_clusters", "cluster_size", *COLUMNS, "method_of_calculation", "note"]
     assert set(theory["method_of_calculation"]) == set(api.CALCULATIONS) - {"large_samples"}

@@ -96,6 +96,7 @@ def test_the_contract_names_a_slope_meaning(monkeypatch: pytest.MonkeyPatch) -> 
             check_estimator(Own)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("hook", "way"), ASKED_FIRST)
 def test_a_study_and_a_theory_go_on(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, hook: str, way: Any) -> None:
     """The method is an EXCEPTION with its reason, `validate` names it, and its neighbour has numbers."""

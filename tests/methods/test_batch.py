@@ -52,10 +52,7 @@ def same(a: FitResult, parts: list[FitResult]) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     ("model", "layout", "icc"),
-    [
-        pytest.param(*case[1:], id=case[0], marks=[pytest.mark.slow] * (case[0] in ("restricted", "mediation")))
-        for case in CASES
-    ],
+    [pytest.param(*case[1:], id=case[0], marks=[pytest.mark.slow] * (case[0] != "contextual")) for case in CASES],
 )
 def test_any_split_gives_the_same_bits(method, model, layout, icc) -> None:
     sample = draw(model, layout, R, seed=3, icc=icc)

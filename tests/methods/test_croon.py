@@ -76,6 +76,7 @@ def copies(data: Sample, times: int, extra: int, change: int) -> Sample:
     return Sample(sizes, data.level1, data.level2, rows, data.clusters[:, clusters])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first_step", ["ml", "anova"])
 @pytest.mark.parametrize("model", [OUTCOME, CONTEXTUAL, CHAIN], ids=["level 2", "level 1", "both"])
 def test_influence_is_the_effect_of_a_clusters_weight(model, first_step) -> None:

@@ -297,6 +297,7 @@ def test_baseline_model_leaves_moments_of_exogenous_variables_as_free_as_the_mod
 # ---------------------------------------------------------------------- fit measures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(
     "options", [{}, {"fixed_x": True}, {"missing": "fiml"}, {"h1": "psd"}], ids=["plain", "fixed x", "fiml", "psd"]
@@ -435,6 +436,7 @@ def test_full_information_without_missing_values_is_the_complete_fit(name, sampl
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_full_information_fits_of_a_batch_are_those_one_by_one_to_the_bit(name, samples) -> None:
     model, sample = MODELS[name], with_gaps(samples[name].select(slice(0, 3)))

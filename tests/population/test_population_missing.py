@@ -59,6 +59,7 @@ def z_scores(sample: Array, expected: float) -> Array:
 # ---- rates and mechanisms -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", [BALANCED, UNBALANCED])
 @pytest.mark.parametrize("rule", [MCAR, ROW, ROW_BY_CLUSTER, CLUSTER, CLUSTER_BY_MEAN, MissingRule("z", 0.4)])
 def test_rates(rule: MissingRule, layout: ClusterLayout) -> None:

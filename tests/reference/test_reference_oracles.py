@@ -56,6 +56,7 @@ LONG = {"viii_cfa_2w1b", "viii_cfa_2w1b_eq", "viii_cfa_2w2b"}
 WIDE_CASES = [pytest.param(c, marks=pytest.mark.slow) if c in LONG else c for c in CASES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", WIDE_CASES)
 def test_the_wide_form_is_msem(case, differences, fits) -> None:
     compare(differences, case, "wide", fit("fiml_wide", model(case), frame(case), se=KINDS), fits[case], WIDE, WIDE_SE)
@@ -86,6 +87,7 @@ def test_both_kinds_of_maxima_are_among_the_cases(fits) -> None:
     assert {case for case in CASES if case.startswith(("xi_", "xiii_"))} == set(CASES) - inside
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", MISSING)
 def test_missing_values_in_the_wide_form_are_lavaans_full_information(case, differences) -> None:
     folder = DATA / case

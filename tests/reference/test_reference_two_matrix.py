@@ -201,6 +201,7 @@ def two_groups(case: str, structure: Callable, method: str) -> Callable[[np.ndar
     return objective
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["muml", "schmidt"])
 def test_unbalanced_factor_model_against_scipy(method) -> None:
     case = "viii_cfa_2w1b"

@@ -73,6 +73,7 @@ def panels(figure):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_no_text_covers_a_text_or_a_variable(name):
     figure = path_diagram(fit_by_hand(MODELS[name]))

@@ -111,6 +111,7 @@ def test_the_check_finds_what_it_looks_for() -> None:
     assert layout_problems(figure) == ["'one' meets 'two'", "'out' leaves the figure"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", ["bias", "relative_bias", "coverage", "rejection", "se_ratio", "rmse"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_methods_without_numbers_and_infinite_ones_are_drawn_too(measure: str, value: float) -> None:

@@ -167,6 +167,7 @@ def test_bias_survives_it_too(own, monkeypatch):
 # ---------------------------------------------------------------------- time limits
 
 
+@pytest.mark.slow
 def test_over_the_limit_is_a_status_and_the_study_goes_on(tmp_path):
     """With a longer limit the block is run again; without any replicate over the limit, nothing differs."""
     found = study(tmp_path / "limited", "Fake", "Stuck", reps=12, clusters=(20,), timeout=0.02, jobs=1)

@@ -68,6 +68,7 @@ def test_b1_limit(c, sizes) -> None:
         assert limit(result, name) == pytest.approx(cf.disaggregated_limit(c), abs=LIMIT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("c", CASES.values(), ids=CASES)
 @pytest.mark.parametrize("n", [2, 5, 30])
 def test_b5c_true_and_naive_variance(c, n) -> None:
@@ -106,6 +107,7 @@ def test_b2_limit(c, sizes) -> None:
     assert np.isnan(limit(result, "bw"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["aggregated", "mlm_centered"])
 @pytest.mark.parametrize("c", CASES.values(), ids=CASES)
 @pytest.mark.parametrize("n", [2, 5, 30])
@@ -118,6 +120,7 @@ def test_b2_b3_between_slope(method, c, n) -> None:
     assert reported(result, "bb") == pytest.approx(true, rel=VARIANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", ["reml", "ml"])
 @pytest.mark.parametrize("c", CASES.values(), ids=CASES)
 def test_b3_components_and_contextual_effect(c, likelihood) -> None:
@@ -130,6 +133,7 @@ def test_b3_components_and_contextual_effect(c, likelihood) -> None:
     assert unit(result, "contextual") == pytest.approx(within + unit(result, "bb"), rel=VARIANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("c", CASES.values(), ids=CASES)
 def test_b3_unbalanced_limit(c) -> None:
     sizes = SIZES["unequal"]
@@ -160,6 +164,7 @@ def conflated_variance(c: Contextual, n: int) -> float:
     return float(variance / slope**2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", ["reml", "ml"])
 @pytest.mark.parametrize("c", CASES.values(), ids=CASES)
 @pytest.mark.parametrize("n", [2, 5, 30])
@@ -175,6 +180,7 @@ def test_b4_conflated(c, n, likelihood) -> None:
     assert reported(result, "bb") == pytest.approx(cf.conflated_model_se(c, 1, n) ** 2, rel=VARIANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("c", CASES.values(), ids=CASES)
 def test_b4_unbalanced_limit(c) -> None:
     result = found("mlm", contextual(c, SIZES["unequal"]))
@@ -207,6 +213,7 @@ def test_b6_limits(k, n) -> None:
     assert found("msem", population).bias == pytest.approx(0.0, abs=LIMIT)
 
 
+@pytest.mark.slow
 def test_b6_case_1_has_the_wrong_sign() -> None:
     """True between indirect effect .09; every method but MSEM converges to a negative one, and is sure of it."""
     population = mediation_111(pf.CASE_1, [5] * 200)
@@ -229,6 +236,7 @@ def test_b6_211() -> None:
 # ------------------------------------------------------------------------------------------------------------------ B7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [[5] * 10, [2, 5, 20] * 5], ids=["5", "unequal"])
 @pytest.mark.parametrize("means", ["observed", "eb"])
 def test_b7_two_step(means, sizes) -> None:
@@ -241,6 +249,7 @@ def test_b7_two_step(means, sizes) -> None:
 # ------------------------------------------------------------------------------------------------------------------ B8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("c", CASES.values(), ids=CASES)
 @pytest.mark.parametrize("n", [2, 5, 30])
 def test_b8_msem(c, n) -> None:
@@ -256,6 +265,7 @@ def test_b8_msem(c, n) -> None:
     assert result.second_order[i] == pytest.approx(second_order, rel=1e-4)  # second differences
 
 
+@pytest.mark.slow
 def test_f1_fixed_x_reports_too_little() -> None:
     """F1's table of SE ratios and coverages, three digits as printed."""
     for icc, n, ratio, coverage in ((0.05, 5, 0.888, 0.918), (0.05, 10, 0.936, None), (0.1, 5, 0.911, 0.926)):

@@ -164,6 +164,7 @@ def test_level2_outcome_limits(layout: str) -> None:
 # --- the second implementations ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", [[5], [2, 5, 20], [1, 4, 16]])
 @pytest.mark.parametrize("which", POPULATIONS)
 def test_expansions_have_the_limits(which: str, pattern: list[int]) -> None:
