@@ -15,6 +15,7 @@ from simstudy.analysis.choices import (
     check_choices,
     check_interval,
     check_no_slopes,
+    chooses_slopes,
     in_our_words,
     intervals_of,
     lavaan_words,
@@ -107,7 +108,7 @@ def fit(request: FitRequest) -> FitRecord:
     model = as_model(request.model, std_lv=request.std_lv, auto=request.auto, beside=beside)
     if not model.slopes:
         check_no_slopes(request.slopes, request.nodes)
-    method = ask.for_model(make_method(request), model)
+    method = ask.for_model(make_method(request, slopes=bool(model.slopes)), model)
     data = as_frame(request.data)
     data, coded = without_codes(data, model.variables, request.na)
     checked, found = check_data(with_products(data, model), model, request.cluster, request.missing)
@@ -127,13 +128,14 @@ def fit(request: FitRequest) -> FitRecord:
     facts: tuple[SlopeFact, ...] = ()
     meanings, unsaid = ask.slope_meanings(method, model)
     bounded = request.bounds == "variances" or model.table.bounded
+    of, unclear = ask.likelihood_of(method, model)
     done = _fit_in_units(method, model, sample, request, meanings)
     result, free, compared = done.result, done.free, done.compared
     if done.why:
         why = (f"{estimator} {done.why}",)
     else:
-        facts = slope_facts(model, meanings)
-        notes = (*unsaid, *ask.caveats(method, model))
+        facts = slope_facts(model, meanings, choice=chooses_slopes(estimator))
+        notes = (*unsaid, *unclear, *ask.caveats(method, model))
         if int(result.status[0]) in NO_MAXIMUM:
             why = ask.failure_notes(method, model, sample)
         if model.slopes and result.measures.get("boundary", np.zeros(1))[0] == 1.0:
@@ -157,6 +159,7 @@ def fit(request: FitRequest) -> FitRecord:
         why=why,
         notes=(*why, *notes, *(compared.notes if compared else ()), *report.notes, *about_data),
         slopes=facts,
+        likelihood=of,
         h1=compared.h1 if compared else "",
         icc_h1="unrestricted" if free.ok else "psd",
         seconds=time.perf_counter() - began,

@@ -17,7 +17,9 @@ from simstudy.estimation.result import Status
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods import ask
 from simstudy.methods.wall import MethodError, fit_walled, fitter
+from simstudy.model.constraints import Constraint
 from simstudy.model.expressions import Expression, parse_expression
+from simstudy.model.inequalities import Inequality
 from simstudy.model.parameters import number_rows
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.streams import FitStreams
@@ -172,7 +174,7 @@ def without_variance(model: TwoLevelModel, slope: str) -> tuple[TwoLevelModel, i
         )
     rows, covariances = [], 0
     uses = [row.free for row in model.table.rows if row.free >= 0]
-    said = (*model.table.constraints, *model.table.inequalities)
+    said: list[Constraint | Inequality] = [*model.table.constraints, *model.table.inequalities]
     for row in model.table.rows:
         mine = row.level == "between" and slope in (row.lhs, row.rhs)
         if mine and (row.op == "=~" or (row.op == "~" and row.rhs == slope)):
@@ -241,6 +243,26 @@ def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
     )
 
 
+def _same_likelihood(first: FitRecord, second: FitRecord) -> None:
+    """Raise an `EstimatorError` unless both log-likelihoods are of the same kind and of the same variables.
+
+    What they are conditional on may differ: a predictor that the restricted model leaves out has no effect there.
+    """
+    one, other = first.likelihood, second.likelihood
+    if one.kind != other.kind:
+        raise EstimatorError(
+            "likelihood-ratio test: the two log-likelihoods are of different kinds, so that their difference means "
+            f"nothing. One is {one.sentence}; the other {other.sentence}. Fit both models with the same fixed_x"
+        )
+    if set(one.variables) != set(other.variables):
+        only = sorted(set(one.variables) ^ set(other.variables))
+        word = "variable" if len(only) == 1 else "variables"
+        raise EstimatorError(
+            "likelihood-ratio test: the models were fitted to different data, as the log-likelihood of one of them has "
+            f"the {word} {', '.join(only)} and the other's has not. Name every variable in both, such as y ~ 0*x"
+        )
+
+
 def likelihood_ratio_test(first: FitRecord, second: FitRecord) -> Test:
     """Likelihood-ratio test of nested models fitted to the same data; scaled where both have robust SEs.
 
@@ -251,7 +273,8 @@ def likelihood_ratio_test(first: FitRecord, second: FitRecord) -> Test:
     Raises
     ------
     EstimatorError
-        Different data, as many parameters, or a fit without a likelihood of the two-level model.
+        Different data, likelihoods of different kinds (joint, given x), as many parameters, or a fit without a
+        likelihood of the two-level model.
     """
     for fit in (first, second):
         if not fit.converged:
@@ -263,9 +286,8 @@ def likelihood_ratio_test(first: FitRecord, second: FitRecord) -> Test:
                 f"likelihood-ratio test: '{fit.estimator}' does not maximise the likelihood of the two-level model; "
                 "msem does"
             )
-    if (first.n_obs, first.sizes) != (second.n_obs, second.sizes) or set(first.model.variables) != set(
-        second.model.variables
-    ):
+    _same_likelihood(first, second)
+    if (first.n_obs, first.sizes) != (second.n_obs, second.sizes):
         raise EstimatorError("the models were fitted to different data")
     h0, h1 = first.measures.get("unrestricted_loglik", np.nan), second.measures.get("unrestricted_loglik", np.nan)
     if np.isfinite([h0, h1]).all() and abs(h0 - h1) > 1e-6 * (1.0 + abs(h1)):

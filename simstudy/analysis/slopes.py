@@ -59,15 +59,43 @@ MEANING = {
 }
 
 
-def slope_facts(model: TwoLevelModel, meanings: Mapping[str, str]) -> tuple[SlopeFact, ...]:
-    """What a method does with every random slope of a model, given what it says each one multiplies."""
-    return tuple(_fact(slope, model, meanings[slope.name]) for slope in model.slopes)
+OTHERWISE = {
+    "both": {
+        "observed": "{s} would multiply {x} as it is: the same mean, but {y} ~ {x} between would be contextual",
+        "latent": "{s} would multiply {x} minus its latent cluster mean: mean and variance of the within effect",
+        "hybrid": "the means of latent, in closed form (Mplus with ML); the variance of {s} comes out too small",
+    },
+    "exogenous": {
+        "observed": "with {x} in the within block only: the mean of {s} would mix effects within and between clusters",
+        "latent": "{s} would multiply {x} minus its latent cluster mean: mean and variance of the within effect",
+        "hybrid": "the means of latent, in closed form (Mplus with ML); the variance of {s} comes out too small",
+    },
+    "within": {
+        "latent": "with {x} in the between block, too: the effect within clusters, {y} ~ {x} there that between them",
+        "hybrid": "with {x} in the between block, too: the same effects in closed form, the variance of {s} too small",
+    },
+}
+"""What a choice of ``slopes`` would estimate that was not made, in a line each: for a predictor in both blocks that is
+an outcome (a mediator) or is none, and for one of the within block only."""
 
 
-def _fact(slope: RandomSlope, model: TwoLevelModel, meaning: str) -> SlopeFact:
-    key = "within" if meaning == "observed" and slope.predictor not in model.both else meaning
-    text = MEANING.get(key, "").format(s=slope.name, x=slope.predictor, y=slope.outcome)
-    return SlopeFact(slope.name, slope.outcome, slope.predictor, meaning, text)
+def slope_facts(model: TwoLevelModel, meanings: Mapping[str, str], *, choice: bool = False) -> tuple[SlopeFact, ...]:
+    """What a method does with every random slope of a model, given what it says each one multiplies.
+
+    With ``choice`` it has the option ``slopes``, and facts tell what the other choices would estimate.
+    """
+    return tuple(_fact(slope, model, meanings[slope.name], choice) for slope in model.slopes)
+
+
+def _fact(slope: RandomSlope, model: TwoLevelModel, meaning: str, choice: bool) -> SlopeFact:
+    words = {"s": slope.name, "x": slope.predictor, "y": slope.outcome}
+    place = "within"
+    if slope.predictor in model.both:
+        place = "both" if slope.predictor in model.outcomes("within") else "exogenous"
+    key = "within" if meaning == "observed" and place == "within" else meaning
+    others = {name: text.format(**words) for name, text in OTHERWISE[place].items() if choice and name != meaning}
+    text = MEANING.get(key, "").format(**words)
+    return SlopeFact(slope.name, slope.outcome, slope.predictor, meaning, text, others)
 
 
 ALMOST = 1e-5

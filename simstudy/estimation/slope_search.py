@@ -15,12 +15,12 @@ import numpy as np
 from simstudy.estimation.boundary import Round, active_set
 from simstudy.estimation.cholesky import CholeskyParameters
 from simstudy.estimation.constrained import Holding
-from simstudy.estimation.optimum import Optimum
+from simstudy.estimation.optimum import Optimum, inverse_beside
 from simstudy.estimation.reduction import AnchoredData, ReducedLikelihood, Reduction
 from simstudy.estimation.result import Status
 from simstudy.estimation.scoring import with_fallback
 from simstudy.likelihood.evaluation import Evaluation, Likelihood, Selectable
-from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, columns, matvec, transpose
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, columns, matvec, submatrix, transpose
 from simstudy.model.constraints import ConstraintSet
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -45,19 +45,27 @@ class CholeskyLikelihood(Likelihood[D]):
         """Log-likelihood, score and observed information at Cholesky parameters (R, q)."""
         with np.errstate(all="ignore"):
             found = self.likelihood.evaluate(self.cholesky.natural(params), data)
-            jacobian = self.cholesky.jacobian(params)
-            turned = transpose(jacobian)
-            information = np.matmul(np.matmul(turned, found.information), jacobian)
-            information -= self.cholesky.curvature(params, found.score)
-            diagonal = np.abs(np.diagonal(information, axis1=-2, axis2=-1))
-            least = 1e-8 * diagonal.max(axis=-1, keepdims=True)
-            place = np.arange(information.shape[-1])
-            information[:, place, place] += RIDGE * np.maximum(diagonal, least)
+            information = _in_cholesky(self.cholesky, params, found.score, found.information)
+            turned = transpose(self.cholesky.jacobian(params))
             return Evaluation(found.loglik, matvec(turned, found.score), information, found.ok)
 
     def observed_information(self, params: FloatArray, data: D) -> FloatArray:
         """Observed information (R, q, q) in Cholesky parameters."""
         return self.evaluate(params, data).information
+
+
+def _in_cholesky(
+    cholesky: CholeskyParameters, xi: FloatArray, score: FloatArray, information: FloatArray
+) -> FloatArray:
+    """An information (R, q, q) in Cholesky parameters, where it is negative second derivatives or takes their place."""
+    jacobian = cholesky.jacobian(xi)
+    found: FloatArray = np.matmul(np.matmul(transpose(jacobian), information), jacobian)
+    found -= cholesky.curvature(xi, score)
+    diagonal = np.abs(np.diagonal(found, axis1=-2, axis2=-1))
+    least = 1e-8 * diagonal.max(axis=-1, keepdims=True)
+    place = np.arange(found.shape[-1])
+    found[:, place, place] += RIDGE * np.maximum(diagonal, least)
+    return found
 
 
 class SomeParameters(ReducedLikelihood):
@@ -74,6 +82,11 @@ class Found:
     ----------
     best : Optimum
         Over the k Cholesky parameters that are free.
+    cholesky : CholeskyParameters
+    free : (k,)
+        Places of these among all.
+    xi : (R, q)
+        All Cholesky parameters.
     params : (R, q)
     jacobian : (R, q, k)
         Derivatives of ``params`` with respect to the free Cholesky parameters.
@@ -86,6 +99,9 @@ class Found:
     """
 
     best: Optimum
+    cholesky: CholeskyParameters
+    free: IntArray
+    xi: FloatArray
     params: FloatArray
     jacobian: FloatArray
     singular: BoolArray
@@ -96,6 +112,12 @@ class Found:
         """Scores (R, J, q) as those of the free Cholesky parameters (R, J, k)."""
         result: FloatArray = np.matmul(scores, self.jacobian)
         return result
+
+    def inverse(self, score: FloatArray, information: FloatArray) -> FloatArray:
+        """Inverse (R, k, k) of an information (R, q, q) in the model's parameters as one of the free Cholesky ones."""
+        turned = _in_cholesky(self.cholesky, self.xi, score, information)
+        found, ok = inverse_beside(submatrix(turned, self.free, self.free), self.best.held)
+        return np.where(ok[:, None, None], found, np.nan)
 
     def covariance(self, inner: FloatArray) -> FloatArray:
         """Covariance of all parameters (R, q, q) from one of the free Cholesky parameters (R, k, k).
@@ -187,7 +209,7 @@ class SlopeSearch:
             params = np.where(at_bound, np.where(upper, self.upper, self.lower), params)  # not off by rounding
         singular = cholesky.boundary(xi, ZERO * begin[0] ** 2)
         jacobian = columns(cholesky.jacobian(xi), free)
-        return Found(best, params, jacobian, singular, at_bound, np.zeros(len(xi), dtype=bool))
+        return Found(best, cholesky, free, xi, params, jacobian, singular, at_bound, np.zeros(len(xi), dtype=bool))
 
     def _under_inequalities(self, data: Any, starts: tuple[FloatArray, ...], anchor: FloatArray) -> Found:
         last: list[Found] = []

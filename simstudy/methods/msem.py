@@ -29,6 +29,7 @@ from simstudy.methods.checks import admissible, check_kinds, judge_data, refuse_
 from simstudy.methods.chosen_errors import ChosenErrors
 from simstudy.methods.closed_forms import negative_variances
 from simstudy.methods.fixed_slopes import WithFixedSlopes
+from simstudy.methods.likelihood_of import LikelihoodOf, joint
 from simstudy.methods.look import BLACK, SOLID, Look
 from simstudy.methods.msem_slopes import NODES, SlopeMsem
 from simstudy.methods.protocol import LATER, Estimator, PreparedEstimator, PreparedSlopes
@@ -50,20 +51,24 @@ class Msem(ChosenErrors):
     Attributes
     ----------
     se : tuple of str
-        Kinds of standard errors: ``expected`` and ``observed`` information, ``robust`` (Huber-White by cluster).
+        Kinds of standard errors: ``expected`` and ``observed`` information, ``robust`` (Huber-White by cluster). With
+        random slopes ``expected`` is the observed information unless ``observed`` is asked for, too: then it is what
+        its name says, or refused (see `SlopeMsem`).
     missing : str
         ``listwise``, or ``fiml`` (every observed value is used; SEs then come from the observed information, and
         ``expected`` means the information given the pattern of missing values).
     fixed_x : bool
         Take the moments of exogenous observed variables as known, as lavaan's default does. SEs of between slopes are
-        then too small where within and between slopes differ (theory F1).
+        then too small where within and between slopes differ (theory F1). With random slopes the log-likelihood is
+        conditional on these variables, which must then live on one level (theory D1.6).
     bounds : str
         ``none``, or ``variances``: no variance may be negative. Bounds and inequalities of the model text hold in any
         case; a parameter at its bound has a covariance of 0 with all others.
     measures : bool
         Compute fit measures too (chi-square, CFI, ...); MLR-scaled ones where ``robust`` is among ``se``.
     slopes : str
-        What random slopes multiply (see `slopes.SlopeMsem`): ``auto``, ``observed``, ``latent``, ``hybrid``; or
+        What random slopes multiply (see `SlopeMsem`): ``auto`` (latent where the predictor stands in both blocks,
+        mediators included, else observed), ``observed``, ``latent``, ``hybrid``; or
         ``fixed``: slopes do not vary in the model that is fitted, and the path stands for the mean.
     nodes : int
         Quadrature nodes a latent predictor of random slopes.
@@ -120,12 +125,17 @@ class Msem(ChosenErrors):
         return self.for_model(model).supports(model, layout) if model.slopes else refuse_few(model, layout)
 
     def for_model(self, model: TwoLevelModel) -> Estimator:
-        """The method itself, or the one for models with random slopes: it takes observed for expected information."""
+        """The method itself, or the one for models with random slopes.
+
+        That has expected information for few models. So ``expected`` alone, the default, stands for what the model
+        implies and becomes ``observed``; where ``observed`` stands beside it, it is asked for by name.
+        """
         if not model.slopes:
             return self
         if self.slopes == "fixed":
             return WithFixedSlopes(self)
-        kinds = dict.fromkeys("observed" if kind == "expected" else kind for kind in self.se)
+        named = "observed" in self.se
+        kinds = dict.fromkeys(kind if named or kind != "expected" else "observed" for kind in self.se)
         asked = {
             "missing": self.missing == "fiml",
             "h1": self.h1 != "unrestricted",
@@ -143,6 +153,14 @@ class Msem(ChosenErrors):
     def prepare_slopes(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopes | None:
         """Of the method for models with random slopes, where there are any."""
         return self.for_model(model).prepare_slopes(model, layout) if model.slopes else None
+
+    def likelihood_of(self, model: TwoLevelModel) -> LikelihoodOf:
+        """The joint one; with `fixed_x` at held moments of exogenous variables, or given them where slopes vary."""
+        if model.slopes and self.slopes != "fixed":
+            return self.for_model(model).likelihood_of(model)
+        exogenous = frozenset().union(*exogenous_variables(model).values()) if self.fixed_x else frozenset()
+        held = tuple(v for v in model.variables if v in exogenous)
+        return LikelihoodOf("joint_fixed_x", model.variables, held) if held else joint(model)
 
     def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
         """P(negative between variance), balanced and saturated (theory F6)."""

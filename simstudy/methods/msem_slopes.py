@@ -16,17 +16,19 @@ from simstudy.estimation.slope_search import Found, SlopeSearch, refuse_bounds_o
 from simstudy.estimation.slope_starts import slope_starts
 from simstudy.likelihood.slopes.chain import Treatment
 from simstudy.likelihood.slopes.exogenous import ExogenousPart
+from simstudy.likelihood.slopes.expected import ExpectedInformation, refuse_expected
 from simstudy.likelihood.slopes.latent import LatentSlopes
 from simstudy.likelihood.slopes.observed import ObservedSlopes
 from simstudy.linalg.stacked import BoolArray, FloatArray, transpose
 from simstudy.methods.checks import check_kinds, judge_data
+from simstudy.methods.likelihood_of import LikelihoodOf, given_x
 from simstudy.methods.protocol import Estimator
 from simstudy.model.exogenous import GivenVariables, refuse_given
 from simstudy.model.slope_structure import SlopeStructure
 from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
 
-SeKind = Literal["observed", "robust"]
+SeKind = Literal["expected", "observed", "robust"]
 Choice = Literal["auto", "observed", "latent", "hybrid"]
 
 AT_ONCE = 10_000
@@ -43,7 +45,9 @@ class SlopeMsem(Estimator):
     Attributes
     ----------
     se : tuple of str
-        ``observed`` (inverse observed information) and ``robust`` (Huber-White by cluster).
+        ``observed`` (inverse observed information), ``robust`` (Huber-White by cluster), and ``expected`` (information
+        expected given the predictors of slopes and exogenous level-2 variables, as lme4 has it) where that has a
+        closed form: slopes of variables that no random element touches.
     slopes : str
         What a random slope multiplies: ``observed``, the predictor as it is; ``latent``, its deviation from the
         cluster's latent mean; ``hybrid``, as Mplus does with maximum likelihood; ``auto``, latent where a predictor
@@ -98,6 +102,8 @@ class SlopeMsem(Estimator):
         if self.refused:
             return f"the option '{self.refused[0]}' is not there for models with random slopes"
         reason = refuse_bounds_of_variances(model) or (refuse_given(model) if self.fixed_x else None)
+        if reason is None and "expected" in self.se:
+            reason = refuse_expected(model)
         if reason is not None:
             return reason
         if layout.n_obs - layout.n_clusters < len(model.level1) + len(model.slopes):
@@ -117,6 +123,10 @@ class SlopeMsem(Estimator):
             return f"slopes on the latent within parts of more than {MOST_LATENT} predictors: each is an integral"
         return None
 
+    def likelihood_of(self, model: TwoLevelModel) -> LikelihoodOf:
+        """The joint one, or that given exogenous variables."""
+        return given_x(model, GivenVariables.of(model).names if self.fixed_x else ())
+
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopeMsem:
         """Build index maps and constants."""
         return PreparedSlopeMsem(self, model, layout)
@@ -131,7 +141,11 @@ class SlopeMsem(Estimator):
 
 
 def treatment(model: TwoLevelModel, choice: Choice) -> Treatment:
-    """What becomes of the predictors of slopes; it makes no difference to those that live within clusters only."""
+    """What becomes of the predictors of slopes; it makes no difference to those that live within clusters only.
+
+    ``auto`` follows the syntax: a variable in both blocks is decomposed into latent parts, be it exogenous or a
+    mediator, and its slope is that of the within part; a variable in the within block only is what it is.
+    """
     if not any(slope.predictor in model.both for slope in model.slopes):
         return "observed"
     return "latent" if choice == "auto" else choice
@@ -180,7 +194,7 @@ class PreparedSlopeMsem:
         if "robust" in self.options.se:
             scores = found.of_free(self.likelihood.cluster_scores(found.params, data))
             meat = np.matmul(transpose(scores), scores)
-        covariances = self._covariances(found, meat)
+        covariances = self._covariances(found, meat, data)
         result = FitResult(
             labels=self.model.names,
             estimate=found.params,
@@ -208,12 +222,17 @@ class PreparedSlopeMsem:
                 second[:, row.free] *= 4.0 if row.lhs == row.rhs else 0.0
         return first, second
 
-    def _covariances(self, found: Found, meat: FloatArray | None) -> dict[str, FloatArray]:
+    def _covariances(self, found: Found, meat: FloatArray | None, data: ClusterProducts) -> dict[str, FloatArray]:
         """Covariance matrices by kind; ``meat`` is in the free Cholesky parameters, too; 0 for held parameters."""
         result: dict[str, FloatArray] = {}
         for kind in self.options.se:
             inner = found.best.inverse
-            if kind == "robust":
+            if kind == "expected":
+                assert isinstance(self.likelihood, ObservedSlopes)  # others are refused
+                score = self.likelihood.evaluate(found.params, data).score
+                information = ExpectedInformation(self.likelihood).information(found.params, data)
+                inner = found.inverse(score, information)
+            elif kind == "robust":
                 assert meat is not None
                 inner = np.matmul(np.matmul(inner, meat), inner)
             result[kind] = found.covariance(inner)
