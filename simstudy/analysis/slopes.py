@@ -63,12 +63,12 @@ OTHERWISE = {
     "both": {
         "observed": "{s} would multiply {x} as it is: the same mean, but {y} ~ {x} between would be contextual",
         "latent": "{s} would multiply {x} minus its latent cluster mean: mean and variance of the within effect",
-        "hybrid": "the means of latent, in closed form (Mplus with ML); the variance of {s} comes out too small",
+        "hybrid": "the same means as latent, in closed form (Mplus with ML); the variance of {s} comes out too small",
     },
     "exogenous": {
         "observed": "with {x} in the within block only: the mean of {s} would mix effects within and between clusters",
         "latent": "{s} would multiply {x} minus its latent cluster mean: mean and variance of the within effect",
-        "hybrid": "the means of latent, in closed form (Mplus with ML); the variance of {s} comes out too small",
+        "hybrid": "the same means as latent, in closed form (Mplus with ML); the variance of {s} comes out too small",
     },
     "within": {
         "latent": "with {x} in the between block, too: the effect within clusters, {y} ~ {x} there that between them",

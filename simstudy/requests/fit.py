@@ -125,11 +125,11 @@ class FitRequest:
     slopes: Annotated[
         str | None,
         Option(
-            "What random slopes multiply: auto, observed, latent, hybrid; or fixed.",
+            "What random slopes multiply: auto (latent where x is in both blocks, mediators too, else observed), "
+            "observed, latent, hybrid; or fixed.",
             metavar="HOW",
             allowed=("auto", "observed", "latent", "hybrid", "fixed"),
-            more="auto: latent where the predictor stands in both blocks, mediators included, else observed; fixed: "
-            "they do not vary.",
+            more="x is the slope's predictor; fixed: slopes do not vary.",
         ),
     ] = None
     nodes: Annotated[int | None, Option("Quadrature nodes per latent predictor of random slopes (7).", least=1)] = None
