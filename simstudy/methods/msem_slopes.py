@@ -19,7 +19,8 @@ from simstudy.likelihood.slopes.exogenous import ExogenousPart
 from simstudy.likelihood.slopes.expected import ExpectedInformation, refuse_expected
 from simstudy.likelihood.slopes.latent import LatentSlopes
 from simstudy.likelihood.slopes.observed import ObservedSlopes
-from simstudy.linalg.stacked import BoolArray, FloatArray, transpose
+from simstudy.likelihood.slopes.scores import within_scores
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, transpose
 from simstudy.methods.checks import check_kinds, judge_data
 from simstudy.methods.likelihood_of import LikelihoodOf, given_x
 from simstudy.methods.protocol import Estimator
@@ -211,6 +212,15 @@ class PreparedSlopeMsem:
     def elements(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, FloatArray]:
         """Posterior means (R, J, r) and covariances (R, J, r, r) of random elements at parameters (R, q)."""
         return (self.fine or self.likelihood).elements(params, data)
+
+    def within_scores(
+        self, params: FloatArray, data: ClusterProducts, rows: FloatArray, wanted: IntArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Posterior means and variances (N, m) of variables ``wanted`` (m,) of the within level, for one data set."""
+        likelihood = self.fine or self.likelihood
+        codes = np.repeat(np.arange(self.layout.n_clusters), np.asarray(self.layout.sizes))
+        pieces, posterior = likelihood.chain.reduce(params[None]), likelihood.by_node(params[None], data)
+        return within_scores(likelihood.chain, pieces, posterior, rows, codes, wanted)
 
     def starts(self, statistics: TwoLevelStatistics) -> tuple[FloatArray, ...]:
         """Parameters to start from: moment estimates, and the same with larger variances of slopes."""
