@@ -109,7 +109,7 @@ def _with_slopes(fit: FitRecord) -> FactorScores:
     at = appearance[codes]
     level, error = (between[[f"{name}{end}" for name in names]].to_numpy()[at] for end in ("", "_se"))
     parts = rows[:, [fit.model.level1.index(name) for name in names]] - level
-    found = columns_of(names, parts, error**2)
+    found = columns_of(names, parts, np.where(np.isnan(parts), np.nan, error**2))  # nothing is said of missing values
     factors = fit.model.factors("within")
     if factors:
         prepared = prepared_slopes(fit, "factor scores")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from simstudy.data.layout import ClusterLayout
-from simstudy.data.products import ClusterProducts
+from simstudy.data.products import Products
 from simstudy.data.sample import Sample
 from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult
@@ -64,12 +64,12 @@ class PreparedSlopes(PreparedEstimator, Protocol):
     structure: SlopeStructure
     treatment: Treatment
 
-    def elements(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, FloatArray]:
+    def elements(self, params: FloatArray, data: Products) -> tuple[FloatArray, FloatArray]:
         """Posterior means (R, J, r) and covariances (R, J, r, r) of random elements at parameters (R, q)."""
         ...
 
     def within_scores(
-        self, params: FloatArray, data: ClusterProducts, rows: FloatArray, wanted: IntArray
+        self, params: FloatArray, data: Products, rows: FloatArray, wanted: IntArray
     ) -> tuple[FloatArray, FloatArray]:
         """Posterior means and variances (N, m) of variables ``wanted`` (m,) of the within level, for one data set.
 
