@@ -17,7 +17,9 @@ from simstudy.estimation.result import Status
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods import ask
 from simstudy.methods.wall import MethodError, fit_walled, fitter
+from simstudy.model.constraints import Constraint
 from simstudy.model.expressions import Expression, parse_expression
+from simstudy.model.inequalities import Inequality
 from simstudy.model.parameters import number_rows
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.data_kinds import data_kind
@@ -162,8 +164,8 @@ def without_variance(model: TwoLevelModel, slope: str) -> tuple[TwoLevelModel, i
     Raises
     ------
     EstimatorError
-        No such slope, or its variance is no free parameter of its own, or it has outcomes (whose paths nothing
-        identifies where it does not vary).
+        No such slope, or its variance is no free parameter of its own (a label, constraint or bound says more of it),
+        or it has outcomes (whose paths nothing identifies where it does not vary).
     """
     names = [s.name for s in model.slopes]
     if slope not in names:
@@ -173,6 +175,7 @@ def without_variance(model: TwoLevelModel, slope: str) -> tuple[TwoLevelModel, i
         )
     rows, covariances = [], 0
     uses = [row.free for row in model.table.rows if row.free >= 0]
+    said: list[Constraint | Inequality] = [*model.table.constraints, *model.table.inequalities]
     for row in model.table.rows:
         mine = row.level == "between" and slope in (row.lhs, row.rhs)
         if mine and (row.op == "=~" or (row.op == "~" and row.rhs == slope)):
@@ -185,11 +188,18 @@ def without_variance(model: TwoLevelModel, slope: str) -> tuple[TwoLevelModel, i
             continue
         if (row.lhs == row.rhs and row.free < 0) or (row.free >= 0 and uses.count(row.free) > 1):
             raise EstimatorError(f"test of a slope's variance: '{row.path}' is no free parameter of its own")
+        about = [one.text for one in said if row.label and row.label in one.names]
+        if about or row.lower > 0.0 or row.upper < np.inf or (row.lhs != row.rhs and row.lower > -np.inf):
+            text = f"'{about[0]}'" if about else "a bound"
+            raise EstimatorError(f"test of a slope's variance: {text} says more of '{row.path}' than that it is free")
         covariances += row.lhs != row.rhs and row.free >= 0
         if row.lhs == row.rhs:
             rows.append(replace(row, free=-1, value=0.0, label="", user=True))
     table = number_rows(rows)
-    return TwoLevelModel(model.syntax, table), covariances
+    kept = tuple(replace(one, index=table.names.index(one.dependent)) for one in model.table.constraints)
+    return TwoLevelModel(
+        model.syntax, replace(table, constraints=kept, inequalities=model.table.inequalities)
+    ), covariances
 
 
 def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
