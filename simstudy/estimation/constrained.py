@@ -13,7 +13,7 @@ from simstudy.estimation.fit_measures import Solved
 from simstudy.estimation.optimum import Box
 from simstudy.estimation.reduction import Reduction, reduced_engine
 from simstudy.estimation.result import Status
-from simstudy.linalg.stacked import FloatArray, IntArray, columns
+from simstudy.linalg.stacked import FloatArray, IntArray, columns, submatrix
 from simstudy.model.constraints import ConstraintSet
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
@@ -84,7 +84,12 @@ class Holding:
 def hold(solved: Solved, holding: Holding) -> Solved:
     """A fit of all parameters seen as one of those that are not held, at the same values."""
     reduction = holding.reduction()
-    best = replace(solved.best, params=columns(solved.best.params, reduction.free))
+    free = reduction.free
+    best = replace(
+        solved.best,
+        params=columns(solved.best.params, free),
+        information=submatrix(solved.best.information, free, free),
+    )
     engine = reduced_engine(solved.engine, reduction, solved.best.params)
     return Solved(solved.structure, engine, best, len(reduction.free), solved.best.params)
 

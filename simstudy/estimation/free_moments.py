@@ -28,6 +28,7 @@ class FreeMomentsScoring:
     """Scoring of likelihoods with `has_free_moments`."""
 
     by_pairs: ClassVar[bool] = True
+    observes: ClassVar[bool] = False
 
     def once(self, likelihood: TwoLevelLikelihood, data: Data, start: FloatArray) -> Optimum:
         """Scoring from one start (R, q); points that are no maxima are refused."""

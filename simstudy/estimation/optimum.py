@@ -59,7 +59,8 @@ class Optimum:
     params : (R, q)
     loglik : (R,)
     information : (R, q, q)
-        As evaluated within 1e-6 standard errors of ``params``.
+        As evaluated within 1e-6 standard errors of ``params``: the expected one, or the observed one of an optimiser
+        that ``observes``.
     status, n_iter : (R,)
     held : (R, q) or None
         Parameters that a bound holds; None without bounds.

@@ -24,6 +24,7 @@ from simstudy.likelihood.evaluation import Evaluation, Likelihood, Selectable
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, dot, eigh, is_spd, transpose
 
 D = TypeVar("D", bound=Selectable)
+FirstTry = Callable[..., Optimum]
 L = TypeVar("L", contravariant=True)
 C = TypeVar("C", contravariant=True)
 
@@ -41,9 +42,12 @@ class Optimiser(Protocol[L, C]):
     by_pairs : bool
         Whether the model's moments are all free and its data complete, so that the information falls into pairs
         (`FreeMoments`).
+    observes : bool
+        Whether the information of a finished `Optimum` is the observed one.
     """
 
     by_pairs: ClassVar[bool]
+    observes: ClassVar[bool]
 
     def once(self, likelihood: L, data: C, start: FloatArray) -> Optimum:
         """Scoring from one start (R, q), without the slower tries that follow where it fails."""
@@ -166,33 +170,45 @@ def with_fallback(
     tolerance: float = TOLERANCE,
     max_iter: int = MAX_ITER,
     box: Box | None = None,
+    first_try: FirstTry = scored,
+    observes: bool = False,
 ) -> Optimum:
     """Fisher scoring from the first start; replicates that it cannot finish get slower tries.
 
     The tries, in order: scoring from the next starts; Newton's method with the observed information, made positive
     definite where it is not, from where the first scoring stopped, from the last start, and (within a box) from the
     best point so far. What then fails is reported as failed.
+
+    Parameters
+    ----------
+    first_try : callable
+        What is tried in place of Fisher scoring, as `scored`.
+    observes : bool
+        Whether that returns the observed information.
     """
 
     def climb(subset: D, start: FloatArray) -> Optimum:
-        return scored(likelihood, subset, start, tolerance=tolerance, max_iter=max_iter, box=box)
+        return first_try(likelihood, subset, start, tolerance=tolerance, max_iter=max_iter, box=box)
 
     best = climb(data, starts[0])
     first = best.params
     for k, start in enumerate(starts[1:], 1):
         tried = np.logical_or.reduce([(start == other).all(axis=-1) for other in starts[:k]])
         best = try_again(best, data, start, climb, ~tried)
-    best = with_newton(likelihood, data, best, (first, starts[-1]), tolerance=tolerance, box=box)
-    if box is None:
-        return best
+
+    def newton(best: Optimum, *starts: FloatArray) -> Optimum:
+        return with_newton(likelihood, data, best, starts, tolerance=tolerance, box=box, observes=observes)
+
+    best = newton(best, first, starts[-1])
     # sides of a box make local maxima: the best point so far may not be the first one's
-    return _name_singular(with_newton(likelihood, data, best, (best.params,), tolerance=tolerance, box=box))
+    return best if box is None else _name_singular(newton(best, best.params))
 
 
 class Scoring:
     """`scored`, and `with_fallback`."""
 
     by_pairs: ClassVar[bool] = False
+    observes: ClassVar[bool] = False
 
     def once(self, likelihood: Likelihood[D], data: D, start: FloatArray) -> Optimum:
         """Scoring from one start (R, q)."""
@@ -217,13 +233,14 @@ def with_newton(
     tolerance: float = TOLERANCE,
     box: Box | None = None,
     where: BoolArray | None = None,
+    observes: bool = False,
 ) -> Optimum:
     """Newton's method with the observed information for replicates that are not finished (of those in ``where``)."""
     newton = _newton(likelihood)
 
     def climb(subset: D, start: FloatArray) -> Optimum:
         found = maximise(newton, subset, start, tolerance=tolerance, max_iter=FALLBACK_MAX_ITER, box=box)
-        return _verify(likelihood, subset, found)
+        return _verify(likelihood, subset, found, observes)
 
     for start in starts:
         best = try_again(best, data, start, climb, where)
@@ -305,17 +322,19 @@ def _refuse_saddles(likelihood: Likelihood[D], data: D, optimum: Optimum) -> Opt
     return replace(optimum, status=status)
 
 
-def _verify(likelihood: Likelihood[D], data: D, optimum: Optimum) -> Optimum:
-    """Give the expected information back, and take the verdict OK away from saddle points."""
-    found = likelihood.evaluate(optimum.params, data)
+def _verify(likelihood: Likelihood[D], data: D, optimum: Optimum, observes: bool) -> Optimum:
+    """Give an information that was not altered back, and take the verdict OK away from saddle points."""
+    information = likelihood.evaluate(optimum.params, data).information
     status = optimum.status.copy()
     done = np.flatnonzero(status == int(Status.OK))
     if len(done):
         observed = likelihood.observed_information(optimum.params[done], data.select(done))
         some = optimum.pick(done)
-        maximum = _positive(found.information[done], some) & _positive(observed, some)
+        maximum = _positive(information[done], some) & _positive(observed, some)
         status[done[~maximum]] = int(Status.SINGULAR_INFORMATION)
-    return replace(optimum, information=found.information, status=status)
+        if observes:
+            information[done] = observed
+    return replace(optimum, information=information, status=status)
 
 
 def _positive(information: FloatArray, optimum: Optimum) -> BoolArray:

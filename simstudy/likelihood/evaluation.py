@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol, Self, TypeVar
 
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
@@ -48,3 +48,8 @@ class Likelihood(Protocol[D]):
     def observed_information(self, params: FloatArray, data: D) -> FloatArray:
         """Minus the second derivatives of the log-likelihood (R, q, q)."""
         ...
+
+    def evaluate_observed(self, params: FloatArray, data: D) -> Evaluation:
+        """`evaluate`, with the observed information in place of the expected one."""
+        found = self.evaluate(params, data)
+        return replace(found, information=self.observed_information(params, data))
