@@ -171,6 +171,11 @@ def own_choices(name: str, request: FitRequest) -> tuple[FitRequest, list[str]]:
     return replace(request, estimator=name, **plain), dropped
 
 
+def chooses_slopes(name: str) -> bool:
+    """Whether a method has the choice of what random slopes multiply."""
+    return "slopes" in registry.options(name) and _accepts(name, "slopes", "latent")
+
+
 def _has_se(name: str, kind: str) -> bool:
     """Whether a method has a kind of SE, or can be asked for it."""
     if "se" not in registry.options(name):

@@ -15,6 +15,7 @@ from simstudy.analysis.choices import (
     check_choices,
     check_interval,
     check_no_slopes,
+    chooses_slopes,
     in_our_words,
     intervals_of,
     lavaan_words,
@@ -126,13 +127,14 @@ def fit(request: FitRequest) -> FitRecord:
         asked |= {key: values[key] for key in ("slopes", "nodes") if key in values}
     facts: tuple[SlopeFact, ...] = ()
     meanings, unsaid = ask.slope_meanings(method, model)
+    of, unclear = ask.likelihood_of(method, model)
     done = _fit_in_units(method, model, sample, request, meanings)
     result, free, compared = done.result, done.free, done.compared
     if done.why:
         why = (f"{estimator} {done.why}",)
     else:
-        facts = slope_facts(model, meanings)
-        notes = (*unsaid, *ask.caveats(method, model))
+        facts = slope_facts(model, meanings, choice=chooses_slopes(estimator))
+        notes = (*unsaid, *unclear, *ask.caveats(method, model))
         if int(result.status[0]) in NO_MAXIMUM:
             why = ask.failure_notes(method, model, sample)
         if model.slopes and result.measures.get("boundary", np.zeros(1))[0] == 1.0:
@@ -155,6 +157,7 @@ def fit(request: FitRequest) -> FitRecord:
         why=why,
         notes=(*why, *notes, *(compared.notes if compared else ()), *report.notes, *about_data),
         slopes=facts,
+        likelihood=of,
         h1=compared.h1 if compared else "",
         icc_h1="unrestricted" if free.ok else "psd",
         seconds=time.perf_counter() - began,

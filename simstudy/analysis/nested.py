@@ -20,6 +20,7 @@ from simstudy.methods.wall import MethodError, fit_walled, fitter
 from simstudy.model.expressions import Expression, parse_expression
 from simstudy.model.parameters import number_rows
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.data_kinds import data_kind
 from simstudy.population.streams import FitStreams
 
 NO_GAIN = 1e-10
@@ -206,11 +207,12 @@ def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
     fit = in_rescaled_units(fit)
     prepared_slopes(fit, "test of a slope's variance")
     model, q = without_variance(fit.model, slope)
-    statistics = fit.context.sample.arrange(model.level1, model.level2).statistics()
+    sample = fit.context.sample.arrange(model.level1, model.level2)
     method, layout, streams = fit.context.method, fit.context.sample.layout, FitStreams.of(0, fit.estimator, "fit", [0])
     try:
         again = fitter(method, ask.prepare(method, model, layout))
-        without, _ = fit_walled(method, model, again, statistics, streams)
+        data = ask.of_sample(data_kind(method.needs), sample)
+        without, _ = fit_walled(method, model, again, data, streams)
     except MethodError as error:
         why = f"{fit.estimator} stopped with an error: {error.text}"
         raise EstimatorError(f"test of a slope's variance: {why}") from None
@@ -233,6 +235,34 @@ def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
     )
 
 
+def _same_likelihood(first: FitRecord, second: FitRecord) -> None:
+    """Raise an `EstimatorError` unless both log-likelihoods are of the same kind, variables and treatment of slopes.
+
+    What they are conditional on may differ: a predictor that the restricted model leaves out has no effect there.
+    """
+    one, other = first.likelihood, second.likelihood
+    if one.kind != other.kind:
+        raise EstimatorError(
+            "likelihood-ratio test: the two log-likelihoods are of different kinds, so that their difference means "
+            f"nothing. One is {one.sentence}; the other {other.sentence}. Fit both models with the same fixed_x"
+        )
+    if set(one.variables) != set(other.variables):
+        only = sorted(set(one.variables) ^ set(other.variables))
+        word = "variable" if len(only) == 1 else "variables"
+        raise EstimatorError(
+            "likelihood-ratio test: the models were fitted to different data, as the log-likelihood of one of them has "
+            f"the {word} {', '.join(only)} and the other's has not. Name every variable in both, such as y ~ 0*x"
+        )
+    meanings = {fact.name: fact.meaning for fact in first.slopes}
+    for fact in second.slopes:
+        mine = meanings.get(fact.name, fact.meaning)
+        if mine != fact.meaning and "fixed" not in (mine, fact.meaning):
+            raise EstimatorError(
+                f"likelihood-ratio test: the models are not nested, as the slope '{fact.name}' multiplies "
+                f"'{fact.predictor}' in another way in each ({mine}, {fact.meaning}). Fit both with the same slopes"
+            )
+
+
 def likelihood_ratio_test(first: FitRecord, second: FitRecord) -> Test:
     """Likelihood-ratio test of nested models fitted to the same data; scaled where both have robust SEs.
 
@@ -243,7 +273,8 @@ def likelihood_ratio_test(first: FitRecord, second: FitRecord) -> Test:
     Raises
     ------
     EstimatorError
-        Different data, as many parameters, or a fit without a likelihood of the two-level model.
+        Different data, likelihoods of different kinds (joint, given x), as many parameters, or a fit without a
+        likelihood of the two-level model.
     """
     for fit in (first, second):
         if not fit.converged:
@@ -255,9 +286,8 @@ def likelihood_ratio_test(first: FitRecord, second: FitRecord) -> Test:
                 f"likelihood-ratio test: '{fit.estimator}' does not maximise the likelihood of the two-level model; "
                 "msem does"
             )
-    if (first.n_obs, first.sizes) != (second.n_obs, second.sizes) or set(first.model.variables) != set(
-        second.model.variables
-    ):
+    _same_likelihood(first, second)
+    if (first.n_obs, first.sizes) != (second.n_obs, second.sizes):
         raise EstimatorError("the models were fitted to different data")
     h0, h1 = first.measures.get("unrestricted_loglik", np.nan), second.measures.get("unrestricted_loglik", np.nan)
     if np.isfinite([h0, h1]).all() and abs(h0 - h1) > 1e-6 * (1.0 + abs(h1)):

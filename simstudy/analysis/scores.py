@@ -106,7 +106,8 @@ def _with_slopes(fit: FitRecord) -> FactorScores:
     appearance = np.argsort(np.argsort(fit.context.order[sample.layout.row_starts]))  # (J,), of the sample's clusters
     at = appearance[codes]
     level, error = (between[[f"{name}{end}" for name in names]].to_numpy()[at] for end in ("", "_se"))
-    return FactorScores(between, _by_row(fit, columns_of(names, rows - level, error**2)))
+    variances = np.where(np.isnan(rows), np.nan, error**2)  # of a value that is missing, nothing is said
+    return FactorScores(between, _by_row(fit, columns_of(names, rows - level, variances)))
 
 
 def _by_row(fit: FitRecord, columns: dict[str, FloatArray]) -> pd.DataFrame:

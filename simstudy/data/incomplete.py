@@ -47,6 +47,7 @@ class Block:
         Which variables have a value in each cluster.
     z_patterns : (R, Z, p2)
     z_pattern : (R, J)
+    z_seen : (R, p2, J)
     z : (R, p2, J)
         Level-2 values, 0 where missing.
     """
@@ -59,6 +60,7 @@ class Block:
     seen: BoolArray
     z_patterns: BoolArray
     z_pattern: IntArray
+    z_seen: BoolArray
     z: FloatArray
 
     def select(self, replicates: IntArray | slice) -> Block:
@@ -250,6 +252,7 @@ class _Rows:
             seen=np.matmul(patterns.swapaxes(1, 2).astype(np.float64), count) > 0,
             z_patterns=z_patterns,
             z_pattern=z_index,
+            z_seen=np.ascontiguousarray(self.z_seen[members, first:end].swapaxes(1, 2)),
             z=np.ascontiguousarray(self.z[members, first:end].swapaxes(1, 2)),
         )
 
@@ -295,3 +298,14 @@ def _ranks(codes: IntArray, *, keep_empty: bool) -> IntArray:
     rank = np.cumsum(present, axis=1) - 1
     found: IntArray = rank.ravel()[own].astype(np.int64)
     return found if keep_empty else np.where(codes == 0, -1, found)
+
+
+def distinct_patterns(seen: BoolArray) -> tuple[BoolArray, IntArray]:
+    """Patterns (O, p) of what is observed (..., p), that of complete values first, and which one each of (...) has."""
+    p = seen.shape[-1]
+    if p > 62:
+        found, which = np.unique(~seen.reshape(-1, p), axis=0, return_inverse=True)
+        return ~found, which.reshape(seen.shape[:-1]).astype(np.int64)
+    weights = 2 ** np.arange(p, dtype=np.int64)[::-1]
+    codes, which = np.unique((~seen).astype(np.int64) @ weights, return_inverse=True)
+    return (codes[:, None] & weights) == 0, which.reshape(seen.shape[:-1]).astype(np.int64)

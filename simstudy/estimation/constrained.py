@@ -13,7 +13,7 @@ from simstudy.estimation.fit_measures import Solved
 from simstudy.estimation.optimum import Box
 from simstudy.estimation.reduction import Reduction, reduced_engine
 from simstudy.estimation.result import Status
-from simstudy.linalg.stacked import FloatArray, IntArray, columns, submatrix
+from simstudy.linalg.stacked import FloatArray, IntArray, columns
 from simstudy.model.constraints import ConstraintSet
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
@@ -84,12 +84,7 @@ class Holding:
 def hold(solved: Solved, holding: Holding) -> Solved:
     """A fit of all parameters seen as one of those that are not held, at the same values."""
     reduction = holding.reduction()
-    free = reduction.free
-    best = replace(
-        solved.best,
-        params=columns(solved.best.params, free),
-        information=submatrix(solved.best.information, free, free),
-    )
+    best = replace(solved.best, params=columns(solved.best.params, reduction.free))
     engine = reduced_engine(solved.engine, reduction, solved.best.params)
     return Solved(solved.structure, engine, best, len(reduction.free), solved.best.params)
 
@@ -123,7 +118,7 @@ def solve_model(
         box = holding.box(np.arange(structure.q))
         best = engine.solve(*starts, box=box)
         return Solved(structure, engine, best, structure.q), lambda cov: cov
-    n = len(engine.starts[0])
+    n = engine.n_replicates
     anchor = np.zeros((n, structure.q)) if anchor is None else anchor
     return _solve_reduced(structure, engine, holding, holding.reduction(), anchor, starts)
 
@@ -151,7 +146,7 @@ def _under_inequalities(
     starts: tuple[FloatArray, ...],
 ) -> tuple[Solved, Expander]:
     """One data set (R = 1) under inequalities; a batch goes through one by one, in `PreparedMsem`."""
-    assert len(engine.starts[0]) == 1, "inequalities are imposed on one data set at a time"
+    assert engine.n_replicates == 1, "inequalities are imposed on one data set at a time"
     given = np.zeros((1, structure.q)) if anchor is None else anchor
     last: list[tuple[Solved, Expander]] = []
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from simstudy.estimation.engine import Engine
-from simstudy.estimation.scoring import SCORING
 from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, columns, matvec, transpose
 from simstudy.model.constraints import ConstraintSet
@@ -68,21 +67,20 @@ class ReducedLikelihood(Likelihood[AnchoredData]):
     def evaluate(self, params: FloatArray, data: AnchoredData) -> Evaluation:
         """Log-likelihood, score and information in the free parameters."""
         full = self.reduction.expand(params, data.anchor)
-        return self._reduced(full, self.inner.evaluate(full, data.inner))
-
-    def evaluate_observed(self, params: FloatArray, data: AnchoredData) -> Evaluation:
-        """`evaluate`, with the observed information in place of the expected one."""
-        full = self.reduction.expand(params, data.anchor)
-        found = self.inner.evaluate_observed(full, data.inner)
-        reduced = self._reduced(full, found)
-        return replace(reduced, information=self._curved(reduced.information, params, data, found.score))
-
-    def _reduced(self, full: FloatArray, found: Evaluation) -> Evaluation:
+        found = self.inner.evaluate(full, data.inner)
         jacobian = self.reduction.jacobian(full)
         with np.errstate(all="ignore"):
             score = matvec(transpose(jacobian), found.score)
             information = np.matmul(np.matmul(transpose(jacobian), found.information), jacobian)
         return Evaluation(found.loglik, score, information, found.ok & np.isfinite(score).all(axis=-1))
+
+    def value_and_score(self, params: FloatArray, data: AnchoredData) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """Log-likelihood (R,) and score (R, k) in the free parameters."""
+        full = self.reduction.expand(params, data.anchor)
+        loglik, score, ok = self.inner.value_and_score(full, data.inner)
+        with np.errstate(all="ignore"):
+            score = matvec(transpose(self.reduction.jacobian(full)), score)
+        return loglik, score, ok & np.isfinite(score).all(axis=-1)
 
     def observed_information(self, params: FloatArray, data: AnchoredData) -> FloatArray:
         """Minus second derivatives (R, k, k): exact, but for the curvature of constraints, which is differenced."""
@@ -91,14 +89,8 @@ class ReducedLikelihood(Likelihood[AnchoredData]):
         observed = self.inner.observed_information(full, data.inner)
         with np.errstate(all="ignore"):
             result: FloatArray = np.matmul(np.matmul(transpose(jacobian), observed), jacobian)
-        if not self.reduction.constraints.constraints:
-            return 0.5 * (result + transpose(result))
-        return self._curved(result, params, data, self.inner.evaluate(full, data.inner).score)
-
-    def _curved(self, information: FloatArray, params: FloatArray, data: AnchoredData, score: FloatArray) -> FloatArray:
-        """Take the curvature of constraints, times the score (R, q), from an information without it."""
-        result = information.copy()
         if self.reduction.constraints.constraints:
+            _, score, _ = self.inner.value_and_score(full, data.inner)
             for k in range(params.shape[-1]):
                 step = np.zeros(params.shape[-1])
                 step[k] = DIFFERENCE_STEP
@@ -121,6 +113,6 @@ def reduced_engine(engine: Engine, reduction: Reduction, anchor: FloatArray) -> 
         ReducedLikelihood(engine.likelihood, reduction),
         AnchoredData(engine.data, anchor),
         meat,
-        tuple(columns(start, reduction.free) for start in engine.starts),
-        optimiser=SCORING if engine.optimiser.by_pairs else engine.optimiser,
+        engine.starts.map(lambda start: columns(start, reduction.free)),
+        quick=None if engine.quick is None else columns(engine.quick, reduction.free),
     )

@@ -88,8 +88,8 @@ def solve_semidefinite(structure: TwoLevelStructure, engine: Engine, best: Optim
     Returns
     -------
     Optimum
-        In the structure's own parameters; ``information``, expected or observed as the engine's optimiser has it, is on
-        the border not that of a maximum. `Status.MAX_ITER` where no point passed as a maximum over the cone.
+        In the structure's own parameters; ``information`` is the expected one there, which on the border is not that
+        of a maximum. `Status.MAX_ITER` where no point passed as a maximum over the cone.
     """
     found = best.status == int(Status.OK)
     outside = np.flatnonzero(~(found & is_semidefinite(structure, np.where(found[:, None], best.params, 1.0))))
@@ -97,11 +97,7 @@ def solve_semidefinite(structure: TwoLevelStructure, engine: Engine, best: Optim
         return best
     data, start = engine.data.select(outside), np.where(found[:, None], best.params, engine.starts[-1])[outside]
     if not engine.optimiser.by_pairs:
-        climbed = _Climb(structure, engine.likelihood).run(data, start)
-        if engine.optimiser.observes:
-            observed = engine.likelihood.observed_information(climbed.params, data)
-            climbed = replace(climbed, information=observed)
-        return best.put(outside, climbed)
+        return best.put(outside, _Climb(structure, engine.likelihood).run(data, start))
     highest = climb_by_pairs(engine.likelihood, data, start)
     left = np.flatnonzero(highest.status != int(Status.OK))
     if len(left):

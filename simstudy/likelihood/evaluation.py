@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Protocol, Self, TypeVar
 
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
@@ -49,7 +49,12 @@ class Likelihood(Protocol[D]):
         """Minus the second derivatives of the log-likelihood (R, q, q)."""
         ...
 
-    def evaluate_observed(self, params: FloatArray, data: D) -> Evaluation:
-        """`evaluate`, with the observed information in place of the expected one."""
+    def value_and_score(self, params: FloatArray, data: D) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """Log-likelihood (R,), score (R, q) and where they exist (R,), for steps that need no information."""
         found = self.evaluate(params, data)
-        return replace(found, information=self.observed_information(params, data))
+        return found.loglik, found.score, found.ok
+
+    def with_observed(self, params: FloatArray, data: D) -> Evaluation:
+        """Log-likelihood, score and observed information at (R, q)."""
+        loglik, score, ok = self.value_and_score(params, data)
+        return Evaluation(loglik, score, self.observed_information(params, data), ok)

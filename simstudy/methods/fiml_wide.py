@@ -15,7 +15,7 @@ from simstudy.errors import EstimatorError
 from simstudy.estimation.available_moments import available_moments
 from simstudy.estimation.engine import Engine
 from simstudy.estimation.result import FitResult, Status, failed
-from simstudy.estimation.starts import starts_from_moments, two_level_starts
+from simstudy.estimation.starts import Starts, starts_from_moments, two_level_starts
 from simstudy.likelihood.normal.wide import WideLikelihood
 from simstudy.linalg.stacked import FloatArray, transpose
 from simstudy.methods.checks import check_kinds, judge_data, refuse_bounds
@@ -156,7 +156,8 @@ def wide_engine(structure: TwoLevelStructure, sample: Sample) -> Engine:
 
     if _is_complete(sample):
         return Engine(likelihood, data, meat, two_level_starts(structure, sample.statistics(cluster_wise=False)))
-    return Engine(likelihood, data, meat, (starts_from_moments(structure, *available_moments(sample.incomplete())),))
+    start = starts_from_moments(structure, *available_moments(sample.incomplete()))
+    return Engine(likelihood, data, meat, Starts.of(start))
 
 
 def _is_complete(sample: Sample) -> bool:

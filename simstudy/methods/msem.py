@@ -19,7 +19,7 @@ from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.fit_measures import Solved, baseline_model, fit_measures
 from simstudy.estimation.result import FitResult, Status
 from simstudy.estimation.semidefinite import scored_once, semidefinite
-from simstudy.estimation.starts import starts_from_moments
+from simstudy.estimation.starts import Starts, starts_from_moments
 from simstudy.estimation.stopped import stopping_notes
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray
@@ -27,6 +27,7 @@ from simstudy.methods.checks import admissible, check_kinds, judge_data, refuse_
 from simstudy.methods.chosen_errors import ChosenErrors
 from simstudy.methods.closed_forms import negative_variances
 from simstudy.methods.fixed_slopes import WithFixedSlopes
+from simstudy.methods.likelihood_of import LikelihoodOf, joint
 from simstudy.methods.look import BLACK, SOLID, Look
 from simstudy.methods.msem_slopes import NODES, SlopeMsem
 from simstudy.methods.protocol import LATER, Estimator, PreparedEstimator, PreparedSlopes
@@ -54,14 +55,16 @@ class Msem(ChosenErrors):
         ``expected`` means the information given the pattern of missing values).
     fixed_x : bool
         Take the moments of exogenous observed variables as known, as lavaan's default does. SEs of between slopes are
-        then too small where within and between slopes differ (theory F1).
+        then too small where within and between slopes differ (theory F1). With random slopes the log-likelihood is
+        conditional on these variables, which must then live on one level (theory D1.6).
     bounds : str
         ``none``, or ``variances``: no variance may be negative. Bounds and inequalities of the model text hold in any
         case; a parameter at its bound has a covariance of 0 with all others.
     measures : bool
         Compute fit measures too (chi-square, CFI, ...); MLR-scaled ones where ``robust`` is among ``se``.
     slopes : str
-        What random slopes multiply (see `slopes.SlopeMsem`): ``auto``, ``observed``, ``latent``, ``hybrid``; or
+        What random slopes multiply (see `SlopeMsem`): ``auto`` (latent where the predictor stands in both blocks,
+        mediators included, else observed), ``observed``, ``latent``, ``hybrid``; or
         ``fixed``: slopes do not vary in the model that is fitted, and the path stands for the mean.
     nodes : int
         Quadrature nodes a latent predictor of random slopes.
@@ -125,13 +128,13 @@ class Msem(ChosenErrors):
             return WithFixedSlopes(self)
         kinds = dict.fromkeys("observed" if kind == "expected" else kind for kind in self.se)
         asked = {
-            "missing": self.missing == "fiml",
-            "fixed_x": self.fixed_x,
             "h1": self.h1 != "unrestricted",
             "bounds": self.bounds != "none" and bool(model.factors("within")),  # elsewhere no variance can be negative
         }
         refused = [name for name, on in asked.items() if on]
-        return SlopeMsem(tuple(kinds), self.slopes, self.nodes, self.measures, tuple(refused))
+        return SlopeMsem(
+            tuple(kinds), self.slopes, self.nodes, self.measures, self.fixed_x, self.missing, tuple(refused)
+        )
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedEstimator:
         """Build index maps and constants."""
@@ -141,6 +144,14 @@ class Msem(ChosenErrors):
     def prepare_slopes(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopes | None:
         """Of the method for models with random slopes, where there are any."""
         return self.for_model(model).prepare_slopes(model, layout) if model.slopes else None
+
+    def likelihood_of(self, model: TwoLevelModel) -> LikelihoodOf:
+        """The joint one; with `fixed_x` at held moments of exogenous variables, or given them where slopes vary."""
+        if model.slopes and self.slopes != "fixed":
+            return self.for_model(model).likelihood_of(model)
+        exogenous = frozenset().union(*exogenous_variables(model).values()) if self.fixed_x else frozenset()
+        held = tuple(v for v in model.variables if v in exogenous)
+        return LikelihoodOf("joint_fixed_x", model.variables, held) if held else joint(model)
 
     def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
         """P(negative between variance), balanced and saturated (theory F6)."""
@@ -183,6 +194,10 @@ class PreparedMsem:
         if closed_form is None:
             closed_form = layout.balanced and options.missing == "listwise"
         self.closed_form = closed_form
+        # where the model says something of the moments, or values are missing, crude moments are as good a start as
+        # the unrestricted maximum
+        restricted = self.structure.q < self.unrestricted.q
+        self.restricted = not closed_form and (restricted or options.missing == "fiml")
 
     @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
@@ -205,21 +220,21 @@ class PreparedMsem:
     def fit_with(self, build: Build, n_obs: float | FloatArray) -> FitResult:
         """Fit by the likelihood that ``build`` makes of a model's structure, on ``n_obs`` rows."""
         engine: Engine = build(self.structure)
-        saturated: Solved | None = None
+        first, saturated = None, None
         starts: tuple[FloatArray, ...] = ()
-        if not self.closed_form or self.options.measures or self.options.fixed_x:
-            unrestricted = build(self.unrestricted)
-            if self.options.h1 == "psd":
-                first = scored_once(self.unrestricted, unrestricted)
-                saturated = semidefinite(first)
-            else:
-                first = saturated = Solved(self.unrestricted, unrestricted, unrestricted.solve(), self.unrestricted.q)
-            starts, n_iter = (self._better_start(first, engine),), first.best.n_iter
+        if self.options.measures or self.options.fixed_x or not (self.closed_form or self.restricted):
+            first, saturated = self._unrestricted(build)
+        if self.restricted:
+            plain = engine.starts
+            better = Starts(lambda: self._better_start(first or self._unrestricted(build)[0], plain[0]))
+            engine = replace(engine, quick=plain[0], starts=better.before(plain[1:]))
+        elif first is not None:
+            starts = (self._better_start(first, engine.starts[0]),)
         anchor = exogenous_moments(self.holding, self.structure, saturated) if self.options.fixed_x else None
         solved, expand = solve_model(self.structure, engine, self.holding, anchor, starts)
         best = solved.best
-        if saturated is not None and not self.closed_form:
-            best = replace(best, n_iter=best.n_iter + n_iter)
+        if first is not None and not (self.closed_form or self.restricted):
+            best = replace(best, n_iter=best.n_iter + first.best.n_iter)
         covariances = self._covariances(solved, expand)
         result = FitResult(
             labels=self.model.names,
@@ -247,17 +262,26 @@ class PreparedMsem:
         """Whether a bound or an inequality holds with equality, where there are any."""
         return {"boundary": solved.at_boundary.astype(np.float64)} if self.holding.boundary.asked else {}
 
-    def _better_start(self, saturated: Solved, engine: Engine) -> FloatArray:
+    def _unrestricted(self, build: Build) -> tuple[Solved, Solved]:
+        """The unrestricted model, as it is climbed and as chi-square compares with it."""
+        engine = build(self.unrestricted)
+        if self.options.h1 == "psd":
+            first = scored_once(self.unrestricted, engine)
+            return first, semidefinite(first)
+        first = Solved(self.unrestricted, engine, engine.solve(), self.unrestricted.q)
+        return first, first
+
+    def _better_start(self, saturated: Solved, otherwise: FloatArray) -> FloatArray:
         """Start from the unrestricted maximum where there is one."""
         ok = saturated.best.status == int(Status.OK)
         better = starts_from_moments(self.structure, *self.unrestricted.moments(saturated.best.params))
-        return np.where(ok[:, None], better, engine.starts[0])
+        return np.where(ok[:, None], better, otherwise)
 
     def _covariances(self, solved: Solved, expand: Expander) -> dict[str, FloatArray]:
         found: dict[str, FloatArray] = {}
         for kind in self.options.se:
             if kind == "expected":
-                cov = solved.engine.inverse_expected(solved.best)
+                cov = solved.best.inverse
             else:
                 cov = solved.inverse_observed if kind == "observed" else solved.robust[0]
             found[kind] = expand(cov)

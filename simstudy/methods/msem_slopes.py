@@ -7,22 +7,30 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from simstudy.data.incomplete import distinct_patterns
 from simstudy.data.layout import ClusterLayout
-from simstudy.data.products import ClusterProducts
+from simstudy.data.products import ClusterProducts, PatternProducts, Products
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.cholesky import CholeskyParameters
+from simstudy.estimation.completed import completed
 from simstudy.estimation.optimum import Optimum
+from simstudy.estimation.reduction import AnchoredData, ReducedLikelihood, Reduction
 from simstudy.estimation.result import FitResult
 from simstudy.estimation.scoring import with_fallback
 from simstudy.estimation.slope_starts import slope_starts
 from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.likelihood.slopes.chain import Treatment
+from simstudy.likelihood.slopes.exogenous import ExogenousPart
 from simstudy.likelihood.slopes.latent import LatentSlopes
 from simstudy.likelihood.slopes.observed import ObservedSlopes
-from simstudy.linalg.stacked import BoolArray, FloatArray, matvec, transpose
+from simstudy.linalg.stacked import BoolArray, FloatArray, columns, matvec, transpose
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
+from simstudy.methods.likelihood_of import LikelihoodOf, given_x
 from simstudy.methods.protocol import Estimator
+from simstudy.methods.slope_gaps import has_gaps, refuse_gaps
+from simstudy.model.constraints import ConstraintSet
+from simstudy.model.exogenous import GivenVariables, refuse_given
 from simstudy.model.slope_structure import SlopeStructure
 from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
@@ -53,11 +61,17 @@ class SlopeMsem(Estimator):
     slopes : str
         What a random slope multiplies: ``observed``, the predictor as it is; ``latent``, its deviation from the
         cluster's latent mean; ``hybrid``, as Mplus does with maximum likelihood; ``auto``, latent where a predictor
-        stands in both blocks, else observed.
+        stands in both blocks, mediators included, else observed.
     nodes : int
         Quadrature nodes a latent predictor; below 5 they may fail (theory D1.4).
     measures : bool
         Compute number of parameters, AIC and BIC.
+    fixed_x : bool
+        The likelihood is conditional on exogenous observed variables (see `model.exogenous.GivenVariables`), whose
+        moments are then no parameters: log-likelihood, AIC, BIC and scaling factor of lme4 and Mplus.
+    missing : str
+        ``listwise``, or ``fiml``: every observed value is used. Predictors of random slopes must be there wherever
+        what depends on them is.
     refused : tuple of str
         Options of `Msem` that are asked for and not there for models with random slopes.
     """
@@ -69,12 +83,14 @@ class SlopeMsem(Estimator):
     random_slopes: ClassVar[bool] = True
     likelihood_of_model: ClassVar[bool] = True
     can: ClassVar[str] = "slopes that vary over clusters, with predictors and outcomes of their own"
-    cannot: ClassVar[str] = "random loadings; slopes of latent predictors; missing values"
+    cannot: ClassVar[str] = "random loadings; slopes of latent predictors, or of predictors with missing values"
 
     se: tuple[SeKind, ...] = ("observed",)
     slopes: Choice = "auto"
     nodes: int = NODES
     measures: bool = False
+    fixed_x: bool = False
+    missing: Literal["listwise", "fiml"] = "listwise"
     refused: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -82,8 +98,13 @@ class SlopeMsem(Estimator):
 
     @property
     def needs(self) -> str:
-        """Cross-products of every cluster."""
-        return "clusters"
+        """Cross-products of every cluster; missing values need the rows."""
+        return "sample" if self.missing == "fiml" else "clusters"
+
+    @property
+    def takes_missing(self) -> bool:
+        """With full information."""
+        return self.missing == "fiml"
 
     @property
     def se_kinds(self) -> tuple[str, ...]:
@@ -94,7 +115,7 @@ class SlopeMsem(Estimator):
         """The model's parts must be within reach, and there must be enough clusters."""
         if self.refused:
             return f"the option '{self.refused[0]}' is not there for models with random slopes"
-        reason = refuse_constraints(model)
+        reason = refuse_constraints(model) or (refuse_given(model) if self.fixed_x else None)
         if reason is not None:
             return reason
         if layout.n_obs - layout.n_clusters < len(model.level1) + len(model.slopes):
@@ -114,6 +135,13 @@ class SlopeMsem(Estimator):
             return f"slopes on the latent within parts of more than {MOST_LATENT} predictors: each is an integral"
         return None
 
+    def likelihood_of(self, model: TwoLevelModel) -> LikelihoodOf:
+        """The joint one, or that given exogenous variables."""
+        names = GivenVariables.of(model).names
+        if self.fixed_x:
+            return given_x(model, names)
+        return LikelihoodOf("joint", model.variables, separate=names if refuse_given(model) is None else ())
+
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopeMsem:
         """Build index maps and constants."""
         return PreparedSlopeMsem(self, model, layout)
@@ -128,13 +156,17 @@ class SlopeMsem(Estimator):
 
 
 def treatment(model: TwoLevelModel, choice: Choice) -> Treatment:
-    """What becomes of the predictors of slopes; it makes no difference to those that live within clusters only."""
+    """What becomes of the predictors of slopes; it makes no difference to those that live within clusters only.
+
+    ``auto`` follows the syntax: a variable in both blocks is decomposed into latent parts, be it exogenous or a
+    mediator, and its slope is that of the within part; a variable in the within block only is what it is.
+    """
     if not any(slope.predictor in model.both for slope in model.slopes):
         return "observed"
     return "latent" if choice == "auto" else choice
 
 
-class CholeskyLikelihood(Likelihood[ClusterProducts]):
+class CholeskyLikelihood(Likelihood[Products]):
     """A log-likelihood of random slopes in Cholesky parameters, as the optimiser takes it."""
 
     verify_maximum: ClassVar[bool] = False  # evaluations return the observed information: what they accept is a maximum
@@ -142,7 +174,7 @@ class CholeskyLikelihood(Likelihood[ClusterProducts]):
     def __init__(self, likelihood: ObservedSlopes | LatentSlopes, cholesky: CholeskyParameters) -> None:
         self.likelihood, self.cholesky = likelihood, cholesky
 
-    def evaluate(self, params: FloatArray, data: ClusterProducts) -> Evaluation:
+    def evaluate(self, params: FloatArray, data: Products) -> Evaluation:
         """Log-likelihood, score and observed information at Cholesky parameters (R, q)."""
         with np.errstate(all="ignore"):
             found = self.likelihood.evaluate(self.cholesky.natural(params), data)
@@ -156,9 +188,15 @@ class CholeskyLikelihood(Likelihood[ClusterProducts]):
             information[:, place, place] += RIDGE * np.maximum(diagonal, least)
             return Evaluation(found.loglik, matvec(turned, found.score), information, found.ok)
 
-    def observed_information(self, params: FloatArray, data: ClusterProducts) -> FloatArray:
+    def observed_information(self, params: FloatArray, data: Products) -> FloatArray:
         """Observed information (R, q, q) in Cholesky parameters."""
         return self.evaluate(params, data).information
+
+
+class HeldSlopes(ReducedLikelihood):
+    """The same as a function of some of the parameters, the others held."""
+
+    verify_maximum: ClassVar[bool] = False
 
 
 class PreparedSlopeMsem:
@@ -180,29 +218,62 @@ class PreparedSlopeMsem:
         self.cholesky = CholeskyParameters(model)
         self.problem = CholeskyLikelihood(self.likelihood, self.cholesky)
         self.variances = model.table.variance_indices
+        self.given = GivenVariables.of(model) if options.fixed_x else GivenVariables((), (), ())
+        table = model.table
+        unbound = ConstraintSet(table.names, table.constants, ())
+        free = np.setdiff1d(np.arange(self.structure.q), np.array(self.given.held, dtype=np.int64))
+        self.reduction = Reduction(free.astype(np.int64), unbound)
 
     @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
-        """Fit R data sets."""
-        statistics = data.statistics() if isinstance(data, Sample) else data
+        """Fit R data sets; with full information those without missing values are fitted as complete ones."""
+        if self.options.missing == "listwise" or not isinstance(data, Sample):
+            return self._fit_complete(data.statistics() if isinstance(data, Sample) else data)
+        sample = data.arrange(self.model.level1, self.model.level2)
+        gaps = has_gaps(sample)
+        if not gaps.any():
+            return self._fit_complete(sample.statistics())
+        refuse_gaps(self.model, self.given, sample)
+        whole, holed = np.flatnonzero(~gaps), np.flatnonzero(gaps)
+        parts = [self._fit_incomplete(sample.select(holed))]
+        if len(whole):
+            parts.append(self._fit_complete(sample.select(whole).statistics()))
+        return FitResult.concat(parts).select(np.argsort(np.concatenate([holed, whole])))
+
+    def _fit_complete(self, statistics: TwoLevelStatistics) -> FitResult:
+        """Fit data sets without missing values."""
         statistics = statistics.arrange(self.model.level1, self.model.level2)
         size = max(1, AT_ONCE // self.points)
-        n = statistics.n_replicates
-        parts = [self._fit(statistics.select(slice(first, first + size))) for first in range(0, n, size)]
+        parts = []
+        for first in range(0, statistics.n_replicates, size):
+            some = statistics.select(slice(first, first + size))
+            parts.append(self._fit(ClusterProducts.of(some), some, self.layout.n_obs))
         return judge_data(FitResult.concat(parts), statistics, within=True)
 
-    def _fit(self, statistics: TwoLevelStatistics) -> FitResult:
+    def _fit_incomplete(self, sample: Sample) -> FitResult:
+        """Fit data sets with missing values; data made complete give starting values."""
+        patterns, _ = distinct_patterns(~np.isnan(sample.rows))
+        size = max(1, AT_ONCE // (self.points * len(patterns)))
+        parts = []
+        for first in range(0, sample.n_replicates, size):
+            some = sample.select(slice(first, first + size))
+            data, filled = PatternProducts.of(some), completed(some).statistics()
+            parts.append(judge_data(self._fit(data, filled, data.n_rows), filled, within=True))
+        return FitResult.concat(parts)
+
+    def _fit(self, data: Products, statistics: TwoLevelStatistics, n_obs: float | FloatArray) -> FitResult:
         """Fit some data sets together."""
-        data = ClusterProducts.of(statistics)
         starts = self.starts(statistics)
-        best = with_fallback(self.problem, data, starts, tolerance=TOLERANCE)
-        theta = self.cholesky.natural(best.params)
-        jacobian = self.cholesky.jacobian(best.params)
-        boundary = self.cholesky.boundary(best.params, ZERO * starts[0] ** 2)
+        exogenous = ExogenousPart(self.structure, self.given, statistics)
+        best, xi = self._maximise(data, starts, exogenous)
+        theta = self.cholesky.natural(xi)
+        jacobian = self.cholesky.jacobian(xi)
+        boundary = self.cholesky.boundary(xi, ZERO * starts[0] ** 2)
         loglik = best.loglik if self.fine is None else self.fine.loglik(theta, data)
+        loglik = loglik - exogenous.loglik(theta)
         meat: FloatArray | None = None
         if "robust" in self.options.se:
-            scores = np.matmul(self.likelihood.cluster_scores(theta, data), jacobian)
+            scores = columns(np.matmul(self.likelihood.cluster_scores(theta, data), jacobian), self.reduction.free)
             meat = np.matmul(transpose(scores), scores)
         result = FitResult(
             labels=self.model.names,
@@ -212,11 +283,24 @@ class PreparedSlopeMsem:
             admissible=self._admissible(theta),
             n_iter=best.n_iter,
             loglik=loglik,
-            measures=self._measures(loglik, boundary, best, meat),
+            measures=self._measures(loglik, boundary, best, meat, n_obs),
         )
         return result.blank_failures()
 
-    def elements(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, FloatArray]:
+    def _maximise(
+        self, data: Products, starts: tuple[FloatArray, ...], exogenous: ExogenousPart
+    ) -> tuple[Optimum, FloatArray]:
+        """The maximum over the free Cholesky parameters, and all of these (R, q)."""
+        if not self.given.held:
+            best = with_fallback(self.problem, data, starts, tolerance=TOLERANCE)
+            return best, best.params
+        anchor = self.cholesky.of_natural(exogenous.anchor(self.cholesky.natural(starts[0])))
+        problem = HeldSlopes(self.problem, self.reduction)
+        begin = tuple(columns(start, self.reduction.free) for start in starts)
+        best = with_fallback(problem, AnchoredData(data, anchor), begin, tolerance=TOLERANCE)
+        return best, self.reduction.expand(best.params, anchor)
+
+    def elements(self, params: FloatArray, data: Products) -> tuple[FloatArray, FloatArray]:
         """Posterior means (R, J, r) and covariances (R, J, r, r) of random elements at parameters (R, q)."""
         return (self.fine or self.likelihood).elements(params, data)
 
@@ -233,34 +317,41 @@ class PreparedSlopeMsem:
     def _covariances(
         self, best: Optimum, theta: FloatArray, jacobian: FloatArray, boundary: BoolArray, meat: FloatArray | None
     ) -> dict[str, FloatArray]:
-        """Covariance matrices by kind: those of the Cholesky parameters, carried over; ``meat`` is in these, too.
+        """Covariance matrices by kind: those of the free Cholesky parameters, carried over; 0 for held parameters.
 
-        On the boundary this is the covariance on the face that the estimate lies on, and a variance that is 0 has none.
+        ``meat`` is in Cholesky parameters, too. On the boundary this is the covariance on the face that the estimate
+        lies on, and a variance that is 0 has none.
         """
         flat = boundary[:, None] & (np.abs(jacobian).max(axis=-1) < np.sqrt(ZERO) * np.abs(theta).max(axis=-1)[:, None])
+        free = columns(jacobian, self.reduction.free)
         found: dict[str, FloatArray] = {}
         for kind in self.options.se:
             inner = best.inverse
             if kind == "robust":
                 assert meat is not None
                 inner = np.matmul(np.matmul(inner, meat), inner)
-            cov = np.matmul(np.matmul(jacobian, inner), transpose(jacobian))
+            cov = np.matmul(np.matmul(free, inner), transpose(free))
             found[kind] = np.where(flat[:, :, None] | flat[:, None, :], np.nan, cov)
         return found
 
     def _measures(
-        self, loglik: FloatArray, boundary: BoolArray, best: Optimum, meat: FloatArray | None
+        self,
+        loglik: FloatArray,
+        boundary: BoolArray,
+        best: Optimum,
+        meat: FloatArray | None,
+        n_obs: float | FloatArray,
     ) -> dict[str, FloatArray]:
         """Boundary, number of parameters, AIC, BIC, and tr(H^-1 meat) / q, which no choice of parameters changes.
 
-        The scaling factor (theory C11) is that of the joint likelihood, predictors included, as the log-likelihood is.
+        All are those of the likelihood that ``loglik`` is of: the joint one, or that given exogenous variables.
         """
         found = {"boundary": boundary.astype(np.float64)}
         if self.options.measures:
-            npar = float(len(self.model.names))
+            npar = float(len(self.reduction.free))
             found["npar"] = np.full(len(boundary), npar)
             found["aic"] = -2.0 * loglik + 2.0 * npar
-            found["bic"] = -2.0 * loglik + np.log(self.layout.n_obs) * npar
+            found["bic"] = -2.0 * loglik + np.log(n_obs) * npar
             if meat is not None:
                 found["scaling_h0"] = np.trace(np.matmul(best.inverse, meat), axis1=-2, axis2=-1) / npar
         return found

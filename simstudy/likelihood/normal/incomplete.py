@@ -83,8 +83,8 @@ class IncompleteLikelihood(Likelihood[IncompleteData]):
         """Log-likelihood (R,), score (R, q) and expected information given the patterns (R, q, q)."""
         return self._evaluate(params, data, self._expected)
 
-    def evaluate_observed(self, params: FloatArray, data: IncompleteData) -> Evaluation:
-        """`evaluate`, with the exact observed information in place of the expected one."""
+    def with_observed(self, params: FloatArray, data: IncompleteData) -> Evaluation:
+        """Log-likelihood, score and exact observed information."""
         return self._evaluate(params, data, self._observed)
 
     def _evaluate(self, params: FloatArray, data: IncompleteData, how: Information) -> Evaluation:
@@ -99,6 +99,16 @@ class IncompleteLikelihood(Likelihood[IncompleteData]):
         ok = np.isfinite(loglik) & np.isfinite(score).all(axis=-1)
         score[~ok], information[~ok] = np.nan, np.nan
         return Evaluation(loglik, score, information, ok)
+
+    def value_and_score(self, params: FloatArray, data: IncompleteData) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """Log-likelihood (R,), score (R, q) and where they exist (R,)."""
+        loglik, score = np.empty(len(params)), np.empty(params.shape)
+        with np.errstate(all="ignore"):
+            for part in data.chunks():
+                at, point = part.replicates, self._point(params[part.replicates], part)
+                d = self.maps.at(point.within, point.between)
+                loglik[at], score[at] = point.loglik, self._score(point, d)
+        return loglik, score, np.isfinite(loglik) & np.isfinite(score).all(axis=-1)
 
     def loglik(self, params: FloatArray, data: IncompleteData) -> FloatArray:
         """Log-likelihood (R,), minus infinity where it does not exist."""

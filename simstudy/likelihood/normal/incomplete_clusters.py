@@ -206,6 +206,5 @@ def _level2(
     if not p2:
         nothing = np.zeros((n, 0, n_clusters))
         return nothing, nothing, np.zeros((n, p1, n_clusters))
-    seen = np.take_along_axis(block.z_patterns, block.z_pattern[..., None], axis=1).swapaxes(1, 2)
-    e = np.where(seen, block.z - mean[..., None], 0.0)
+    e = np.where(block.z_seen, block.z - mean[..., None], 0.0)
     return e, times(weight, e), times(link, e)
