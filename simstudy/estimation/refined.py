@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from simstudy.data.products import Products
-from simstudy.estimation.optimum import Optimum
 from simstudy.estimation.result import Status
+from simstudy.estimation.slope_search import Found, SlopeSearch
 from simstudy.likelihood.slopes.given import GivenSlopes
 from simstudy.linalg.stacked import FloatArray, IntArray
 
 ENOUGH = 1e-7
 """What half the step may change in the log-likelihood at the maximum."""
 HALVINGS = 3
-
-Climb = Callable[[GivenSlopes, IntArray, FloatArray], tuple[Optimum, FloatArray]]
-"""From a likelihood, some replicates and where they start (n, q) to their maxima, and these (n, q)."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +24,7 @@ class Refined:
 
     Attributes
     ----------
-    best : Optimum
-    xi : (R, q)
-        Where it is.
+    found : Found
     loglik : (R,)
         By half the step that it was found with.
     error : (R,)
@@ -38,40 +33,59 @@ class Refined:
         Nodes that it was found with.
     """
 
-    best: Optimum
-    xi: FloatArray
+    found: Found
     loglik: FloatArray
     error: FloatArray
     nodes: IntArray
 
+    @property
+    def measures(self) -> dict[str, FloatArray]:
+        """Number of nodes, and error of the log-likelihood."""
+        return {"nodes": self.nodes.astype(np.float64), "loglik_error": self.error}
 
-def refined(
-    integral: GivenSlopes,
-    best: Optimum,
-    xi: FloatArray,
-    data: Products,
-    natural: Callable[[FloatArray], FloatArray],
-    climb: Climb,
-) -> Refined:
+
+def refined(search: SlopeSearch, integral: GivenSlopes, found: Found, data: Products, anchor: FloatArray) -> Refined:
     """Measure the error of a maximum found with ``integral``, and go on with half the step where it is too large.
 
     Parameters
     ----------
-    natural : callable
-        From what is optimised to the parameters (R, q).
+    anchor : (R, q)
+        Values of held parameters.
     """
-    xi = xi.copy()
-    _, _, nodes = integral.measured(natural(xi), data)
-    value, loglik, error = best.loglik.copy(), np.full(len(xi), np.nan), np.full(len(xi), np.nan)
-    left: IntArray = np.arange(len(xi))
+    _, _, nodes = integral.measured(found.params, data)
+    value = found.best.loglik.copy()
+    loglik, error = np.full(len(value), np.nan), np.full(len(value), np.nan)
+    left: IntArray = np.arange(len(value))
     for halvings in range(1, HALVINGS + 1):
         finer = integral.finer(halvings)
-        loglik[left], _, more = finer.measured(natural(xi[left]), data.select(left))
+        loglik[left], _, more = finer.measured(found.params[left], data.select(left))
         error[left] = np.abs(loglik[left] - value[left])
-        rough = (error[left] > ENOUGH) & (best.status[left] == int(Status.OK))
+        rough = (error[left] > ENOUGH) & (found.best.status[left] == int(Status.OK))
         if integral.sums.nodes is not None or halvings == HALVINGS or not rough.any():
             break
         left, more = left[rough], more[rough]
-        again, xi[left] = climb(finer, left, xi[left])
-        best, value[left], nodes[left] = best.put(left, again), again.loglik, more
-    return Refined(best, xi, loglik, error, nodes)
+        again = search.beside(finer).solve(data.select(left), (found.params[left],), anchor[left])
+        found, value[left], nodes[left] = _put(found, left, again), again.best.loglik, more
+    return Refined(found, loglik, error, nodes)
+
+
+def _put(found: Found, where: IntArray, other: Found) -> Found:
+    """Replicates ``where`` from another search, which began at the maxima: what was singular there is."""
+
+    def merge(mine: Any, theirs: Any) -> Any:
+        mine = mine.copy()
+        mine[where] = theirs
+        return mine
+
+    if len(where) == len(found.params):
+        return replace(other, singular=other.singular | found.singular[where])
+    return replace(
+        found,
+        best=found.best.put(where, other.best),
+        xi=merge(found.xi, other.xi),
+        params=merge(found.params, other.params),
+        jacobian=merge(found.jacobian, other.jacobian),
+        singular=merge(found.singular, other.singular | found.singular[where]),
+        at_bound=merge(found.at_bound, other.at_bound),
+        tight=merge(found.tight, other.tight),
+    )

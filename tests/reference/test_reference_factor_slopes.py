@@ -16,16 +16,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from outside_cases import OUTSIDE
+from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "likelihood"))
 from slope_cases import brute_force
 
 from simstudy.analysis.fit import fit
 from simstudy.analysis.result import FitRecord
+from simstudy.analysis.scores import factor_scores
 from simstudy.data.products import PatternProducts
 from simstudy.data.sample import from_frame
 from simstudy.likelihood.slopes.given import GivenSlopes
 from simstudy.methods.msem_slopes import treatment
+from simstudy.model.representation import fill, level_matrices
 from simstudy.model.twolevel import TwoLevelModel
 
 FACTOR = ("rs_factor_slope", "rs_factor_by_factor", "rs_factor_slope_missing")
@@ -108,3 +111,35 @@ def test_slopes_of_a_factor_on_a_factor_that_are_moderated() -> None:
         if name in found.model.names:
             value = found.params[found.model.names.index(name)]
             assert abs(value - row["mean"]) < row["sd"], name  # variances have skew posteriors
+
+
+@pytest.mark.parametrize("case", ["rs_factor_slope", "rs_factor_slope_missing"])
+def test_scores_of_the_factor_are_posterior_means(case) -> None:
+    """Brute force: conditional means of all rows of a cluster given the slope, over 60 nodes about its prior."""
+    found = fitted(case)
+    model, params, frame = found.model, found.params, case_of(case)[1]
+    inner, outer = level_matrices(model, "within"), level_matrices(model, "between")
+    within, between = fill(inner, params), fill(outer, params)
+    total = np.linalg.inv(np.eye(len(between.paths)) - between.paths)
+    cov, mean = total @ between.covariances @ total.T, total @ between.means
+    s, at = outer.variables.index("s"), [outer.variables.index(name) for name in model.level1]
+    rows = frame[frame.g == 1][list(model.level1)].to_numpy()
+    n, p1, f, y = len(rows), len(model.level1), inner.variables.index("f"), inner.variables.index("y")
+    seen = ~np.isnan(rows.ravel())
+    logs, means = [], []
+    for z, weight in zip(*np.polynomial.hermite_e.hermegauss(60), strict=True):
+        slope = mean[s] + np.sqrt(cov[s, s]) * z
+        paths = within.paths.copy()
+        paths[y, f] += slope
+        solve = np.linalg.inv(np.eye(len(paths)) - paths)
+        spread = solve @ within.covariances @ solve.T
+        left = cov[np.ix_(at, at)] - np.outer(cov[at, s], cov[at, s]) / cov[s, s]
+        joint = np.kron(np.ones((n, n)), left) + np.kron(np.eye(n), spread[:p1, :p1])
+        joint, link = joint[np.ix_(seen, seen)], np.kron(np.eye(n), spread[f, :p1])[:, seen]
+        offset = (rows - mean[at] - cov[at, s] / cov[s, s] * (slope - mean[s])).ravel()[seen]
+        logs.append(np.log(weight) + stats.multivariate_normal(np.zeros(len(joint)), joint).logpdf(offset))
+        means.append(link @ np.linalg.solve(joint, offset))
+    share = np.exp(np.array(logs) - max(logs))
+    exact = share @ np.array(means) / share.sum()
+    scores = factor_scores(found).within
+    np.testing.assert_allclose(scores["f"].to_numpy()[: len(rows)], exact, atol=1e-6)  # 60 nodes

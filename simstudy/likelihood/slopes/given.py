@@ -1,8 +1,9 @@
 """Log-likelihood where slopes are integrated over (theory D1.8; Rockwood 2020).
 
 Given the slopes of factors, and of predictors with missing values, a cluster is normal, and other slopes, intercepts
-and level-2 variables are integrated in closed form (`kernel`). What is left is an integral over the given slopes, taken by the trapezoidal rule on nodes
-that all clusters of a replicate share (`grid`), so that matrices are inverted and derivatives formed once a node:
+and level-2 variables are integrated in closed form (`kernel`). What is left is an integral over the given slopes, taken
+by the trapezoidal rule on nodes that all clusters of a replicate share (`grid`), so that matrices are inverted and
+derivatives formed once a node:
 
     L_j = sum_k h N(e_kj; 0, I) p(y_j, w_j | s_k),
     s_k = m + Lambda zeta_k,    e_kj = zeta_k - Lambda^-1 B (w_j - m_w).
@@ -28,6 +29,7 @@ from simstudy.likelihood.slopes.chain import Treatment
 from simstudy.likelihood.slopes.derivatives import blocks, curvature, features
 from simstudy.likelihood.slopes.given_chain import GivenChain, Prior
 from simstudy.likelihood.slopes.given_nodes import Integrated, NodeSums
+from simstudy.likelihood.slopes.scores import NodePosterior, within_scores
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, added, matvec, transpose
 from simstudy.model.slope_structure import SlopeStructure
 from simstudy.model.twolevel import TwoLevelModel
@@ -149,9 +151,7 @@ class GivenSlopes(Likelihood[Products]):
     def find(self, params: FloatArray, data: Products, want: Want = "loglik") -> Found:
         """The log-likelihood at (R, q), and what else is wanted."""
         with np.errstate(all="ignore"):
-            known: BoolArray = np.asarray(data.z_patterns[data.z_pattern].all(axis=(1, 2)))
-            prior = self.chain.prior(np.concatenate([params, np.zeros((len(params), self.d))], axis=1), known)
-            offset = prior.offset(data.clusters)
+            prior, offset = self._before(params, data)
             apart = ((offset.max(axis=-1) - offset.min(axis=-1)) > SPREAD).any(axis=-1)
             if data.layout.n_clusters == 1 or not apart.any():
                 return self._together(params, data, prior, offset, want)
@@ -160,6 +160,12 @@ class GivenSlopes(Likelihood[Products]):
                 if some.any():
                     parts.append((np.flatnonzero(some), find(params[some], data.select(some), want)))
             return _merged(parts, len(params))
+
+    def _before(self, params: FloatArray, data: Products) -> tuple[Prior, FloatArray]:
+        """What is known of slopes before level-1 data, and where that puts clusters (R, d, J)."""
+        known: BoolArray = np.asarray(data.z_patterns[data.z_pattern].all(axis=(1, 2)))
+        prior = self.chain.prior(np.concatenate([params, np.zeros((len(params), self.d))], axis=1), known)
+        return prior, prior.offset(data.clusters)
 
     def _together(self, params: FloatArray, data: Products, prior: Prior, offset: FloatArray, want: Want) -> Found:
         n, j = len(params), data.layout.n_clusters
@@ -232,6 +238,28 @@ class GivenSlopes(Likelihood[Products]):
     def cluster_scores(self, params: FloatArray, data: Products) -> FloatArray:
         """Score of every cluster (R, J, q); they add up to the score."""
         return self.find(params, data, "scores").scores
+
+    def within_scores(
+        self, params: FloatArray, data: Products, rows: FloatArray, codes: IntArray, wanted: IntArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """As `scores.within_scores`, for one data set (R = 1): those given the slopes, mixed over the nodes."""
+        with np.errstate(all="ignore"):
+            prior, offset = self._before(params, data)
+            found = self.sums.integral(params, data, prior, offset)
+            kept, _ = found.kept()
+            mean, square = np.zeros((len(rows), len(wanted))), np.zeros((len(rows), len(wanted)))
+            everything = np.ones((1, self.structure.p1), dtype=bool)
+            for part, integral, _ in self.sums.again(found, data, kept):
+                for k, node in enumerate(kept[part].tolist()):
+                    one = np.array([node])
+                    (pieces,) = self.chain.at(found.params[one], found.prior.take(one), everything)
+                    mode, spread = integral.mode[k][..., None], integral.spread[k][..., None]
+                    weights = found.weights[node, :, None]
+                    posterior = NodePosterior(np.ones_like(weights), np.zeros((0, *weights.shape)), mode, spread)
+                    here, variance = within_scores(self.chain, pieces, posterior, rows, codes, wanted)
+                    mean += weights[codes] * here
+                    square += weights[codes] * (variance + here**2)
+        return mean, square - mean**2
 
     def elements(self, params: FloatArray, data: Products) -> tuple[FloatArray, FloatArray]:
         """Posterior means (R, J, r) and covariances (R, J, r, r) of u, in the order of ``SlopeStructure.elements``."""
