@@ -108,7 +108,7 @@ def fit(request: FitRequest) -> FitRecord:
     model = as_model(request.model, std_lv=request.std_lv, auto=request.auto, beside=beside)
     if not model.slopes:
         check_no_slopes(request.slopes, request.nodes)
-    method = ask.for_model(make_method(request), model)
+    method = ask.for_model(make_method(request, slopes=bool(model.slopes)), model)
     data = as_frame(request.data)
     data, coded = without_codes(data, model.variables, request.na)
     checked, found = check_data(with_products(data, model), model, request.cluster, request.missing)
@@ -127,6 +127,7 @@ def fit(request: FitRequest) -> FitRecord:
         asked |= {key: values[key] for key in ("slopes", "nodes") if key in values}
     facts: tuple[SlopeFact, ...] = ()
     meanings, unsaid = ask.slope_meanings(method, model)
+    bounded = request.bounds == "variances" or model.table.bounded
     of, unclear = ask.likelihood_of(method, model)
     done = _fit_in_units(method, model, sample, request, meanings)
     result, free, compared = done.result, done.free, done.compared
@@ -138,10 +139,11 @@ def fit(request: FitRequest) -> FitRecord:
         if int(result.status[0]) in NO_MAXIMUM:
             why = ask.failure_notes(method, model, sample)
         if model.slopes and result.measures.get("boundary", np.zeros(1))[0] == 1.0:
-            notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
+            errors = next(iter(result.se.values()))[0]
+            notes = (*notes, *boundary_notes(model, result.estimate[0], errors, bounded=bounded))
     result = with_defined(result, model.estimands)
     context = Context(sample, ids, checked.index[order], order, method, result, done.units, done.rescaled)
-    if result.converged[0] and (request.bounds == "variances" or model.table.bounded):
+    if result.converged[0] and bounded:
         params = result.estimate[0, : len(model.names)]
         notes = (*notes, *bound_notes(model, params, variances=request.bounds == "variances"))
     intervals = limits(context, model, request)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from simstudy.analysis.context import Context
 from simstudy.analysis.result import PARAMETER_COLUMNS, FitRecord
@@ -15,6 +14,7 @@ from simstudy.analysis.units import Units
 from simstudy.analysis.unrestricted import with_intervals
 from simstudy.estimation.result import Status
 from simstudy.linalg.stacked import FloatArray
+from simstudy.linalg.tails import normal_tail
 from simstudy.model.twolevel import TwoLevelModel
 
 
@@ -92,7 +92,7 @@ def _parameter_row(
 ) -> tuple[Any, ...]:
     with np.errstate(all="ignore"):
         z = est / se if se > 0 else np.nan
-    pvalue = 2.0 * float(stats.norm.sf(abs(z))) if np.isfinite(z) else np.nan
+    pvalue = 2.0 * float(normal_tail(abs(z))) if np.isfinite(z) else np.nan
     return lhs, op, rhs, level, label, est, se if free else np.nan, z, pvalue, lower, upper, free
 
 
