@@ -147,7 +147,7 @@ class SlopeSearch:
     def __init__(
         self, model: TwoLevelModel, likelihood: Likelihood[Any], held: IntArray, *, variances: bool = False
     ) -> None:
-        self.model, self.likelihood, self.held = model, likelihood, held
+        self.model, self.likelihood, self.held, self.variances = model, likelihood, held, variances
         self.holding = Holding.of(model, {}, variances=variances)
         self.lower, self.upper = self.holding.boundary.lower.copy(), self.holding.boundary.upper.copy()
         positive = _kept_positive(model)
@@ -155,6 +155,10 @@ class SlopeSearch:
         self.lower[held], self.upper[held] = -np.inf, np.inf
         self.cholesky = self._cholesky(self.holding.constraints)
         self.problem = CholeskyLikelihood(likelihood, self.cholesky)
+
+    def beside(self, likelihood: Likelihood[Any]) -> SlopeSearch:
+        """The same for another likelihood of the model."""
+        return SlopeSearch(self.model, likelihood, self.held, variances=self.variances)
 
     @property
     def one_by_one(self) -> bool:
