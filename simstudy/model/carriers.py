@@ -57,3 +57,15 @@ def carriers(model: TwoLevelModel) -> tuple[Carrier, ...]:
         moved = np.array([name in reached for name in model.level1], dtype=bool)
         found.append(Carrier(slope, model.level1.index(slope.predictor), moved))
     return tuple(found)
+
+
+def reached_by_slopes(model: TwoLevelModel) -> set[str]:
+    """Variables of the within block that random slopes have an effect on."""
+    reached = {slope.outcome for slope in model.slopes}
+    rows = [row for row in model.table.at("within") if row.op in ("~", "=~")]
+    paths = [(row.rhs, row.lhs) if row.op == "~" else (row.lhs, row.rhs) for row in rows]
+    size = -1
+    while size != len(reached):
+        size = len(reached)
+        reached |= {effect for cause, effect in paths if cause in reached}
+    return reached
