@@ -17,6 +17,7 @@ from simstudy.methods import ask
 from simstudy.methods.protocol import PreparedSlopes
 from simstudy.methods.wall import MethodError
 from simstudy.model.implied import LevelImplied
+from simstudy.model.representation import fill, level_matrices
 from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -98,6 +99,8 @@ def _fact(slope: RandomSlope, model: TwoLevelModel, meaning: str, choice: bool) 
     return SlopeFact(slope.name, slope.outcome, slope.predictor, meaning, text, others)
 
 
+ALMOST = 1e-5
+"""Least eigenvalue of a correlation matrix that is not called singular."""
 FLAT = 0.005
 """Up to this ICC a predictor is said to have no between part."""
 
@@ -113,12 +116,19 @@ def flat_predictors(facts: Sequence[SlopeFact], icc: Mapping[str, float]) -> tup
     )
 
 
-def boundary_notes(model: TwoLevelModel, se: FloatArray) -> tuple[str, ...]:
-    """What a singular covariance matrix of random elements means, given SEs (q,)."""
+def boundary_notes(
+    model: TwoLevelModel, params: FloatArray, se: FloatArray, *, bounded: bool = False
+) -> tuple[str, ...]:
+    """What a singular covariance matrix of random elements means, given estimates and SEs (q,).
+
+    With ``bounded``, what is on the boundary may be at a bound and no more; `model_notes.bound_notes` tells of that.
+    """
+    table = model.table
+    at_bound = (params == table.lower) | (params == table.upper)
     flat = [
         row.lhs
-        for row in model.table.at("between")
-        if row.op == "~~" and row.lhs == row.rhs and row.free >= 0 and np.isnan(se[row.free])
+        for row in table.at("between")
+        if row.op == "~~" and row.lhs == row.rhs and row.free >= 0 and np.isnan(se[row.free]) and not at_bound[row.free]
     ]
     if flat:
         names = ", ".join(f"'{name}'" for name in flat)
@@ -127,11 +137,22 @@ def boundary_notes(model: TwoLevelModel, se: FloatArray) -> tuple[str, ...]:
             "parameters take it as 0. This is common with few or small clusters and is no failure: the data do not "
             "show variation beyond chance. --lrt-slope tests a slope's variance with the right reference.",
         )
+    if bounded and not _singular(model, params):
+        return ()
     return (
         "on the boundary: the covariance matrix of the random elements is singular at the maximum (a correlation of "
         "1 or -1, or a variance of 0), and SEs are those along the boundary. This is common with few or small "
         "clusters and is no failure.",
     )
+
+
+def _singular(model: TwoLevelModel, params: FloatArray) -> bool:
+    """Whether the between level's (residual) covariance matrix is."""
+    maps = level_matrices(model, "between")
+    moving = np.unique(maps.covariances.row[maps.covariances.row == maps.covariances.column])
+    cov = fill(maps, params).covariances[np.ix_(moving, moving)]
+    scale = np.sqrt(np.maximum(np.diagonal(cov), 1e-300))
+    return bool(np.linalg.eigvalsh(cov / scale[:, None] / scale)[0] < ALMOST)
 
 
 def refuse_slopes(fit: FitRecord, what: str) -> None:

@@ -49,7 +49,9 @@ class Msem(ChosenErrors):
     Attributes
     ----------
     se : tuple of str
-        Kinds of standard errors: ``expected`` and ``observed`` information, ``robust`` (Huber-White by cluster).
+        Kinds of standard errors: ``expected`` and ``observed`` information, ``robust`` (Huber-White by cluster). With
+        random slopes ``expected`` is the observed information unless ``observed`` is asked for, too: then it is what
+        its name says, or refused (see `SlopeMsem`).
     missing : str
         ``listwise``, or ``fiml`` (every observed value is used; SEs then come from the observed information, and
         ``expected`` means the information given the pattern of missing values).
@@ -121,19 +123,30 @@ class Msem(ChosenErrors):
         return self.for_model(model).supports(model, layout) if model.slopes else refuse_few(model, layout)
 
     def for_model(self, model: TwoLevelModel) -> Estimator:
-        """The method itself, or the one for models with random slopes: it takes observed for expected information."""
+        """The method itself, or the one for models with random slopes.
+
+        That has expected information for few models. So ``expected`` alone, the default, stands for what the model
+        implies and becomes ``observed``; where ``observed`` stands beside it, it is asked for by name.
+        """
         if not model.slopes:
             return self
         if self.slopes == "fixed":
             return WithFixedSlopes(self)
-        kinds = dict.fromkeys("observed" if kind == "expected" else kind for kind in self.se)
+        named = "observed" in self.se
+        kinds = dict.fromkeys(kind if named or kind != "expected" else "observed" for kind in self.se)
         asked = {
             "h1": self.h1 != "unrestricted",
-            "bounds": self.bounds != "none" and bool(model.factors("within")),  # elsewhere no variance can be negative
         }
         refused = [name for name, on in asked.items() if on]
         return SlopeMsem(
-            tuple(kinds), self.slopes, self.nodes, self.measures, self.fixed_x, self.missing, tuple(refused)
+            tuple(kinds),
+            self.slopes,
+            self.nodes,
+            self.measures,
+            self.fixed_x,
+            self.missing,
+            self.bounds,
+            tuple(refused),
         )
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedEstimator:

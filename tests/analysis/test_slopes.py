@@ -388,3 +388,16 @@ def test_slopes_alone_are_fitted_or_refused_by_every_method(name) -> None:
     assert found.status in (Status.OK, Status.NOT_SUPPORTED), found.notes
     if name in ("aggregated", "em", "fiml_wide", "goldstein", "haernqvist", "muml", "schmidt"):
         assert any("nothing varies over clusters" in note for note in found.notes)
+
+
+def test_a_slopes_variance_is_tested_under_the_models_constraints() -> None:
+    tied = LATENT + "bb - gamma == 0\n"
+    data = school_data()
+    full = simstudy.fit(tied, data, cluster="school")
+    null = simstudy.fit(tied.replace("  y ~~ s\n", "  s ~~ 0*s\n"), data, cluster="school")
+    statistic = 2.0 * (full.loglik - null.loglik)
+    assert slope_variance_test(full, "s").statistic == pytest.approx(statistic, abs=1e-7)  # searches to 1e-10
+    assert slope_variance_test(fitted(), "s").statistic != pytest.approx(statistic, abs=1e-3)
+    bounded = simstudy.fit(LATENT + "  s ~~ lower(.05)*s\n", data, cluster="school")
+    with pytest.raises(EstimatorError, match="a bound says more of 'between: s ~~ s'"):
+        slope_variance_test(bounded, "s")

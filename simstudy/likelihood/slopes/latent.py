@@ -16,6 +16,7 @@ from simstudy.likelihood.slopes.chain import Pieces, SlopeChain
 from simstudy.likelihood.slopes.derivatives import blocks, curvature, features
 from simstudy.likelihood.slopes.kernel import Integral, Points, integrate
 from simstudy.likelihood.slopes.nodes import Centre, hermite
+from simstudy.likelihood.slopes.scores import NodePosterior
 from simstudy.linalg.stacked import FloatArray, added, matvec, transpose
 from simstudy.model.slope_structure import SlopeStructure
 
@@ -122,6 +123,17 @@ class LatentSlopes(Likelihood[Products]):
             cov[:, :inner, :inner] += (share[:, None] * spread).sum(axis=-1)
         order = np.argsort(np.concatenate([self.chain.order[:inner], self.chain.cover]))
         return np.moveaxis(mean[:, order], -1, 1), np.moveaxis(cov[:, order][:, :, order], -1, 1)
+
+    def by_node(self, params: FloatArray, data: Products) -> NodePosterior:
+        """Random elements at every node, for one data set (R = 1)."""
+        with np.errstate(all="ignore"):
+            _, found, log_weights = self.integral(params, data)
+            _, weights = self._weigh(found, log_weights)
+        k, r = self.n_nodes, self.chain.r
+        t = found.z[0, -self.dimension :].reshape(self.dimension, -1, k)
+        return NodePosterior(
+            weights.reshape(-1, k), t, found.mode[0].reshape(r, -1, k), found.spread[0].reshape(r, r, -1, k)
+        )
 
     def cluster_scores(self, params: FloatArray, data: Products) -> FloatArray:
         """Score of every cluster (R, J, q); they add up to the score."""

@@ -17,6 +17,7 @@ from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.likelihood.slopes.chain import Pieces, SlopeChain, Treatment
 from simstudy.likelihood.slopes.derivatives import blocks, curvature, features, gradient
 from simstudy.likelihood.slopes.kernel import Integral, Points, integrate
+from simstudy.likelihood.slopes.scores import NodePosterior
 from simstudy.linalg.stacked import FloatArray, added, matvec, transpose
 from simstudy.model.slope_structure import SlopeStructure
 
@@ -72,6 +73,13 @@ class ObservedSlopes(Likelihood[Products]):
         with np.errstate(all="ignore"):
             _, found = self.integral(params, data)
         return np.moveaxis(found.mode, -1, 1), np.moveaxis(found.spread, -1, 1)
+
+    def by_node(self, params: FloatArray, data: Products) -> NodePosterior:
+        """Random elements of one data set (R = 1), as of one node: there is nothing to integrate over."""
+        with np.errstate(all="ignore"):
+            _, found = self.integral(params, data)
+        j = found.mode.shape[-1]
+        return NodePosterior(np.ones((j, 1)), np.zeros((0, j, 1)), found.mode[0][..., None], found.spread[0][..., None])
 
 
 def _sum(found: Integral) -> FloatArray:
