@@ -2,7 +2,8 @@
 
 - A method is a frozen dataclass that returns a `FitResult` with a `Status` for every data set; `register` makes its
   name known. One that inherits from `Estimator` has the defaults of what it does not say, one from `ChosenErrors` an
-  option ``se``. A `Diagnostic` names a number that it tells of every fit.
+  option ``se``. A `Diagnostic` names a number that it tells of every fit; a `LikelihoodOf` says of what its
+  log-likelihood is.
 - A `Measure` of performance is a record; so is a `FigureKind`, whose function takes a table and a `Request` and returns
   a `Drawing`.
 - A `DataKind` says how data are drawn and made of rows; a method names it in ``needs``.

@@ -266,6 +266,7 @@ ASKED = {
     "caveats",
     "failure_notes",
     "slope_meaning",
+    "likelihood_of",
     "exact_numbers",
     "of_sample",
     "prepare_slopes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ def record_of(
     limits: tuple[FloatArray, FloatArray, tuple[str, ...]],
     asked: dict[str, Any],
     icc: dict[str, float],
+    given: Sequence[str] = (),
 ) -> FitRecord:
     """The record of a fit: its table of parameters, its measures, what it was made of.
 
@@ -34,6 +36,8 @@ def record_of(
         Choices to remember.
     icc : dict
         ICC by variable.
+    given : sequence of str
+        Variables that the likelihood is conditional on: rows that have no others say nothing, and do not count.
     """
     result, sample = context.result, context.sample
     kind = next(iter(result.se))
@@ -56,8 +60,10 @@ def record_of(
     measures = {name: float(value[0]) for name, value in result.measures.items()}
     measures.setdefault("loglik", float(result.loglik[0]))
     measures.setdefault("npar", float(np.sum(~np.isnan(estimate[:q]) & free)))
-    n_obs = int((~np.isnan(sample.rows[0])).any(axis=1).sum())  # rows with any level-1 value count
-    patterns = {tuple(row) for row in np.unique(~np.isnan(sample.rows[0]), axis=0).tolist()}
+    there = ~np.isnan(sample.rows[0])
+    modelled = [k for k, name in enumerate(sample.level1) if name not in given]
+    n_obs = int(there[:, modelled].any(axis=1).sum())  # rows with any level-1 value count
+    patterns = {tuple(row) for row in np.unique(there, axis=0).tolist()}
     return FitRecord(
         model=model,
         estimator=context.method.name,
@@ -66,7 +72,7 @@ def record_of(
         n_clusters=sample.layout.n_clusters,
         sizes=sample.layout.sizes,
         n_patterns=len(patterns),
-        n_dropped=0,
+        n_dropped=int(there.any(axis=1).sum()) - n_obs,
         status=Status(int(result.status[0])),
         admissible=bool(result.admissible[0]),
         improper=_improper(model, estimate[:q], context.units, bool(result.admissible[0]), bool(result.converged[0])),

@@ -91,7 +91,11 @@ def fit(
     path, rule = Path(str(request.data)), request.auto
     request = read_inputs(request, option or [], plot)
     problems = check_slope_choices(request, lrt_slope or [], caterpillar)
-    problems += _check_further(request, wald, scores)
+    tables = {
+        "standardized": standardized, "r_squared": rsquare, "residuals": residuals, "level_fit": level_fit,
+        "reliability": reliability,
+    }  # fmt: skip
+    problems += _check_further(request, wald, scores, tables, all_parameters)
     if problems:
         raise SimstudyError(problems)
     estimator, asked = request.estimator, vars(request)
@@ -110,11 +114,7 @@ def fit(
     if estimator == ALL:
         print_side_by_side(console, fits, ["*"] if all_parameters else None)
     else:
-        wanted = {
-            "standardized": standardized, "r_squared": rsquare, "residuals": residuals, "level_fit": level_fit,
-            "reliability": reliability,
-        }  # fmt: skip
-        extra = _extra(one, wanted)
+        extra = _extra(one, tables)
         print_fit(console, one, **extra)
         tests = print_slope_tests(one, lrt_slope or []) if one.converged else []
         tested = _wald(one, wald) if wald is not None else None
@@ -135,13 +135,21 @@ def fit(
         raise typer.Exit(FAILED)
 
 
-def _check_further(request: FitRequest, wald: str | None, scores: Path | None) -> list[str]:
+_OPTION_OF = {"r_squared": "--rsquare"}
+
+
+def _check_further(
+    request: FitRequest, wald: str | None, scores: Path | None, tables: Mapping[str, bool], all_parameters: bool
+) -> list[str]:
     """Problems of what is asked beyond the summary, found before anything is fitted."""
     from simstudy.model.twolevel import TwoLevelModel
 
-    asked = {"--wald": wald is not None, "--scores": scores is not None}
+    named = {_OPTION_OF.get(name, f"--{name.replace('_', '-')}"): on for name, on in tables.items()}
+    asked = {"--wald": wald is not None, "--scores": scores is not None, **named}
     if request.estimator == ALL:
         return [f"{name}: it is about one fit; name the method with --estimator" for name, on in asked.items() if on]
+    if all_parameters:
+        return [f"--all-parameters: it is about the table of --estimator {ALL}; one method shows all of them"]
     assert isinstance(request.model, TwoLevelModel)  # read already
     try:
         if wald is not None:

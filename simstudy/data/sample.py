@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simstudy.data.incomplete import IncompleteStatistics, incomplete_statistics
+from simstudy.data.incomplete import IncompleteData, incomplete_data
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.statistics import TwoLevelStatistics, from_cluster_means
 from simstudy.errors import DataError, did_you_mean
@@ -74,13 +74,10 @@ class Sample:
             np.ascontiguousarray(self.clusters[..., second]),
         )
 
-    def incomplete(self) -> tuple[IncompleteStatistics, ...]:
-        """Reduce every data set, which may have missing values (NaN), to its patterns."""
+    def incomplete(self) -> IncompleteData:
+        """Reduce data sets, which may have missing values (NaN), to their patterns."""
         codes = np.repeat(np.arange(self.layout.n_clusters), np.asarray(self.layout.sizes)).astype(np.int64)
-        return tuple(
-            incomplete_statistics(rows, codes, clusters, self.level1, self.level2)
-            for rows, clusters in zip(self.rows, self.clusters, strict=True)
-        )
+        return incomplete_data(self.rows, codes, self.clusters, self.level1, self.level2)
 
     def _cluster_scatter(self, centred: FloatArray) -> FloatArray:
         """Within scatter (R, J, p1, p1) of every cluster."""

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from simstudy.data.incomplete import IncompleteStatistics
+from simstudy.data.incomplete import IncompleteData
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
@@ -17,11 +17,9 @@ from simstudy.estimation.constrained import Expander, Holding, exogenous_moments
 from simstudy.estimation.engine import Engine, complete_engine, incomplete_engine
 from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.fit_measures import Solved, baseline_model, fit_measures
-from simstudy.estimation.inference import covariance
-from simstudy.estimation.optimum import Optimum
 from simstudy.estimation.result import FitResult, Status
 from simstudy.estimation.semidefinite import scored_once, semidefinite
-from simstudy.estimation.starts import starts_from_moments
+from simstudy.estimation.starts import Starts, starts_from_moments
 from simstudy.estimation.stopped import stopping_notes
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray
@@ -29,8 +27,9 @@ from simstudy.methods.checks import admissible, check_kinds, judge_data, refuse_
 from simstudy.methods.chosen_errors import ChosenErrors
 from simstudy.methods.closed_forms import negative_variances
 from simstudy.methods.fixed_slopes import WithFixedSlopes
+from simstudy.methods.likelihood_of import LikelihoodOf, joint
 from simstudy.methods.look import BLACK, SOLID, Look
-from simstudy.methods.msem_slopes import NODES, SlopeMsem
+from simstudy.methods.msem_slopes import SlopeMsem
 from simstudy.methods.protocol import LATER, Estimator, PreparedEstimator, PreparedSlopes
 from simstudy.methods.registry import register
 from simstudy.model.exogenous import exogenous_variables
@@ -50,23 +49,28 @@ class Msem(ChosenErrors):
     Attributes
     ----------
     se : tuple of str
-        Kinds of standard errors: ``expected`` and ``observed`` information, ``robust`` (Huber-White by cluster).
+        Kinds of standard errors: ``expected`` and ``observed`` information, ``robust`` (Huber-White by cluster). With
+        random slopes ``expected`` is the observed information unless ``observed`` is asked for, too: then it is what
+        its name says, or refused (see `SlopeMsem`).
     missing : str
         ``listwise``, or ``fiml`` (every observed value is used; SEs then come from the observed information, and
         ``expected`` means the information given the pattern of missing values).
     fixed_x : bool
         Take the moments of exogenous observed variables as known, as lavaan's default does. SEs of between slopes are
-        then too small where within and between slopes differ (theory F1).
+        then too small where within and between slopes differ (theory F1). With random slopes the log-likelihood is
+        conditional on these variables, which must then live on one level (theory D1.6).
     bounds : str
         ``none``, or ``variances``: no variance may be negative. Bounds and inequalities of the model text hold in any
         case; a parameter at its bound has a covariance of 0 with all others.
     measures : bool
         Compute fit measures too (chi-square, CFI, ...); MLR-scaled ones where ``robust`` is among ``se``.
     slopes : str
-        What random slopes multiply (see `slopes.SlopeMsem`): ``auto``, ``observed``, ``latent``, ``hybrid``; or
+        What random slopes multiply (see `SlopeMsem`): ``auto`` (latent where the predictor stands in both blocks,
+        mediators included, else observed), ``observed``, ``latent``, ``hybrid``; or
         ``fixed``: slopes do not vary in the model that is fitted, and the path stands for the mean.
     nodes : int
-        Quadrature nodes a latent predictor of random slopes.
+        Quadrature nodes a latent predictor of random slopes (7), or a slope that is integrated over (as many as the
+        error of the log-likelihood asks for).
     h1 : str
         What chi-square, CFI and RMSEA compare with: ``unrestricted``, the maximum over all moments, or ``psd``, that
         over positive semidefinite between covariance matrices, as software that fits the unrestricted model by EM
@@ -98,12 +102,12 @@ class Msem(ChosenErrors):
     bounds: Literal["none", "variances"] = "none"
     measures: bool = False
     slopes: Literal["auto", "observed", "latent", "hybrid", "fixed"] = field(default="auto", metadata=LATER)
-    nodes: int = field(default=NODES, metadata=LATER)
+    nodes: int | None = field(default=None, metadata=LATER)
     h1: Literal["unrestricted", "psd"] = field(default="unrestricted", metadata=LATER)
 
     def __post_init__(self) -> None:
         check_kinds(self.name, self.se)
-        if self.nodes < 1:
+        if self.nodes is not None and self.nodes < 1:
             raise EstimatorError(
                 f"method 'msem': option 'nodes': found {self.nodes}; at least 1 is needed, 7 is enough"
             )
@@ -120,20 +124,31 @@ class Msem(ChosenErrors):
         return self.for_model(model).supports(model, layout) if model.slopes else refuse_few(model, layout)
 
     def for_model(self, model: TwoLevelModel) -> Estimator:
-        """The method itself, or the one for models with random slopes: it takes observed for expected information."""
+        """The method itself, or the one for models with random slopes.
+
+        That has expected information for few models. So ``expected`` alone, the default, stands for what the model
+        implies and becomes ``observed``; where ``observed`` stands beside it, it is asked for by name.
+        """
         if not model.slopes:
             return self
         if self.slopes == "fixed":
             return WithFixedSlopes(self)
-        kinds = dict.fromkeys("observed" if kind == "expected" else kind for kind in self.se)
+        named = "observed" in self.se
+        kinds = dict.fromkeys(kind if named or kind != "expected" else "observed" for kind in self.se)
         asked = {
-            "missing": self.missing == "fiml",
-            "fixed_x": self.fixed_x,
             "h1": self.h1 != "unrestricted",
-            "bounds": self.bounds != "none" and bool(model.factors("within")),  # elsewhere no variance can be negative
         }
         refused = [name for name, on in asked.items() if on]
-        return SlopeMsem(tuple(kinds), self.slopes, self.nodes, self.measures, tuple(refused))
+        return SlopeMsem(
+            tuple(kinds),
+            self.slopes,
+            self.nodes,
+            self.measures,
+            self.fixed_x,
+            self.missing,
+            self.bounds,
+            tuple(refused),
+        )
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedEstimator:
         """Build index maps and constants."""
@@ -143,6 +158,14 @@ class Msem(ChosenErrors):
     def prepare_slopes(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopes | None:
         """Of the method for models with random slopes, where there are any."""
         return self.for_model(model).prepare_slopes(model, layout) if model.slopes else None
+
+    def likelihood_of(self, model: TwoLevelModel) -> LikelihoodOf:
+        """The joint one; with `fixed_x` at held moments of exogenous variables, or given them where slopes vary."""
+        if model.slopes and self.slopes != "fixed":
+            return self.for_model(model).likelihood_of(model)
+        exogenous = frozenset().union(*exogenous_variables(model).values()) if self.fixed_x else frozenset()
+        held = tuple(v for v in model.variables if v in exogenous)
+        return LikelihoodOf("joint_fixed_x", model.variables, held) if held else joint(model)
 
     def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
         """P(negative between variance), balanced and saturated (theory F6)."""
@@ -185,6 +208,10 @@ class PreparedMsem:
         if closed_form is None:
             closed_form = layout.balanced and options.missing == "listwise"
         self.closed_form = closed_form
+        # where the model says something of the moments, or values are missing, crude moments are as good a start as
+        # the unrestricted maximum
+        restricted = self.structure.q < self.unrestricted.q
+        self.restricted = not closed_form and (restricted or options.missing == "fiml")
 
     @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
@@ -194,37 +221,35 @@ class PreparedMsem:
             return FitResult.concat([self.fit(data.select(index[r : r + 1])) for r in index])
         if self.options.missing == "fiml":
             assert isinstance(data, Sample), "full-information estimation with missing values needs rows"
-            items = data.arrange(self.model.level1, self.model.level2).incomplete()
-            return self.fit_incomplete(items)
+            return self.fit_incomplete(data.arrange(self.model.level1, self.model.level2).incomplete())
         statistics = data.statistics() if isinstance(data, Sample) else data
         statistics = statistics.arrange(self.model.level1, self.model.level2)
         result = self.fit_with(lambda structure: complete_engine(structure, statistics), self.layout.n_obs)
         return judge_data(result, statistics, within=True)
 
-    def fit_incomplete(self, items: tuple[IncompleteStatistics, ...]) -> FitResult:
+    def fit_incomplete(self, data: IncompleteData) -> FitResult:
         """Fit data sets with missing values, reduced to patterns."""
-        n_obs = np.array([item.count.sum() for item in items])
-        return self.fit_with(lambda structure: incomplete_engine(structure, items), n_obs)
+        return self.fit_with(lambda structure: incomplete_engine(structure, data), data.n_rows)
 
     def fit_with(self, build: Build, n_obs: float | FloatArray) -> FitResult:
         """Fit by the likelihood that ``build`` makes of a model's structure, on ``n_obs`` rows."""
         engine: Engine = build(self.structure)
-        saturated: Solved | None = None
+        first, saturated = None, None
         starts: tuple[FloatArray, ...] = ()
-        if not self.closed_form or self.options.measures or self.options.fixed_x:
-            unrestricted = build(self.unrestricted)
-            if self.options.h1 == "psd":
-                first = scored_once(self.unrestricted, unrestricted)
-                saturated = semidefinite(first)
-            else:
-                first = saturated = Solved(self.unrestricted, unrestricted, unrestricted.solve(), self.unrestricted.q)
-            starts, n_iter = (self._better_start(first, engine),), first.best.n_iter
+        if self.options.measures or self.options.fixed_x or not (self.closed_form or self.restricted):
+            first, saturated = self._unrestricted(build)
+        if self.restricted:
+            plain = engine.starts
+            better = Starts(lambda: self._better_start(first or self._unrestricted(build)[0], plain[0]))
+            engine = replace(engine, quick=plain[0], starts=better.before(plain[1:]))
+        elif first is not None:
+            starts = (self._better_start(first, engine.starts[0]),)
         anchor = exogenous_moments(self.holding, self.structure, saturated) if self.options.fixed_x else None
         solved, expand = solve_model(self.structure, engine, self.holding, anchor, starts)
         best = solved.best
-        if saturated is not None and not self.closed_form:
-            best = replace(best, n_iter=best.n_iter + n_iter)
-        covariances = self._covariances(solved, best, expand)
+        if first is not None and not (self.closed_form or self.restricted):
+            best = replace(best, n_iter=best.n_iter + first.best.n_iter)
+        covariances = self._covariances(solved, expand)
         result = FitResult(
             labels=self.model.names,
             estimate=solved.params,
@@ -251,21 +276,28 @@ class PreparedMsem:
         """Whether a bound or an inequality holds with equality, where there are any."""
         return {"boundary": solved.at_boundary.astype(np.float64)} if self.holding.boundary.asked else {}
 
-    def _better_start(self, saturated: Solved, engine: Engine) -> FloatArray:
+    def _unrestricted(self, build: Build) -> tuple[Solved, Solved]:
+        """The unrestricted model, as it is climbed and as chi-square compares with it."""
+        engine = build(self.unrestricted)
+        if self.options.h1 == "psd":
+            first = scored_once(self.unrestricted, engine)
+            return first, semidefinite(first)
+        first = Solved(self.unrestricted, engine, engine.solve(), self.unrestricted.q)
+        return first, first
+
+    def _better_start(self, saturated: Solved, otherwise: FloatArray) -> FloatArray:
         """Start from the unrestricted maximum where there is one."""
         ok = saturated.best.status == int(Status.OK)
         better = starts_from_moments(self.structure, *self.unrestricted.moments(saturated.best.params))
-        return np.where(ok[:, None], better, engine.starts[0])
+        return np.where(ok[:, None], better, otherwise)
 
-    def _covariances(self, solved: Solved, best: Optimum, expand: Expander) -> dict[str, FloatArray]:
+    def _covariances(self, solved: Solved, expand: Expander) -> dict[str, FloatArray]:
         found: dict[str, FloatArray] = {}
         for kind in self.options.se:
             if kind == "expected":
-                cov = best.inverse
-            elif kind == "observed":
-                cov = covariance(solved.engine.observed(best.params), best.held)
+                cov = solved.best.inverse
             else:
-                cov, _ = solved.robust()
+                cov = solved.inverse_observed if kind == "observed" else solved.robust[0]
             found[kind] = expand(cov)
         return found
 

@@ -16,6 +16,7 @@ from simstudy.linalg.stacked import FloatArray, cholesky, columns, dot, submatri
 from simstudy.linalg.tails import chi_square_tail
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
 from simstudy.methods.chosen_errors import ChosenErrors
+from simstudy.methods.likelihood_of import LikelihoodOf
 from simstudy.methods.look import LONG_DASH, SKY, Look
 from simstudy.methods.one_level.single_level import SingleLevelFitter
 from simstudy.methods.registry import register
@@ -86,6 +87,10 @@ class Multigroup(ChosenErrors):
         if layout.n_obs - layout.n_clusters < len(model.level1):
             return "fewer within-cluster degrees of freedom than level-1 variables"
         return refuse_constraints(model)
+
+    def likelihood_of(self, model: TwoLevelModel) -> LikelihoodOf:
+        """Of rows within clusters; with equal means of rows as if they were independent."""
+        return LikelihoodOf("within_clusters" if self.means == "free" else "rows", model.level1)
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedMultigroup:
         """Build the within model."""

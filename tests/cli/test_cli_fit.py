@@ -307,6 +307,10 @@ def test_all_problems_of_the_call_come_at_once(folder):
         (["--estimator", "mlm", "--missing", "fiml"], "method 'mlm' has no choice of 'missing'"),
         (["--estimator", "all", "--option", "likelihood=ml"], "options belong to one method"),
         (["--option", "=3"], "found '=3'; write key=value"),
+        (["--estimator", "all", "--standardized"], "--standardized: it is about one fit"),
+        (["--estimator", "all", "--rsquare"], "--rsquare: it is about one fit"),
+        (["--estimator", "all", "--level-fit"], "--level-fit: it is about one fit"),
+        (["--all-parameters"], "--all-parameters: it is about the table of --estimator all"),
     ],
 )
 def test_options_that_are_refused(folder, arguments, message):
