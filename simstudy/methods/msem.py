@@ -155,6 +155,10 @@ class Msem(ChosenErrors):
         chosen = self.for_model(model)
         return PreparedMsem(self, model, layout) if isinstance(chosen, Msem) else chosen.prepare(model, layout)
 
+    def on_rows_left(self, model: TwoLevelModel) -> Estimator | None:
+        """Full information of what is left: one pattern, clusters of any size, and none of those that lost all rows."""
+        return None if model.slopes or self.missing == "fiml" else replace(self, missing="fiml")
+
     def prepare_slopes(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopes | None:
         """Of the method for models with random slopes, where there are any."""
         return self.for_model(model).prepare_slopes(model, layout) if model.slopes else None

@@ -74,3 +74,15 @@ def lacking_slopes(model: TwoLevelModel, patterns: BoolArray) -> BoolArray:
     for carrier in carriers(model):
         found[..., names.index(carrier.slope.name)] = carrier.lacking(patterns).any(axis=-1)
     return found
+
+
+def reached_by_slopes(model: TwoLevelModel) -> set[str]:
+    """Variables of the within block that random slopes have an effect on."""
+    reached = {slope.outcome for slope in model.slopes}
+    rows = [row for row in model.table.at("within") if row.op in ("~", "=~")]
+    paths = [(row.rhs, row.lhs) if row.op == "~" else (row.lhs, row.rhs) for row in rows]
+    size = -1
+    while size != len(reached):
+        size = len(reached)
+        reached |= {effect for cause, effect in paths if cause in reached}
+    return reached
