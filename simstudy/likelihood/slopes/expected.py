@@ -33,6 +33,11 @@ def refuse_expected(model: TwoLevelModel) -> str | None:
     """Why the expected information has no closed form, or None."""
     reached = reached_by_slopes(model)
     for slope in model.slopes:
+        if slope.predictor in model.factors("within"):
+            return (
+                f"the expected information has no closed form where a random slope ('{slope.name}') is that of a "
+                f"factor ('{slope.predictor}'); se = observed and robust work"
+            )
         if slope.predictor in model.both or slope.predictor in reached:
             why = "stands in both blocks" if slope.predictor in model.both else "depends on a random slope itself"
             return (
