@@ -49,7 +49,7 @@ def standardized(fit: FitRecord) -> pd.DataFrame:
     """
     refuse_slopes(fit, "standardised estimates")
     require_solution(fit)
-    structure = TwoLevelStructure(fit.model)
+    structure = TwoLevelStructure.of(fit.model)
     center = _standardize(structure, fit.params)
     jacobian = np.empty((len(center), len(fit.params)))
     for k in range(len(fit.params)):
@@ -111,7 +111,7 @@ def r_squared(fit: FitRecord) -> pd.DataFrame:
     """Explained share of every outcome's and indicator's variance at its level: variable, level, r2."""
     refuse_slopes(fit, "R-squares")
     require_solution(fit)
-    structure = TwoLevelStructure(fit.model)
+    structure = TwoLevelStructure.of(fit.model)
     rows = []
     for name, level in zip(LEVEL_NAMES, (structure.within, structure.between), strict=True):
         variance = dict(zip(level.maps.variables, np.diagonal(level.implied(fit.params).cov), strict=True))
@@ -133,7 +133,7 @@ def engine_of(fit: FitRecord, structure: TwoLevelStructure) -> Engine:
 
 def solve_on(fit: FitRecord, model: TwoLevelModel, start: Solved | None = None) -> Solved:
     """Another model of the same variables, fitted to the data of a fit; from the moments of ``start`` first."""
-    structure = TwoLevelStructure(model)
+    structure = TwoLevelStructure.of(model)
     engine = engine_of(fit, structure)
     more: tuple[FloatArray, ...] = ()
     if start is not None:
@@ -144,7 +144,7 @@ def solve_on(fit: FitRecord, model: TwoLevelModel, start: Solved | None = None) 
 def saturated_of(fit: FitRecord) -> Solved:
     """The unrestricted model on the data of a fit: the one that the fit compares with."""
     if fit.h1 == "psd":
-        structure = TwoLevelStructure(unrestricted_model(fit.model))
+        structure = TwoLevelStructure.of(unrestricted_model(fit.model))
         return semidefinite(scored_once(structure, engine_of(fit, structure)))
     return solve_on(fit, unrestricted_model(fit.model))
 
@@ -164,7 +164,7 @@ def residuals(fit: FitRecord) -> pd.DataFrame:
     saturated = saturated_of(fit)
     if saturated.best.status[0] != int(Status.OK):
         raise EstimatorError("the unrestricted model has no maximum for these data, so there are no residuals")
-    structure = TwoLevelStructure(fit.model)
+    structure = TwoLevelStructure.of(fit.model)
     mu0, w0, b0 = structure.moments(fit.params[None])
     mu1, w1, b1 = saturated.structure.moments(saturated.best.params)
     rows: list[tuple[str, str, str, float, float]] = []

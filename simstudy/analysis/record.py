@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import ndtr
 
 from simstudy.analysis.context import Context
 from simstudy.analysis.result import PARAMETER_COLUMNS, FitRecord
@@ -86,7 +86,7 @@ def _parameter_row(
 ) -> tuple[Any, ...]:
     with np.errstate(all="ignore"):
         z = est / se if se > 0 else np.nan
-    pvalue = 2.0 * float(stats.norm.sf(abs(z))) if np.isfinite(z) else np.nan
+    pvalue = 2.0 * float(ndtr(-abs(z))) if np.isfinite(z) else np.nan
     return lhs, op, rhs, level, label, est, se if free else np.nan, z, pvalue, lower, upper, free
 
 

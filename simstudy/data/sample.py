@@ -121,6 +121,13 @@ def from_frame(
     DataError
         Missing or non-numeric columns, missing values, or a level-2 variable that varies within a cluster.
     """
+    return arranged(data, cluster, level1, level2, missing=missing)[0]
+
+
+def arranged(
+    data: pd.DataFrame, cluster: str, level1: Sequence[str], level2: Sequence[str] = (), *, missing: bool = False
+) -> tuple[Sample, IntArray]:
+    """`from_frame`, and the row of the data that stands at each place of the sample (N,)."""
     problems = []
     for name in (cluster, *level1, *level2):
         count = list(data.columns).count(name)
@@ -151,7 +158,7 @@ def from_frame(
     if varies.any():
         bad = [name for name, any_row in zip(level2, varies.any(axis=0), strict=True) if any_row]
         raise DataError([f"data: level-2 variable '{name}' varies within clusters" for name in bad])
-    return Sample(layout, tuple(level1), tuple(level2), rows[None], first[None])
+    return Sample(layout, tuple(level1), tuple(level2), rows[None], first[None]), order
 
 
 def cluster_order(ids: pd.Series[Any]) -> tuple[IntArray, IntArray]:

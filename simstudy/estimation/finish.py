@@ -19,8 +19,9 @@ from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, dot, invers
 
 D = TypeVar("D", bound=Selectable)
 
-# Newton decrement of a scoring step below which the point that it leads to is near enough.
-NEAR = 0.1
+# Newton decrement of a scoring step, twice the gain in log-likelihood that it promises, below which the point that it
+# leads to is tried. Closed-form starts have 2 to 5; a try that fails costs two evaluations, and scoring goes on.
+NEAR = 10.0
 # Steps that are tried; where they do not arrive, there is no maximum as near as it seemed.
 MOST = 10
 # H is computed again where more steps than this would be needed at the rate of the last one.

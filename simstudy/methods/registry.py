@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.metadata
+import os
+import sys
 import warnings
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
@@ -98,6 +101,12 @@ def options(name: str) -> tuple[str, ...]:
     return tuple(f.name for f in dataclasses.fields(find(name)) if f.init)  # type: ignore[arg-type]
 
 
+@lru_cache(maxsize=64)
+def _reader(cls: type[Estimator]) -> TypeAdapter[Estimator]:
+    """What makes a method of values for its options."""
+    return TypeAdapter(with_config(ConfigDict(extra="forbid"))(cls))
+
+
 def create(name: str, values: Mapping[str, Any] | None = None) -> Estimator:
     """A method with options.
 
@@ -117,7 +126,7 @@ def create(name: str, values: Mapping[str, Any] | None = None) -> Estimator:
 
     def made() -> tuple[Estimator | None, ValidationError | None]:
         try:
-            return TypeAdapter(with_config(ConfigDict(extra="forbid"))(cls)).validate_python(given), None
+            return _reader(cls).validate_python(given), None
         except ValidationError as error:
             return None, error
 
@@ -219,8 +228,27 @@ def look_of(name: str) -> Look | None:
     return None if found is None else found.look
 
 
+@lru_cache(maxsize=1)
+def _entry_points(
+    look_up: Callable[..., importlib.metadata.EntryPoints], where: tuple[tuple[str, int], ...]
+) -> importlib.metadata.EntryPoints:
+    """Entry points of this group: looked up once for each state of the folders that packages are imported from."""
+    return look_up(group=ENTRY_POINTS)
+
+
+def _folders() -> tuple[tuple[str, int], ...]:
+    """Where packages are imported from, and when a package was last added to each or taken from it."""
+    found = []
+    for path in sys.path:
+        try:
+            found.append((path, os.stat(path or ".").st_mtime_ns))
+        except OSError:  # an archive's folder, or nothing at all
+            found.append((path, 0))
+    return tuple(found)
+
+
 def _load_entry_points() -> None:
-    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+    for point in _entry_points(importlib.metadata.entry_points, _folders()):
         if point.name not in _REGISTRY:
             try:
                 cls = walled(point.load)
