@@ -2,7 +2,8 @@
 
 - A method is a frozen dataclass that returns a `FitResult` with a `Status` for every data set; `register` makes its
   name known. One that inherits from `Estimator` has the defaults of what it does not say, one from `ChosenErrors` an
-  option ``se``. A `Diagnostic` names a number that it tells of every fit.
+  option ``se``. A `Diagnostic` names a number that it tells of every fit; a `LikelihoodOf` says of what its
+  log-likelihood is.
 - A `Measure` of performance is a record; so is a `FigureKind`, whose function takes a table and a `Request` and returns
   a `Drawing`.
 - A `DataKind` says how data are drawn and made of rows; a method names it in ``needs``.
@@ -25,22 +26,6 @@ Examples
 'spread'
 """
 
-from __future__ import annotations
+from simstudy.lazy import attach
 
-import importlib
-from typing import Any
-
-from simstudy import _homes
-
-_HOMES = _homes("extend.pyi")
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__, __all__ = attach(__name__)

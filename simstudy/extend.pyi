@@ -5,6 +5,7 @@ from simstudy.estimation.scoring import with_fallback as with_fallback
 from simstudy.likelihood.evaluation import Evaluation as Evaluation
 from simstudy.likelihood.evaluation import Likelihood as Likelihood
 from simstudy.methods.chosen_errors import ChosenErrors as ChosenErrors
+from simstudy.methods.likelihood_of import LikelihoodOf as LikelihoodOf
 from simstudy.methods.protocol import Diagnostic as Diagnostic
 from simstudy.methods.protocol import Estimator as Estimator
 from simstudy.methods.registry import register as register

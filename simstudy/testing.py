@@ -198,7 +198,11 @@ def _check_words(method: Estimator, model: TwoLevelModel, layout: ClusterLayout,
     """What the method says beside its numbers: of the types promised, and without an error."""
     population = _population(model, layout)
     sample = ask.draw(SAMPLE, population, _SEED, range(1))
-    notes = (*ask.caveats(method, model), *ask.failure_notes(method, model, sample))
+    notes = (
+        *ask.caveats(method, model),
+        *ask.failure_notes(method, model, sample),
+        *ask.likelihood_of(method, model)[1],
+    )
     for note in notes:
         assert ask.NO_WORDS not in note, f"{where}: {note}"
     for number in _kept(f"{where}: exact_numbers()", ask.exact_numbers, method, model, population, 0.95):

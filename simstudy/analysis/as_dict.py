@@ -27,6 +27,7 @@ def fit_as_dict(fit: FitRecord) -> dict[str, Any]:
         "n_clusters": fit.n_clusters,
     }
     found.update({key: _clean(value) for key, value in fit.measures.items()})
+    found |= _likelihood(fit)
     found["h1"] = fit.h1 or None
     if "scaling_h0" in found:
         found["scaling_factor_h0"] = found["scaling_h0"]
@@ -47,6 +48,17 @@ def fit_as_dict(fit: FitRecord) -> dict[str, Any]:
         for row in fit.parameters.to_dict("records")
     ]
     return found
+
+
+def _likelihood(fit: FitRecord) -> dict[str, Any]:
+    """What the log-likelihood is of; None where there is none."""
+    there, said = _clean(fit.measures.get("loglik", np.nan)) is not None, fit.likelihood
+    return {
+        "likelihood": said.kind if there else None,
+        "likelihood_of": list(said.variables) if there else None,
+        "likelihood_given": list(said.given) if there else None,
+        "likelihood_text": said.sentence if there else None,
+    }
 
 
 def _clean(value: Any) -> Any:

@@ -114,13 +114,16 @@ def weight_problems(weights: str | None, name: str = "weights") -> list[str]:
     ]
 
 
-def make_method(request: FitRequest) -> Estimator:
-    """The method with what was chosen; raises where it has no such choice."""
+def make_method(request: FitRequest, *, slopes: bool = False) -> Estimator:
+    """The method with what was chosen, for models with random ``slopes`` or none; raises where it has no such choice.
+
+    With random slopes ``expected`` is the kind of SE of its name, not what the method takes in its place by default.
+    """
     name, se = request.estimator, request.se
     fields = registry.options(name)
     chosen: dict[str, Any] = dict(request.options or {})
     if se is not None and "se" in fields:
-        chosen["se"] = [se]
+        chosen["se"] = ["expected", "observed"] if se == "expected" and slopes and "slopes" in fields else [se]
     elif se is not None and not _has_se(name, se):
         words = {"expected": "model-based ('expected')", "robust": "cluster-robust ('robust')"}
         kinds = " and ".join(words.get(kind, f"'{kind}'") for kind in registry.create(name).se_kinds)
@@ -169,6 +172,11 @@ def own_choices(name: str, request: FitRequest) -> tuple[FitRequest, list[str]]:
         plain["se"] = None
         dropped.append(f"se = {request.se}")
     return replace(request, estimator=name, **plain), dropped
+
+
+def chooses_slopes(name: str) -> bool:
+    """Whether a method has the choice of what random slopes multiply."""
+    return "slopes" in registry.options(name) and _accepts(name, "slopes", "latent")
 
 
 def _has_se(name: str, kind: str) -> bool:

@@ -15,6 +15,7 @@ from simstudy.analysis.choices import (
     check_choices,
     check_interval,
     check_no_slopes,
+    chooses_slopes,
     in_our_words,
     intervals_of,
     lavaan_words,
@@ -25,7 +26,7 @@ from simstudy.analysis.choices import (
 from simstudy.analysis.context import Context
 from simstudy.analysis.inputs import as_frame, as_model, what_is_beside
 from simstudy.analysis.intervals import limits
-from simstudy.analysis.model_notes import bound_notes, reading_notes, with_products
+from simstudy.analysis.model_notes import bound_notes, reading_notes, silent_rows, with_products
 from simstudy.analysis.read import check_data
 from simstudy.analysis.read_checks import without_codes
 from simstudy.analysis.record import record_of
@@ -107,7 +108,7 @@ def fit(request: FitRequest) -> FitRecord:
     model = as_model(request.model, std_lv=request.std_lv, auto=request.auto, beside=beside)
     if not model.slopes:
         check_no_slopes(request.slopes, request.nodes)
-    method = ask.for_model(make_method(request), model)
+    method = ask.for_model(make_method(request, slopes=bool(model.slopes)), model)
     data = as_frame(request.data)
     data, coded = without_codes(data, model.variables, request.na)
     checked, found = check_data(with_products(data, model), model, request.cluster, request.missing)
@@ -126,35 +127,42 @@ def fit(request: FitRequest) -> FitRecord:
         asked |= {key: values[key] for key in ("slopes", "nodes") if key in values}
     facts: tuple[SlopeFact, ...] = ()
     meanings, unsaid = ask.slope_meanings(method, model)
+    bounded = request.bounds == "variances" or model.table.bounded
+    of, unclear = ask.likelihood_of(method, model)
     done = _fit_in_units(method, model, sample, request, meanings)
     result, free, compared = done.result, done.free, done.compared
     if done.why:
         why = (f"{estimator} {done.why}",)
     else:
-        facts = slope_facts(model, meanings)
-        notes = (*unsaid, *ask.caveats(method, model))
+        facts = slope_facts(model, meanings, choice=chooses_slopes(estimator))
+        notes = (*unsaid, *unclear, *ask.caveats(method, model))
         if int(result.status[0]) in NO_MAXIMUM:
             why = ask.failure_notes(method, model, sample)
         if model.slopes and result.measures.get("boundary", np.zeros(1))[0] == 1.0:
-            notes = (*notes, *boundary_notes(model, next(iter(result.se.values()))[0]))
+            errors = next(iter(result.se.values()))[0]
+            notes = (*notes, *boundary_notes(model, result.estimate[0], errors, bounded=bounded))
     result = with_defined(result, model.estimands)
     context = Context(sample, ids, checked.index[order], order, method, result, done.units, done.rescaled)
-    if result.converged[0] and (request.bounds == "variances" or model.table.bounded):
+    if result.converged[0] and bounded:
         params = result.estimate[0, : len(model.names)]
         notes = (*notes, *bound_notes(model, params, variances=request.bounds == "variances"))
     intervals = limits(context, model, request)
-    report = record_of(model, context, intervals, asked, intraclass_correlations(model, free))
+    given = of.given if of.kind == "given_x" else ()
+    report = record_of(model, context, intervals, asked, intraclass_correlations(model, free), given)
+    if report.n_dropped:
+        notes = (*notes, silent_rows(model, report.n_dropped, report.n_obs, of))
     if not report.converged:
         why = (*why, *flat_predictors(facts, report.icc))
         warn_caller(_failure(report, why, notes), ConvergenceWarning)
     return replace(
         report,
         estimator=estimator,
-        n_dropped=n_dropped,
+        n_dropped=n_dropped + report.n_dropped,
         cluster=request.cluster,
         why=why,
         notes=(*why, *notes, *(compared.notes if compared else ()), *report.notes, *about_data),
         slopes=facts,
+        likelihood=of,
         h1=compared.h1 if compared else "",
         icc_h1="unrestricted" if free.ok else "psd",
         seconds=time.perf_counter() - began,

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from simstudy.analysis.derived import require_solution
 from simstudy.analysis.rescaled import in_rescaled_units
@@ -15,11 +14,15 @@ from simstudy.analysis.slopes import prepared_slopes
 from simstudy.errors import EstimatorError, ModelError, did_you_mean
 from simstudy.estimation.result import Status
 from simstudy.linalg.stacked import FloatArray
+from simstudy.linalg.tails import chi_square_tail
 from simstudy.methods import ask
 from simstudy.methods.wall import MethodError, fit_walled, fitter
+from simstudy.model.constraints import Constraint
 from simstudy.model.expressions import Expression, parse_expression
+from simstudy.model.inequalities import Inequality
 from simstudy.model.parameters import number_rows
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.data_kinds import data_kind
 from simstudy.population.streams import FitStreams
 
 NO_GAIN = 1e-10
@@ -115,7 +118,7 @@ def wald_test(fit: FitRecord, restrictions: str) -> Test:
         raise ModelError("the restrictions repeat each other, or hold by construction")
     gap = np.array(gaps)
     statistic = float(gap @ np.linalg.solve(middle, gap))
-    return Test(statistic, len(r), float(stats.chi2.sf(statistic, len(r))))
+    return Test(statistic, len(r), float(chi_square_tail(statistic, len(r))))
 
 
 @dataclass(frozen=True)
@@ -151,8 +154,8 @@ def mixture_pvalue(statistic: FloatArray, q: int) -> FloatArray:
     parameters' tangent cone is a half-space (Self & Liang 1987, case 6; Stram & Lee 1994, case 3).
     """
     x = np.asarray(statistic, dtype=np.float64)
-    first = stats.chi2.sf(x, q) if q else (x <= 0.0).astype(np.float64)
-    return np.asarray(0.5 * first + 0.5 * stats.chi2.sf(x, q + 1))
+    first = chi_square_tail(x, q) if q else (x <= 0.0).astype(np.float64)
+    return np.asarray(0.5 * first + 0.5 * chi_square_tail(x, q + 1))
 
 
 def without_variance(model: TwoLevelModel, slope: str) -> tuple[TwoLevelModel, int]:
@@ -161,8 +164,8 @@ def without_variance(model: TwoLevelModel, slope: str) -> tuple[TwoLevelModel, i
     Raises
     ------
     EstimatorError
-        No such slope, or its variance is no free parameter of its own, or it has outcomes (whose paths nothing
-        identifies where it does not vary).
+        No such slope, or its variance is no free parameter of its own (a label, constraint or bound says more of it),
+        or it has outcomes (whose paths nothing identifies where it does not vary).
     """
     names = [s.name for s in model.slopes]
     if slope not in names:
@@ -172,6 +175,7 @@ def without_variance(model: TwoLevelModel, slope: str) -> tuple[TwoLevelModel, i
         )
     rows, covariances = [], 0
     uses = [row.free for row in model.table.rows if row.free >= 0]
+    said: list[Constraint | Inequality] = [*model.table.constraints, *model.table.inequalities]
     for row in model.table.rows:
         mine = row.level == "between" and slope in (row.lhs, row.rhs)
         if mine and (row.op == "=~" or (row.op == "~" and row.rhs == slope)):
@@ -184,11 +188,18 @@ def without_variance(model: TwoLevelModel, slope: str) -> tuple[TwoLevelModel, i
             continue
         if (row.lhs == row.rhs and row.free < 0) or (row.free >= 0 and uses.count(row.free) > 1):
             raise EstimatorError(f"test of a slope's variance: '{row.path}' is no free parameter of its own")
+        about = [one.text for one in said if row.label and row.label in one.names]
+        if about or row.lower > 0.0 or row.upper < np.inf or (row.lhs != row.rhs and row.lower > -np.inf):
+            text = f"'{about[0]}'" if about else "a bound"
+            raise EstimatorError(f"test of a slope's variance: {text} says more of '{row.path}' than that it is free")
         covariances += row.lhs != row.rhs and row.free >= 0
         if row.lhs == row.rhs:
             rows.append(replace(row, free=-1, value=0.0, label="", user=True))
     table = number_rows(rows)
-    return TwoLevelModel(model.syntax, table), covariances
+    kept = tuple(replace(one, index=table.names.index(one.dependent)) for one in model.table.constraints)
+    return TwoLevelModel(
+        model.syntax, replace(table, constraints=kept, inequalities=model.table.inequalities)
+    ), covariances
 
 
 def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
@@ -206,11 +217,12 @@ def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
     fit = in_rescaled_units(fit)
     prepared_slopes(fit, "test of a slope's variance")
     model, q = without_variance(fit.model, slope)
-    statistics = fit.context.sample.arrange(model.level1, model.level2).statistics()
+    sample = fit.context.sample.arrange(model.level1, model.level2)
     method, layout, streams = fit.context.method, fit.context.sample.layout, FitStreams.of(0, fit.estimator, "fit", [0])
     try:
         again = fitter(method, ask.prepare(method, model, layout))
-        without, _ = fit_walled(method, model, again, statistics, streams)
+        data = ask.of_sample(data_kind(method.needs), sample)
+        without, _ = fit_walled(method, model, again, data, streams)
     except MethodError as error:
         why = f"{fit.estimator} stopped with an error: {error.text}"
         raise EstimatorError(f"test of a slope's variance: {why}") from None
@@ -233,6 +245,34 @@ def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
     )
 
 
+def _same_likelihood(first: FitRecord, second: FitRecord) -> None:
+    """Raise an `EstimatorError` unless both log-likelihoods are of the same kind, variables and treatment of slopes.
+
+    What they are conditional on may differ: a predictor that the restricted model leaves out has no effect there.
+    """
+    one, other = first.likelihood, second.likelihood
+    if one.kind != other.kind:
+        raise EstimatorError(
+            "likelihood-ratio test: the two log-likelihoods are of different kinds, so that their difference means "
+            f"nothing. One is {one.sentence}; the other {other.sentence}. Fit both models with the same fixed_x"
+        )
+    if set(one.variables) != set(other.variables):
+        only = sorted(set(one.variables) ^ set(other.variables))
+        word = "variable" if len(only) == 1 else "variables"
+        raise EstimatorError(
+            "likelihood-ratio test: the models were fitted to different data, as the log-likelihood of one of them has "
+            f"the {word} {', '.join(only)} and the other's has not. Name every variable in both, such as y ~ 0*x"
+        )
+    meanings = {fact.name: fact.meaning for fact in first.slopes}
+    for fact in second.slopes:
+        mine = meanings.get(fact.name, fact.meaning)
+        if mine != fact.meaning and "fixed" not in (mine, fact.meaning):
+            raise EstimatorError(
+                f"likelihood-ratio test: the models are not nested, as the slope '{fact.name}' multiplies "
+                f"'{fact.predictor}' in another way in each ({mine}, {fact.meaning}). Fit both with the same slopes"
+            )
+
+
 def likelihood_ratio_test(first: FitRecord, second: FitRecord) -> Test:
     """Likelihood-ratio test of nested models fitted to the same data; scaled where both have robust SEs.
 
@@ -243,7 +283,8 @@ def likelihood_ratio_test(first: FitRecord, second: FitRecord) -> Test:
     Raises
     ------
     EstimatorError
-        Different data, as many parameters, or a fit without a likelihood of the two-level model.
+        Different data, likelihoods of different kinds (joint, given x), as many parameters, or a fit without a
+        likelihood of the two-level model.
     """
     for fit in (first, second):
         if not fit.converged:
@@ -255,9 +296,8 @@ def likelihood_ratio_test(first: FitRecord, second: FitRecord) -> Test:
                 f"likelihood-ratio test: '{fit.estimator}' does not maximise the likelihood of the two-level model; "
                 "msem does"
             )
-    if (first.n_obs, first.sizes) != (second.n_obs, second.sizes) or set(first.model.variables) != set(
-        second.model.variables
-    ):
+    _same_likelihood(first, second)
+    if (first.n_obs, first.sizes) != (second.n_obs, second.sizes):
         raise EstimatorError("the models were fitted to different data")
     h0, h1 = first.measures.get("unrestricted_loglik", np.nan), second.measures.get("unrestricted_loglik", np.nan)
     if np.isfinite([h0, h1]).all() and abs(h0 - h1) > 1e-6 * (1.0 + abs(h1)):
@@ -275,4 +315,4 @@ def likelihood_ratio_test(first: FitRecord, second: FitRecord) -> Test:
     scaling = (q1 * c1 - q0 * c0) / df
     if np.isfinite(scaling):  # a negative factor has no chi-square: as `chisq_scaled` of a model, there is no number
         statistic = statistic / scaling if scaling > 0 else np.nan
-    return Test(statistic, df, float(stats.chi2.sf(statistic, df)), scaling)
+    return Test(statistic, df, float(chi_square_tail(statistic, df)), scaling)

@@ -5,6 +5,7 @@ A record: it neither prints nor draws. `simstudy.Fit` is this record with method
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ import pandas as pd
 
 from simstudy.estimation.result import Status
 from simstudy.linalg.stacked import FloatArray
+from simstudy.methods.likelihood_of import UNSAID, LikelihoodOf
 from simstudy.model.twolevel import TwoLevelModel
 
 PARAMETER_COLUMNS = (
@@ -43,6 +45,8 @@ class SlopeFact:
         fitted. Empty where the method does not say.
     estimates : str
         What this makes its mean and variance estimates of, in plain words.
+    alternatives : dict of str
+        What other choices of ``slopes`` would estimate, by their names; empty where the method has no such choice.
     """
 
     name: str
@@ -50,6 +54,7 @@ class SlopeFact:
     predictor: str
     meaning: str
     estimates: str
+    alternatives: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,8 @@ class FitRecord:
         Why there is no result, the first of the notes; empty where there is one.
     slopes : tuple of SlopeFact
         What the fit did with the model's random slopes.
+    likelihood : LikelihoodOf
+        What log-likelihood, AIC and BIC are of, joint or given which variables; ``likelihood.sentence`` says it.
     h1 : str
         What chi-square, CFI and RMSEA compare with: ``unrestricted``, ``psd`` (see `Msem`); empty without chi-square.
     icc_h1 : str
@@ -130,6 +137,7 @@ class FitRecord:
     notes: tuple[str, ...] = ()
     why: tuple[str, ...] = ()
     slopes: tuple[SlopeFact, ...] = ()
+    likelihood: LikelihoodOf = UNSAID
     h1: str = ""
     icc_h1: str = "unrestricted"
     seconds: float = np.nan

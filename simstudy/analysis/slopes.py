@@ -10,12 +10,14 @@ import pandas as pd
 
 from simstudy.analysis.rescaled import in_rescaled_units
 from simstudy.analysis.result import FitRecord, SlopeFact
-from simstudy.data.products import ClusterProducts
+from simstudy.data.products import ClusterProducts, PatternProducts, Products
 from simstudy.errors import EstimatorError
-from simstudy.linalg.stacked import FloatArray
+from simstudy.linalg.stacked import BoolArray, FloatArray
 from simstudy.methods import ask
 from simstudy.methods.protocol import PreparedSlopes
 from simstudy.methods.wall import MethodError
+from simstudy.model.implied import LevelImplied
+from simstudy.model.representation import fill, level_matrices
 from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -58,17 +60,47 @@ MEANING = {
 }
 
 
-def slope_facts(model: TwoLevelModel, meanings: Mapping[str, str]) -> tuple[SlopeFact, ...]:
-    """What a method does with every random slope of a model, given what it says each one multiplies."""
-    return tuple(_fact(slope, model, meanings[slope.name]) for slope in model.slopes)
+OTHERWISE = {
+    "both": {
+        "observed": "{s} would multiply {x} as it is: the same mean, but {y} ~ {x} between would be contextual",
+        "latent": "{s} would multiply {x} minus its latent cluster mean: mean and variance of the within effect",
+        "hybrid": "the same means as latent, in closed form (Mplus with ML); the variance of {s} comes out too small",
+    },
+    "exogenous": {
+        "observed": "with {x} in the within block only: the mean of {s} would mix effects within and between clusters",
+        "latent": "{s} would multiply {x} minus its latent cluster mean: mean and variance of the within effect",
+        "hybrid": "the same means as latent, in closed form (Mplus with ML); the variance of {s} comes out too small",
+    },
+    "within": {
+        "latent": "with {x} in the between block, too: the effect within clusters, {y} ~ {x} there that between them",
+        "hybrid": "with {x} in the between block, too: the same effects in closed form, the variance of {s} too small",
+    },
+}
+"""What a choice of ``slopes`` would estimate that was not made, in a line each: for a predictor in both blocks that is
+an outcome (a mediator) or is none, and for one of the within block only."""
 
 
-def _fact(slope: RandomSlope, model: TwoLevelModel, meaning: str) -> SlopeFact:
-    key = "within" if meaning == "observed" and slope.predictor not in model.both else meaning
-    text = MEANING.get(key, "").format(s=slope.name, x=slope.predictor, y=slope.outcome)
-    return SlopeFact(slope.name, slope.outcome, slope.predictor, meaning, text)
+def slope_facts(model: TwoLevelModel, meanings: Mapping[str, str], *, choice: bool = False) -> tuple[SlopeFact, ...]:
+    """What a method does with every random slope of a model, given what it says each one multiplies.
+
+    With ``choice`` it has the option ``slopes``, and facts tell what the other choices would estimate.
+    """
+    return tuple(_fact(slope, model, meanings[slope.name], choice) for slope in model.slopes)
 
 
+def _fact(slope: RandomSlope, model: TwoLevelModel, meaning: str, choice: bool) -> SlopeFact:
+    words = {"s": slope.name, "x": slope.predictor, "y": slope.outcome}
+    place = "within"
+    if slope.predictor in model.both:
+        place = "both" if slope.predictor in model.outcomes("within") else "exogenous"
+    key = "within" if meaning == "observed" and place == "within" else meaning
+    others = {name: text.format(**words) for name, text in OTHERWISE[place].items() if choice and name != meaning}
+    text = MEANING.get(key, "").format(**words)
+    return SlopeFact(slope.name, slope.outcome, slope.predictor, meaning, text, others)
+
+
+ALMOST = 1e-5
+"""Least eigenvalue of a correlation matrix that is not called singular."""
 FLAT = 0.005
 """Up to this ICC a predictor is said to have no between part."""
 
@@ -84,12 +116,19 @@ def flat_predictors(facts: Sequence[SlopeFact], icc: Mapping[str, float]) -> tup
     )
 
 
-def boundary_notes(model: TwoLevelModel, se: FloatArray) -> tuple[str, ...]:
-    """What a singular covariance matrix of random elements means, given SEs (q,)."""
+def boundary_notes(
+    model: TwoLevelModel, params: FloatArray, se: FloatArray, *, bounded: bool = False
+) -> tuple[str, ...]:
+    """What a singular covariance matrix of random elements means, given estimates and SEs (q,).
+
+    With ``bounded``, what is on the boundary may be at a bound and no more; `model_notes.bound_notes` tells of that.
+    """
+    table = model.table
+    at_bound = (params == table.lower) | (params == table.upper)
     flat = [
         row.lhs
-        for row in model.table.at("between")
-        if row.op == "~~" and row.lhs == row.rhs and row.free >= 0 and np.isnan(se[row.free])
+        for row in table.at("between")
+        if row.op == "~~" and row.lhs == row.rhs and row.free >= 0 and np.isnan(se[row.free]) and not at_bound[row.free]
     ]
     if flat:
         names = ", ".join(f"'{name}'" for name in flat)
@@ -98,11 +137,22 @@ def boundary_notes(model: TwoLevelModel, se: FloatArray) -> tuple[str, ...]:
             "parameters take it as 0. This is common with few or small clusters and is no failure: the data do not "
             "show variation beyond chance. --lrt-slope tests a slope's variance with the right reference.",
         )
+    if bounded and not _singular(model, params):
+        return ()
     return (
         "on the boundary: the covariance matrix of the random elements is singular at the maximum (a correlation of "
         "1 or -1, or a variance of 0), and SEs are those along the boundary. This is common with few or small "
         "clusters and is no failure.",
     )
+
+
+def _singular(model: TwoLevelModel, params: FloatArray) -> bool:
+    """Whether the between level's (residual) covariance matrix is."""
+    maps = level_matrices(model, "between")
+    moving = np.unique(maps.covariances.row[maps.covariances.row == maps.covariances.column])
+    cov = fill(maps, params).covariances[np.ix_(moving, moving)]
+    scale = np.sqrt(np.maximum(np.diagonal(cov), 1e-300))
+    return bool(np.linalg.eigvalsh(cov / scale[:, None] / scale)[0] < ALMOST)
 
 
 def refuse_slopes(fit: FitRecord, what: str) -> None:
@@ -138,9 +188,11 @@ def prepared_slopes(fit: FitRecord, what: str) -> PreparedSlopes:
     return prepared
 
 
-def products_of(fit: FitRecord) -> ClusterProducts:
+def products_of(fit: FitRecord) -> Products:
     """Cross-products of every cluster of a fit's data."""
     sample = fit.context.sample.arrange(fit.model.level1, fit.model.level2)
+    if np.isnan(sample.rows).any() or np.isnan(sample.clusters).any():
+        return PatternProducts.of(sample)
     return ClusterProducts.of(sample.statistics())
 
 
@@ -167,11 +219,45 @@ def random_elements(fit: FitRecord) -> Elements:
     data = products_of(fit)
     mean, cov = prepared.elements(fit.params[None], data)
     structure = prepared.structure
-    z = data.clusters[0].T
+    z, seen = data.clusters[0].T, data.z_patterns[data.z_pattern[0]]
     k, r = structure.r + structure.p2, structure.r
     full = np.zeros((len(z), k, k))
     full[:, :r, :r] = cov[0]
-    return Elements(structure.elements, np.concatenate([mean[0], z], axis=1), full)
+    found = Elements(structure.elements, np.concatenate([mean[0], z], axis=1), full)
+    return (
+        found
+        if seen.all()
+        else _with_unseen(
+            found, np.concatenate([np.ones((len(z), r), dtype=bool), seen], 1), structure.between.implied(fit.params)
+        )
+    )
+
+
+def _with_unseen(found: Elements, known: BoolArray, implied: LevelImplied) -> Elements:
+    """Level-2 variables that a cluster lacks, given its random elements and the level-2 variables that it has.
+
+    Rows tell nothing of them beyond that.
+
+    Parameters
+    ----------
+    known : (J, k)
+    implied : LevelImplied
+        Moments of the between level.
+    """
+    k = known.shape[1]
+    mean, cov, sigma = found.mean.copy(), found.cov.copy(), implied.cov[:k, :k]
+    for pattern in np.unique(known, axis=0):
+        here, at, gone = (known == pattern).all(axis=1), np.flatnonzero(pattern), np.flatnonzero(~pattern)
+        inverse = np.linalg.pinv(sigma[np.ix_(at, at)], rcond=1e-10, hermitian=True)  # slope variances may be 0
+        regression = sigma[np.ix_(gone, at)] @ inverse
+        whole = np.zeros((k, len(at)))
+        whole[at, np.arange(len(at))], whole[gone] = 1.0, regression
+        mean[np.ix_(here, gone)] = implied.mean[gone] + (mean[np.ix_(here, at)] - implied.mean[at]) @ regression.T
+        inner = cov[here][:, at[:, None], at]
+        left = np.zeros((k, k))
+        left[np.ix_(gone, gone)] = sigma[np.ix_(gone, gone)] - regression @ sigma[np.ix_(at, gone)]
+        cov[here] = whole @ inner @ whole.T + left
+    return Elements(found.names, mean, cov)
 
 
 def random_effects(fit: FitRecord) -> pd.DataFrame:

@@ -90,6 +90,7 @@ def format_performance(
 
 def further_tables(found: Results | Imported, cells: Sequence[int] | None = None) -> list[Block]:
     """Fit measures over replicates, where methods have any."""
-    return (
-        fit_measure_blocks(found.fit_measures, cells, found.manifest.diagnostics) if isinstance(found, Results) else []
-    )
+    if not isinstance(found, Results):
+        return []
+    said = found.manifest
+    return fit_measure_blocks(found.fit_measures, cells, said.diagnostics, said.likelihoods)

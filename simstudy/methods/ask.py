@@ -4,7 +4,8 @@ Layers to the right of `methods` ask here and never a method itself. What a fail
 
 - `for_model` gives a stand-in that fails at the next question, so that a study goes on around the method;
 - `supports`, `prepare`, `exact_numbers`, `draw` and `of_sample` raise a `MethodError`, which callers make a status;
-- words for the user (`caveats`, `failure_notes`, `slope_meanings`) are replaced by a note that there are none.
+- words for the user (`caveats`, `failure_notes`, `slope_meanings`, `likelihood_of`) are replaced by a note that there
+  are none.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.methods.fixed_slopes import WithFixedSlopes
+from simstudy.methods.likelihood_of import KINDS, UNSAID, LikelihoodOf
 from simstudy.methods.protocol import Estimator, PreparedEstimator, PreparedSlopes
 from simstudy.methods.registry import check_class, check_declared
 from simstudy.methods.substitute import Substitute
@@ -213,6 +215,23 @@ def slope_meanings(method: Estimator, model: TwoLevelModel) -> tuple[dict[str, s
             meanings[slope.name] = ""
             notes.append(_no_words(method, "slope_meaning", error))
     return meanings, tuple(dict.fromkeys(notes))
+
+
+def likelihood_of(method: Estimator, model: TwoLevelModel) -> tuple[LikelihoodOf, tuple[str, ...]]:
+    """What a method's log-likelihood of a model is of, and notes where it could not say it."""
+
+    def answer() -> LikelihoodOf:
+        found: object = method.likelihood_of(model)
+        if not isinstance(found, LikelihoodOf):
+            raise MethodError(f"it returned {what_is(found)}, not a LikelihoodOf")
+        if found.kind not in KINDS:
+            raise MethodError(f"it returned the kind {found.kind!r}; allowed: {', '.join(KINDS)}")
+        return found
+
+    try:
+        return walled(answer), ()
+    except MethodError as error:
+        return UNSAID, (_no_words(method, "likelihood_of", error),)
 
 
 def _no_words(method: Estimator, hook: str, error: MethodError) -> str:

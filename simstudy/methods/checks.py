@@ -19,24 +19,21 @@ ROUNDING = 1e-24
 
 
 def refuse_constraints(model: TwoLevelModel) -> str | None:
-    """Reason of the methods that cannot impose ``==`` constraints other than equal labels, nor bounds.
-
-    With random slopes no method does, `msem` neither, which imposes both on other models: these words are its own, too.
-    """
-    if model.table.constraints and model.slopes:
-        return "'==' constraints are not there for models with random slopes (equal labels are)"
+    """Reason of the methods that cannot impose ``==`` constraints other than equal labels, nor bounds."""
     if model.table.constraints:
-        return "it does not impose '==' constraints among parameters; msem does"
+        return f"it does not impose '==' constraints among parameters; {_who_does(model)}"
     return refuse_bounds(model)
 
 
 def refuse_bounds(model: TwoLevelModel) -> str | None:
     """Reason of the methods that cannot keep parameters within bounds or under inequalities."""
-    if not model.table.bounded:
-        return None
-    if model.slopes:
-        return "bounds and inequalities on parameters are not there for models with random slopes"
-    return "it does not impose bounds and inequalities on parameters; msem does"
+    if model.table.bounded:
+        return f"it does not impose bounds and inequalities on parameters; {_who_does(model)}"
+    return None
+
+
+def _who_does(model: TwoLevelModel) -> str:
+    return "msem does, with slopes that vary" if model.slopes else "msem does"
 
 
 def refuse_ties_of_levels(model: TwoLevelModel) -> str | None:

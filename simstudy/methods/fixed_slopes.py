@@ -17,6 +17,7 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.result import FitResult
 from simstudy.linalg.stacked import FloatArray, IntArray
 from simstudy.methods.checks import refuse_constraints
+from simstudy.methods.likelihood_of import LikelihoodOf
 from simstudy.methods.protocol import PreparedEstimator
 from simstudy.methods.substitute import Substitute
 from simstudy.model.fixed_slopes import FixedSlopes, without_slopes
@@ -39,6 +40,11 @@ class WithFixedSlopes(Substitute):
     def slope_meaning(self, model: TwoLevelModel, slope: RandomSlope) -> str:
         """Slopes do not vary."""
         return "fixed"
+
+    def likelihood_of(self, model: TwoLevelModel) -> LikelihoodOf:
+        """That of the fixed-slope model."""
+        fixed = without_slopes(model)
+        return self.method.likelihood_of(fixed.model if isinstance(fixed, FixedSlopes) else model)
 
     def supports(self, model: TwoLevelModel, layout: ClusterLayout) -> str | None:
         """Why the method cannot fit the fixed-slope model, or None."""

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from simstudy.data.incomplete import IncompleteStatistics
+from simstudy.data.incomplete import IncompleteData
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
@@ -17,8 +17,6 @@ from simstudy.estimation.constrained import Expander, Holding, exogenous_moments
 from simstudy.estimation.engine import Engine, complete_engine, incomplete_engine
 from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.fit_measures import Solved, baseline_model, fit_measures
-from simstudy.estimation.inference import covariance
-from simstudy.estimation.optimum import Optimum
 from simstudy.estimation.result import FitResult, Status
 from simstudy.estimation.semidefinite import scored_once, semidefinite
 from simstudy.estimation.starts import Starts, starts_from_moments
@@ -29,6 +27,7 @@ from simstudy.methods.checks import admissible, check_kinds, judge_data, refuse_
 from simstudy.methods.chosen_errors import ChosenErrors
 from simstudy.methods.closed_forms import negative_variances
 from simstudy.methods.fixed_slopes import WithFixedSlopes
+from simstudy.methods.likelihood_of import LikelihoodOf, joint
 from simstudy.methods.look import BLACK, SOLID, Look
 from simstudy.methods.msem_slopes import NODES, SlopeMsem
 from simstudy.methods.protocol import LATER, Estimator, PreparedEstimator, PreparedSlopes
@@ -50,20 +49,24 @@ class Msem(ChosenErrors):
     Attributes
     ----------
     se : tuple of str
-        Kinds of standard errors: ``expected`` and ``observed`` information, ``robust`` (Huber-White by cluster).
+        Kinds of standard errors: ``expected`` and ``observed`` information, ``robust`` (Huber-White by cluster). With
+        random slopes ``expected`` is the observed information unless ``observed`` is asked for, too: then it is what
+        its name says, or refused (see `SlopeMsem`).
     missing : str
         ``listwise``, or ``fiml`` (every observed value is used; SEs then come from the observed information, and
         ``expected`` means the information given the pattern of missing values).
     fixed_x : bool
         Take the moments of exogenous observed variables as known, as lavaan's default does. SEs of between slopes are
-        then too small where within and between slopes differ (theory F1).
+        then too small where within and between slopes differ (theory F1). With random slopes the log-likelihood is
+        conditional on these variables, which must then live on one level (theory D1.6).
     bounds : str
         ``none``, or ``variances``: no variance may be negative. Bounds and inequalities of the model text hold in any
         case; a parameter at its bound has a covariance of 0 with all others.
     measures : bool
         Compute fit measures too (chi-square, CFI, ...); MLR-scaled ones where ``robust`` is among ``se``.
     slopes : str
-        What random slopes multiply (see `slopes.SlopeMsem`): ``auto``, ``observed``, ``latent``, ``hybrid``; or
+        What random slopes multiply (see `SlopeMsem`): ``auto`` (latent where the predictor stands in both blocks,
+        mediators included, else observed), ``observed``, ``latent``, ``hybrid``; or
         ``fixed``: slopes do not vary in the model that is fitted, and the path stands for the mean.
     nodes : int
         Quadrature nodes a latent predictor of random slopes.
@@ -120,20 +123,31 @@ class Msem(ChosenErrors):
         return self.for_model(model).supports(model, layout) if model.slopes else refuse_few(model, layout)
 
     def for_model(self, model: TwoLevelModel) -> Estimator:
-        """The method itself, or the one for models with random slopes: it takes observed for expected information."""
+        """The method itself, or the one for models with random slopes.
+
+        That has expected information for few models. So ``expected`` alone, the default, stands for what the model
+        implies and becomes ``observed``; where ``observed`` stands beside it, it is asked for by name.
+        """
         if not model.slopes:
             return self
         if self.slopes == "fixed":
             return WithFixedSlopes(self)
-        kinds = dict.fromkeys("observed" if kind == "expected" else kind for kind in self.se)
+        named = "observed" in self.se
+        kinds = dict.fromkeys(kind if named or kind != "expected" else "observed" for kind in self.se)
         asked = {
-            "missing": self.missing == "fiml",
-            "fixed_x": self.fixed_x,
             "h1": self.h1 != "unrestricted",
-            "bounds": self.bounds != "none" and bool(model.factors("within")),  # elsewhere no variance can be negative
         }
         refused = [name for name, on in asked.items() if on]
-        return SlopeMsem(tuple(kinds), self.slopes, self.nodes, self.measures, tuple(refused))
+        return SlopeMsem(
+            tuple(kinds),
+            self.slopes,
+            self.nodes,
+            self.measures,
+            self.fixed_x,
+            self.missing,
+            self.bounds,
+            tuple(refused),
+        )
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedEstimator:
         """Build index maps and constants."""
@@ -143,6 +157,14 @@ class Msem(ChosenErrors):
     def prepare_slopes(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopes | None:
         """Of the method for models with random slopes, where there are any."""
         return self.for_model(model).prepare_slopes(model, layout) if model.slopes else None
+
+    def likelihood_of(self, model: TwoLevelModel) -> LikelihoodOf:
+        """The joint one; with `fixed_x` at held moments of exogenous variables, or given them where slopes vary."""
+        if model.slopes and self.slopes != "fixed":
+            return self.for_model(model).likelihood_of(model)
+        exogenous = frozenset().union(*exogenous_variables(model).values()) if self.fixed_x else frozenset()
+        held = tuple(v for v in model.variables if v in exogenous)
+        return LikelihoodOf("joint_fixed_x", model.variables, held) if held else joint(model)
 
     def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
         """P(negative between variance), balanced and saturated (theory F6)."""
@@ -185,8 +207,10 @@ class PreparedMsem:
         if closed_form is None:
             closed_form = layout.balanced and options.missing == "listwise"
         self.closed_form = closed_form
-        # where the model says something of the moments, crude ones are as good a start as the unrestricted maximum
-        self.restricted = not closed_form and options.missing == "listwise" and self.structure.q < self.unrestricted.q
+        # where the model says something of the moments, or values are missing, crude moments are as good a start as
+        # the unrestricted maximum
+        restricted = self.structure.q < self.unrestricted.q
+        self.restricted = not closed_form and (restricted or options.missing == "fiml")
 
     @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
@@ -196,17 +220,15 @@ class PreparedMsem:
             return FitResult.concat([self.fit(data.select(index[r : r + 1])) for r in index])
         if self.options.missing == "fiml":
             assert isinstance(data, Sample), "full-information estimation with missing values needs rows"
-            items = data.arrange(self.model.level1, self.model.level2).incomplete()
-            return self.fit_incomplete(items)
+            return self.fit_incomplete(data.arrange(self.model.level1, self.model.level2).incomplete())
         statistics = data.statistics() if isinstance(data, Sample) else data
         statistics = statistics.arrange(self.model.level1, self.model.level2)
         result = self.fit_with(lambda structure: complete_engine(structure, statistics), self.layout.n_obs)
         return judge_data(result, statistics, within=True)
 
-    def fit_incomplete(self, items: tuple[IncompleteStatistics, ...]) -> FitResult:
+    def fit_incomplete(self, data: IncompleteData) -> FitResult:
         """Fit data sets with missing values, reduced to patterns."""
-        n_obs = np.array([item.count.sum() for item in items])
-        return self.fit_with(lambda structure: incomplete_engine(structure, items), n_obs)
+        return self.fit_with(lambda structure: incomplete_engine(structure, data), data.n_rows)
 
     def fit_with(self, build: Build, n_obs: float | FloatArray) -> FitResult:
         """Fit by the likelihood that ``build`` makes of a model's structure, on ``n_obs`` rows."""
@@ -226,7 +248,7 @@ class PreparedMsem:
         best = solved.best
         if first is not None and not (self.closed_form or self.restricted):
             best = replace(best, n_iter=best.n_iter + first.best.n_iter)
-        covariances = self._covariances(solved, best, expand)
+        covariances = self._covariances(solved, expand)
         result = FitResult(
             labels=self.model.names,
             estimate=solved.params,
@@ -268,15 +290,13 @@ class PreparedMsem:
         better = starts_from_moments(self.structure, *self.unrestricted.moments(saturated.best.params))
         return np.where(ok[:, None], better, otherwise)
 
-    def _covariances(self, solved: Solved, best: Optimum, expand: Expander) -> dict[str, FloatArray]:
+    def _covariances(self, solved: Solved, expand: Expander) -> dict[str, FloatArray]:
         found: dict[str, FloatArray] = {}
         for kind in self.options.se:
             if kind == "expected":
-                cov = best.inverse
-            elif kind == "observed":
-                cov = covariance(solved.engine.observed(best.params), best.held)
+                cov = solved.best.inverse
             else:
-                cov, _ = solved.robust()
+                cov = solved.inverse_observed if kind == "observed" else solved.robust[0]
             found[kind] = expand(cov)
         return found
 

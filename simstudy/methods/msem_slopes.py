@@ -7,27 +7,32 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from simstudy.data.incomplete import distinct_patterns
 from simstudy.data.layout import ClusterLayout
-from simstudy.data.products import ClusterProducts
+from simstudy.data.products import ClusterProducts, PatternProducts, Products
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
-from simstudy.estimation.cholesky import CholeskyParameters
-from simstudy.estimation.optimum import Optimum
+from simstudy.estimation.completed import completed
 from simstudy.estimation.result import FitResult
-from simstudy.estimation.scoring import with_fallback
+from simstudy.estimation.slope_search import Found, SlopeSearch, refuse_bounds_of_variances
 from simstudy.estimation.slope_starts import slope_starts
-from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.likelihood.slopes.chain import Treatment
+from simstudy.likelihood.slopes.exogenous import ExogenousPart
+from simstudy.likelihood.slopes.expected import ExpectedInformation, refuse_expected
 from simstudy.likelihood.slopes.latent import LatentSlopes
 from simstudy.likelihood.slopes.observed import ObservedSlopes
-from simstudy.linalg.stacked import BoolArray, FloatArray, matvec, transpose
-from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
+from simstudy.likelihood.slopes.scores import within_scores
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, transpose
+from simstudy.methods.checks import check_kinds, judge_data
+from simstudy.methods.likelihood_of import LikelihoodOf, given_x
 from simstudy.methods.protocol import Estimator
+from simstudy.methods.slope_gaps import has_gaps, refuse_gaps
+from simstudy.model.exogenous import GivenVariables, refuse_given
 from simstudy.model.slope_structure import SlopeStructure
 from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
 
-SeKind = Literal["observed", "robust"]
+SeKind = Literal["expected", "observed", "robust"]
 Choice = Literal["auto", "observed", "latent", "hybrid"]
 
 AT_ONCE = 10_000
@@ -35,11 +40,8 @@ AT_ONCE = 10_000
 NODES, REPORT_NODES = 7, 15
 """A latent predictor: to fit (estimates then move by some 1e-6), and for the log-likelihood that is reported."""
 MOST_LATENT = 3
-TOLERANCE = 1e-10
-RIDGE = 1e-10
-"""Added to the information, relative to its diagonal: for directions that leave a singular matrix as it is."""
-ZERO = 1e-7
-"""A random element's standard deviation below sqrt(ZERO) times its start is on the boundary."""
+
+WITH_GAPS = "the expected information needs complete data: with missing = 'fiml', se = observed and robust work"
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,25 @@ class SlopeMsem(Estimator):
     Attributes
     ----------
     se : tuple of str
-        ``observed`` (inverse observed information) and ``robust`` (Huber-White by cluster).
+        ``observed`` (inverse observed information), ``robust`` (Huber-White by cluster), and ``expected`` (information
+        expected given the predictors of slopes and exogenous level-2 variables, as lme4 has it) where that has a
+        closed form: slopes of variables that no random element touches.
     slopes : str
         What a random slope multiplies: ``observed``, the predictor as it is; ``latent``, its deviation from the
         cluster's latent mean; ``hybrid``, as Mplus does with maximum likelihood; ``auto``, latent where a predictor
-        stands in both blocks, else observed.
+        stands in both blocks, mediators included, else observed.
     nodes : int
         Quadrature nodes a latent predictor; below 5 they may fail (theory D1.4).
     measures : bool
         Compute number of parameters, AIC and BIC.
+    fixed_x : bool
+        The likelihood is conditional on exogenous observed variables (see `model.exogenous.GivenVariables`), whose
+        moments are then no parameters: log-likelihood, AIC, BIC and scaling factor of lme4 and Mplus.
+    missing : str
+        ``listwise``, or ``fiml``: every observed value is used. Predictors of random slopes must be there wherever
+        what depends on them is.
+    bounds : str
+        ``variances``: no variance may be negative, as none between clusters can in any case.
     refused : tuple of str
         Options of `Msem` that are asked for and not there for models with random slopes.
     """
@@ -67,14 +79,19 @@ class SlopeMsem(Estimator):
     reference: ClassVar[str] = "Muthén & Asparouhov (2008)"
     levels: ClassVar[tuple[str, ...]] = ("within", "between")
     random_slopes: ClassVar[bool] = True
+    imposes_constraints: ClassVar[bool] = True
+    imposes_bounds: ClassVar[bool] = True
     likelihood_of_model: ClassVar[bool] = True
     can: ClassVar[str] = "slopes that vary over clusters, with predictors and outcomes of their own"
-    cannot: ClassVar[str] = "random loadings; slopes of latent predictors; missing values"
+    cannot: ClassVar[str] = "random loadings; slopes of latent predictors, or of predictors with missing values"
 
     se: tuple[SeKind, ...] = ("observed",)
     slopes: Choice = "auto"
     nodes: int = NODES
     measures: bool = False
+    fixed_x: bool = False
+    missing: Literal["listwise", "fiml"] = "listwise"
+    bounds: Literal["none", "variances"] = "none"
     refused: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -82,8 +99,13 @@ class SlopeMsem(Estimator):
 
     @property
     def needs(self) -> str:
-        """Cross-products of every cluster."""
-        return "clusters"
+        """Cross-products of every cluster; missing values need the rows."""
+        return "sample" if self.missing == "fiml" else "clusters"
+
+    @property
+    def takes_missing(self) -> bool:
+        """With full information."""
+        return self.missing == "fiml"
 
     @property
     def se_kinds(self) -> tuple[str, ...]:
@@ -94,7 +116,9 @@ class SlopeMsem(Estimator):
         """The model's parts must be within reach, and there must be enough clusters."""
         if self.refused:
             return f"the option '{self.refused[0]}' is not there for models with random slopes"
-        reason = refuse_constraints(model)
+        reason = refuse_bounds_of_variances(model) or (refuse_given(model) if self.fixed_x else None)
+        if reason is None and "expected" in self.se:
+            reason = refuse_expected(model) if self.missing == "listwise" else WITH_GAPS
         if reason is not None:
             return reason
         if layout.n_obs - layout.n_clusters < len(model.level1) + len(model.slopes):
@@ -114,6 +138,13 @@ class SlopeMsem(Estimator):
             return f"slopes on the latent within parts of more than {MOST_LATENT} predictors: each is an integral"
         return None
 
+    def likelihood_of(self, model: TwoLevelModel) -> LikelihoodOf:
+        """The joint one, or that given exogenous variables."""
+        names = GivenVariables.of(model).names
+        if self.fixed_x:
+            return given_x(model, names)
+        return LikelihoodOf("joint", model.variables, separate=names if refuse_given(model) is None else ())
+
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopeMsem:
         """Build index maps and constants."""
         return PreparedSlopeMsem(self, model, layout)
@@ -128,37 +159,14 @@ class SlopeMsem(Estimator):
 
 
 def treatment(model: TwoLevelModel, choice: Choice) -> Treatment:
-    """What becomes of the predictors of slopes; it makes no difference to those that live within clusters only."""
+    """What becomes of the predictors of slopes; it makes no difference to those that live within clusters only.
+
+    ``auto`` follows the syntax: a variable in both blocks is decomposed into latent parts, be it exogenous or a
+    mediator, and its slope is that of the within part; a variable in the within block only is what it is.
+    """
     if not any(slope.predictor in model.both for slope in model.slopes):
         return "observed"
     return "latent" if choice == "auto" else choice
-
-
-class CholeskyLikelihood(Likelihood[ClusterProducts]):
-    """A log-likelihood of random slopes in Cholesky parameters, as the optimiser takes it."""
-
-    verify_maximum: ClassVar[bool] = False  # evaluations return the observed information: what they accept is a maximum
-
-    def __init__(self, likelihood: ObservedSlopes | LatentSlopes, cholesky: CholeskyParameters) -> None:
-        self.likelihood, self.cholesky = likelihood, cholesky
-
-    def evaluate(self, params: FloatArray, data: ClusterProducts) -> Evaluation:
-        """Log-likelihood, score and observed information at Cholesky parameters (R, q)."""
-        with np.errstate(all="ignore"):
-            found = self.likelihood.evaluate(self.cholesky.natural(params), data)
-            jacobian = self.cholesky.jacobian(params)
-            turned = transpose(jacobian)
-            information = np.matmul(np.matmul(turned, found.information), jacobian)
-            information -= self.cholesky.curvature(params, found.score)
-            diagonal = np.abs(np.diagonal(information, axis1=-2, axis2=-1))
-            least = 1e-8 * diagonal.max(axis=-1, keepdims=True)
-            place = np.arange(information.shape[-1])
-            information[:, place, place] += RIDGE * np.maximum(diagonal, least)
-            return Evaluation(found.loglik, matvec(turned, found.score), information, found.ok)
-
-    def observed_information(self, params: FloatArray, data: ClusterProducts) -> FloatArray:
-        """Observed information (R, q, q) in Cholesky parameters."""
-        return self.evaluate(params, data).information
 
 
 class PreparedSlopeMsem:
@@ -177,93 +185,140 @@ class PreparedSlopeMsem:
             self.points *= self.likelihood.n_nodes
         else:
             self.likelihood = ObservedSlopes(self.structure, self.treatment)
-        self.cholesky = CholeskyParameters(model)
-        self.problem = CholeskyLikelihood(self.likelihood, self.cholesky)
         self.variances = model.table.variance_indices
+        self.given = GivenVariables.of(model) if options.fixed_x else GivenVariables((), (), ())
+        self.counted = [k for k, name in enumerate(model.level1) if name not in self.given.level1]
+        """Places of the level-1 variables of which a row must have one to count (BIC)."""
+        held = np.array(self.given.held, dtype=np.int64)
+        self.search = SlopeSearch(model, self.likelihood, held, variances=options.bounds == "variances")
 
     @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
-        """Fit R data sets."""
-        statistics = data.statistics() if isinstance(data, Sample) else data
+        """Fit R data sets; with full information those without missing values are fitted as complete ones."""
+        if self.options.missing == "listwise" or not isinstance(data, Sample):
+            return self._fit_complete(data.statistics() if isinstance(data, Sample) else data)
+        sample = data.arrange(self.model.level1, self.model.level2)
+        gaps = has_gaps(sample)
+        if not gaps.any():
+            return self._fit_complete(sample.statistics())
+        refuse_gaps(self.model, self.given, sample)
+        whole, holed = np.flatnonzero(~gaps), np.flatnonzero(gaps)
+        parts = [self._fit_incomplete(sample.select(holed))]
+        if len(whole):
+            parts.append(self._fit_complete(sample.select(whole).statistics()))
+        return FitResult.concat(parts).select(np.argsort(np.concatenate([holed, whole])))
+
+    def _fit_complete(self, statistics: TwoLevelStatistics) -> FitResult:
+        """Fit data sets without missing values."""
         statistics = statistics.arrange(self.model.level1, self.model.level2)
-        size = max(1, AT_ONCE // self.points)
-        n = statistics.n_replicates
-        parts = [self._fit(statistics.select(slice(first, first + size))) for first in range(0, n, size)]
+        size = 1 if self.search.one_by_one else max(1, AT_ONCE // self.points)
+        parts = []
+        for first in range(0, statistics.n_replicates, size):
+            some = statistics.select(slice(first, first + size))
+            parts.append(self._fit(ClusterProducts.of(some), some, self.layout.n_obs))
         return judge_data(FitResult.concat(parts), statistics, within=True)
 
-    def _fit(self, statistics: TwoLevelStatistics) -> FitResult:
+    def _fit_incomplete(self, sample: Sample) -> FitResult:
+        """Fit data sets with missing values; data made complete give starting values."""
+        patterns, _ = distinct_patterns(~np.isnan(sample.rows))
+        size = 1 if self.search.one_by_one else max(1, AT_ONCE // (self.points * len(patterns)))
+        parts = []
+        for first in range(0, sample.n_replicates, size):
+            some = sample.select(slice(first, first + size))
+            data, filled = PatternProducts.of(some), completed(some).statistics()
+            counted = (~np.isnan(some.rows[..., self.counted])).any(axis=-1).sum(axis=-1)
+            parts.append(judge_data(self._fit(data, filled, counted), filled, within=True))
+        return FitResult.concat(parts)
+
+    def _fit(self, data: Products, statistics: TwoLevelStatistics, n_obs: float | FloatArray) -> FitResult:
         """Fit some data sets together."""
-        data = ClusterProducts.of(statistics)
         starts = self.starts(statistics)
-        best = with_fallback(self.problem, data, starts, tolerance=TOLERANCE)
-        theta = self.cholesky.natural(best.params)
-        jacobian = self.cholesky.jacobian(best.params)
-        boundary = self.cholesky.boundary(best.params, ZERO * starts[0] ** 2)
-        loglik = best.loglik if self.fine is None else self.fine.loglik(theta, data)
+        exogenous = ExogenousPart(self.structure, self.given, statistics)
+        found = self.search.solve(data, starts, exogenous.anchor(starts[0]))
+        loglik = found.best.loglik if self.fine is None else self.fine.loglik(found.params, data)
+        loglik = loglik - exogenous.loglik(found.params)
         meat: FloatArray | None = None
         if "robust" in self.options.se:
-            scores = np.matmul(self.likelihood.cluster_scores(theta, data), jacobian)
+            scores = found.of_free(self.likelihood.cluster_scores(found.params, data))
             meat = np.matmul(transpose(scores), scores)
+        covariances = self._covariances(found, meat, data)
         result = FitResult(
             labels=self.model.names,
-            estimate=theta,
-            covariance=self._covariances(best, theta, jacobian, boundary, meat),
-            status=best.status,
-            admissible=self._admissible(theta),
-            n_iter=best.n_iter,
+            estimate=found.params,
+            covariance=covariances,
+            se=self._errors(covariances, found),
+            status=found.best.status,
+            admissible=self._admissible(found.params),
+            n_iter=found.best.n_iter,
             loglik=loglik,
-            measures=self._measures(loglik, boundary, best, meat),
+            measures=self._measures(loglik, found, meat, n_obs),
         )
         return result.blank_failures()
 
-    def elements(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, FloatArray]:
+    def elements(self, params: FloatArray, data: Products) -> tuple[FloatArray, FloatArray]:
         """Posterior means (R, J, r) and covariances (R, J, r, r) of random elements at parameters (R, q)."""
         return (self.fine or self.likelihood).elements(params, data)
 
+    def within_scores(
+        self, params: FloatArray, data: Products, rows: FloatArray, wanted: IntArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Posterior means and variances (N, m) of variables ``wanted`` (m,) of the within level, for one data set."""
+        likelihood = self.fine or self.likelihood
+        codes = np.repeat(np.arange(self.layout.n_clusters), np.asarray(self.layout.sizes))
+        pieces, posterior = likelihood.chain.reduce(params[None]), likelihood.by_node(params[None], data)
+        return within_scores(likelihood.chain, pieces, posterior, rows, codes, wanted)
+
     def starts(self, statistics: TwoLevelStatistics) -> tuple[FloatArray, ...]:
-        """Cholesky parameters to start from: moment estimates, and the same with larger variances of slopes."""
+        """Parameters to start from: moment estimates, and the same with larger variances of slopes."""
         first = slope_starts(self.structure, statistics, raw=self.treatment == "observed")
         second = first.copy()
         names = {slope.name for slope in self.model.slopes}
         for row in self.model.table.at("between"):
             if row.op == "~~" and row.free >= 0 and names & {row.lhs, row.rhs}:
                 second[:, row.free] *= 4.0 if row.lhs == row.rhs else 0.0
-        return self.cholesky.of_natural(first), self.cholesky.of_natural(second)
+        return first, second
 
-    def _covariances(
-        self, best: Optimum, theta: FloatArray, jacobian: FloatArray, boundary: BoolArray, meat: FloatArray | None
-    ) -> dict[str, FloatArray]:
-        """Covariance matrices by kind: those of the Cholesky parameters, carried over; ``meat`` is in these, too.
-
-        On the boundary this is the covariance on the face that the estimate lies on, and a variance that is 0 has none.
-        """
-        flat = boundary[:, None] & (np.abs(jacobian).max(axis=-1) < np.sqrt(ZERO) * np.abs(theta).max(axis=-1)[:, None])
-        found: dict[str, FloatArray] = {}
+    def _covariances(self, found: Found, meat: FloatArray | None, data: Products) -> dict[str, FloatArray]:
+        """Covariance matrices by kind; ``meat`` is in the free Cholesky parameters, too; 0 for held parameters."""
+        result: dict[str, FloatArray] = {}
         for kind in self.options.se:
-            inner = best.inverse
-            if kind == "robust":
+            inner = found.best.inverse
+            if kind == "expected":
+                assert isinstance(self.likelihood, ObservedSlopes)
+                assert isinstance(data, ClusterProducts)  # all else is refused
+                score = self.likelihood.evaluate(found.params, data).score
+                information = ExpectedInformation(self.likelihood).information(found.params, data)
+                inner = found.inverse(score, information)
+            elif kind == "robust":
                 assert meat is not None
                 inner = np.matmul(np.matmul(inner, meat), inner)
-            cov = np.matmul(np.matmul(jacobian, inner), transpose(jacobian))
-            found[kind] = np.where(flat[:, :, None] | flat[:, None, :], np.nan, cov)
-        return found
+            result[kind] = found.covariance(inner)
+        return result
+
+    def _errors(self, covariances: dict[str, FloatArray], found: Found) -> dict[str, FloatArray]:
+        """SEs, of which a parameter at its bound has none; empty, to be made of the covariances, without bounds."""
+        if not self.search.holding.boundary.asked:
+            return {}
+        variances = {kind: np.diagonal(cov, axis1=-2, axis2=-1) for kind, cov in covariances.items()}
+        return {kind: np.where(found.at_bound, np.nan, np.sqrt(v)) for kind, v in variances.items()}
 
     def _measures(
-        self, loglik: FloatArray, boundary: BoolArray, best: Optimum, meat: FloatArray | None
+        self, loglik: FloatArray, found: Found, meat: FloatArray | None, n_obs: float | FloatArray
     ) -> dict[str, FloatArray]:
         """Boundary, number of parameters, AIC, BIC, and tr(H^-1 meat) / q, which no choice of parameters changes.
 
-        The scaling factor (theory C11) is that of the joint likelihood, predictors included, as the log-likelihood is.
+        All are those of the likelihood that ``loglik`` is of: the joint one, or that given exogenous variables.
         """
-        found = {"boundary": boundary.astype(np.float64)}
+        boundary = found.singular | found.at_bound.any(axis=-1) | found.tight
+        measures = {"boundary": boundary.astype(np.float64)}
         if self.options.measures:
-            npar = float(len(self.model.names))
-            found["npar"] = np.full(len(boundary), npar)
-            found["aic"] = -2.0 * loglik + 2.0 * npar
-            found["bic"] = -2.0 * loglik + np.log(self.layout.n_obs) * npar
+            npar = float(self.search.n_free)
+            measures["npar"] = np.full(len(boundary), npar)
+            measures["aic"] = -2.0 * loglik + 2.0 * npar
+            measures["bic"] = -2.0 * loglik + np.log(n_obs) * npar
             if meat is not None:
-                found["scaling_h0"] = np.trace(np.matmul(best.inverse, meat), axis1=-2, axis2=-1) / npar
-        return found
+                measures["scaling_h0"] = np.trace(np.matmul(found.best.inverse, meat), axis1=-2, axis2=-1) / npar
+        return measures
 
     def _admissible(self, theta: FloatArray) -> BoolArray:
         """No negative variance (R,); covariance matrices of random elements are positive semidefinite throughout."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
-from scipy import stats
 
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
@@ -14,8 +13,10 @@ from simstudy.data.statistics import TwoLevelStatistics, total_scatter
 from simstudy.estimation.result import FitResult
 from simstudy.likelihood.normal.single_level import Data
 from simstudy.linalg.stacked import FloatArray, cholesky, columns, dot, submatrix
+from simstudy.linalg.tails import chi_square_tail
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
 from simstudy.methods.chosen_errors import ChosenErrors
+from simstudy.methods.likelihood_of import LikelihoodOf
 from simstudy.methods.look import LONG_DASH, SKY, Look
 from simstudy.methods.one_level.single_level import SingleLevelFitter
 from simstudy.methods.registry import register
@@ -87,6 +88,10 @@ class Multigroup(ChosenErrors):
             return "fewer within-cluster degrees of freedom than level-1 variables"
         return refuse_constraints(model)
 
+    def likelihood_of(self, model: TwoLevelModel) -> LikelihoodOf:
+        """Of rows within clusters; with equal means of rows as if they were independent."""
+        return LikelihoodOf("within_clusters" if self.means == "free" else "rows", model.level1)
+
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedMultigroup:
         """Build the within model."""
         return PreparedMultigroup(self, model, layout)
@@ -157,7 +162,7 @@ class PreparedMultigroup:
         found = {
             "chisq": chisq,
             "df": np.full(len(own), df),
-            "pvalue": stats.chi2.sf(chisq, df),
+            "pvalue": chi_square_tail(chisq, df),
             "npar": np.full(len(own), npar),
             "loglik": result.loglik,
             "unrestricted_loglik": unrestricted,

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import importlib.metadata
-import os
-import sys
 import warnings
 from collections.abc import Callable, Mapping
-from functools import lru_cache
-from typing import Any, TypeVar, cast
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from simstudy.errors import EstimatorError, did_you_mean
 from simstudy.methods.look import Look
@@ -21,6 +17,9 @@ from simstudy.methods.substitute import Substitute
 from simstudy.methods.verify import PROGRAM
 from simstudy.methods.wall import MethodError, describe, walled
 from simstudy.population.data_kinds import data_kind
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 _REGISTRY: dict[str, type[Any]] = {}
 T = TypeVar("T", bound=type[Any])
@@ -101,12 +100,6 @@ def options(name: str) -> tuple[str, ...]:
     return tuple(f.name for f in dataclasses.fields(find(name)) if f.init)  # type: ignore[arg-type]
 
 
-@lru_cache(maxsize=64)
-def _reader(cls: type[Estimator]) -> TypeAdapter[Estimator]:
-    """What makes a method of values for its options."""
-    return TypeAdapter(with_config(ConfigDict(extra="forbid"))(cls))
-
-
 def create(name: str, values: Mapping[str, Any] | None = None) -> Estimator:
     """A method with options.
 
@@ -115,6 +108,8 @@ def create(name: str, values: Mapping[str, Any] | None = None) -> Estimator:
     EstimatorError
         Unknown method or option, or a value that an option does not take.
     """
+    from pydantic import ValidationError  # slow to import
+
     cls, given, allowed = find(name), dict(values or {}), options(name)
     problems = [
         f"method '{name}': unknown option '{key}'{did_you_mean(key, allowed)}; allowed: {', '.join(allowed) or 'none'}"
@@ -144,6 +139,14 @@ def create(name: str, values: Mapping[str, Any] | None = None) -> Estimator:
     assert result is not None
     check_declared(result)
     return result
+
+
+@functools.cache
+def _reader(cls: type[Any]) -> TypeAdapter[Any]:
+    """What makes a method of options; making it takes as long as a fit."""
+    from pydantic import ConfigDict, TypeAdapter, with_config
+
+    return TypeAdapter(with_config(ConfigDict(extra="forbid"))(cls))
 
 
 def check_declared(method: Estimator) -> None:
@@ -228,27 +231,14 @@ def look_of(name: str) -> Look | None:
     return None if found is None else found.look
 
 
-@lru_cache(maxsize=1)
-def _entry_points(
-    look_up: Callable[..., importlib.metadata.EntryPoints], where: tuple[tuple[str, int], ...]
-) -> importlib.metadata.EntryPoints:
-    """Entry points of this group: looked up once for each state of the folders that packages are imported from."""
-    return look_up(group=ENTRY_POINTS)
-
-
-def _folders() -> tuple[tuple[str, int], ...]:
-    """Where packages are imported from, and when a package was last added to each or taken from it."""
-    found = []
-    for path in sys.path:
-        try:
-            found.append((path, os.stat(path or ".").st_mtime_ns))
-        except OSError:  # an archive's folder, or nothing at all
-            found.append((path, 0))
-    return tuple(found)
+@functools.cache
+def entry_points() -> tuple[importlib.metadata.EntryPoint, ...]:
+    """Methods of installed packages; what is installed is read once, which takes as long as a fit."""
+    return tuple(importlib.metadata.entry_points(group=ENTRY_POINTS))
 
 
 def _load_entry_points() -> None:
-    for point in _entry_points(importlib.metadata.entry_points, _folders()):
+    for point in entry_points():
         if point.name not in _REGISTRY:
             try:
                 cls = walled(point.load)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, ClassVar
 
+from simstudy.methods.likelihood_of import LikelihoodOf
 from simstudy.methods.look import Look
 from simstudy.methods.protocol import Diagnostic, Estimator
 from simstudy.model.twolevel import TwoLevelModel
@@ -77,6 +78,10 @@ class Substitute(Estimator):
         method = self.method.on_sums()
         other = self if method is None else replace(self, method=method)
         return other if other.needs == "statistics" else None
+
+    def likelihood_of(self, model: TwoLevelModel) -> LikelihoodOf:
+        """The method's own."""
+        return self.method.likelihood_of(model)
 
     def for_model(self, model: TwoLevelModel) -> Estimator:
         """The method alone, where there are no random slopes."""

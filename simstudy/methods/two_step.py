@@ -16,6 +16,7 @@ from simstudy.likelihood.mixed.random_intercept import fit_random_intercept
 from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.checks import judge_data, refuse_constraints
 from simstudy.methods.closed_forms import Laws, World, exact_slopes
+from simstudy.methods.likelihood_of import LikelihoodOf, of_regressions
 from simstudy.methods.look import DASH_DOT_DOT, ORANGE, Look
 from simstudy.methods.mixed.equations import (
     Centring,
@@ -93,6 +94,10 @@ class TwoStep(Estimator):
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedTwoStep:
         """Build the equations of both steps."""
         return PreparedTwoStep(self, model)
+
+    def likelihood_of(self, model: TwoLevelModel) -> LikelihoodOf:
+        """Of all outcomes given their predictors."""
+        return of_regressions(model, reml=self.likelihood == "reml", level2=True)
 
     def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
         """Slopes of level-1 outcomes as of `mlm` (theory B3), of level-2 outcomes on observed means (theory B7)."""

@@ -89,7 +89,14 @@ class FitRequest:
         ),
     ] = None
     weights: Annotated[str | None, Option("Sampling weights: refused, with what is known.", metavar="COLUMN")] = None
-    fixed_x: Annotated[bool, Option("Fix the moments of exogenous variables.")] = False
+    fixed_x: Annotated[
+        bool,
+        Option(
+            "Take exogenous variables as given (slopes vary: likelihood, AIC, BIC of lme4, Mplus).",
+            more="Their moments are held at those of the unrestricted model. With random slopes the likelihood is "
+            "conditional on them; else it stays the joint one at these moments. Every summary says which.",
+        ),
+    ] = False
     bounds: Annotated[
         str | None,
         Option(
@@ -118,10 +125,11 @@ class FitRequest:
     slopes: Annotated[
         str | None,
         Option(
-            "What random slopes multiply: auto, observed, latent, hybrid; or fixed.",
+            "What random slopes multiply: auto (latent where x is in both blocks, mediators too, else observed), "
+            "observed, latent, hybrid; or fixed.",
             metavar="HOW",
             allowed=("auto", "observed", "latent", "hybrid", "fixed"),
-            more="auto: latent where the predictor stands in both blocks; fixed: they do not vary.",
+            more="x is the slope's predictor; fixed: slopes do not vary.",
         ),
     ] = None
     nodes: Annotated[int | None, Option("Quadrature nodes per latent predictor of random slopes (7).", least=1)] = None

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_info
 
 from simstudy.design import Design
 from simstudy.errors import StoreError
+from simstudy.methods import ask
 from simstudy.runner.files import write_bytes
 from simstudy.runner.todo import method_digests
 
@@ -52,6 +53,8 @@ class Manifest:
         empty.
     diagnostics : dict of str to dict
         What methods tell of every fit beside the usual fit measures: name, and its label, meaning, and what is better.
+    likelihoods : dict of str to str
+        What each method's log-likelihood is of, in words.
     """
 
     format: int
@@ -71,6 +74,7 @@ class Manifest:
     cell_replications: dict[int, int] = field(default_factory=dict)
     until: dict[str, Any] = field(default_factory=dict)
     diagnostics: dict[str, dict[str, str]] = field(default_factory=dict)
+    likelihoods: dict[str, str] = field(default_factory=dict)
 
     def replications_of(self, cell: int) -> int:
         """Replications asked for of a cell."""
@@ -135,6 +139,9 @@ def manifest_of(design: Design, block_size: int) -> Manifest:
             one.name: {"label": one.label, "meaning": one.meaning, "better": one.better}
             for entry in design.estimators
             for one in entry.estimator.diagnostics
+        },
+        likelihoods={
+            entry.name: ask.likelihood_of(entry.estimator, design.model)[0].sentence for entry in design.estimators
         },
     )
 

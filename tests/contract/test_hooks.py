@@ -13,6 +13,7 @@ import simstudy
 from simstudy.data.sample import Sample
 from simstudy.errors import ConvergenceWarning
 from simstudy.estimation.result import FitResult, Status, failed
+from simstudy.methods.likelihood_of import LikelihoodOf
 from simstudy.methods.one_level.disaggregated import Disaggregated
 from simstudy.methods.wall import fit_walled
 from simstudy.model.twolevel import TwoLevelModel
@@ -75,6 +76,7 @@ SAID = [
     ("caveats", answer(None)),
     ("caveats", answer("a text")),
     ("failure_notes", answer((1,))),
+    *(("likelihood_of", way) for way in (leave, refuse, answer("joint"), answer(LikelihoodOf("dreams")))),  # type: ignore[arg-type]
     ("exact_numbers", answer(None)),
     ("exact_numbers", answer((1.0,))),
 ]
@@ -115,13 +117,16 @@ def test_a_study_and_a_theory_go_on(tmp_path: Any, monkeypatch: pytest.MonkeyPat
     assert theory.loc[theory["estimator"] == OWN, "note"].str.contains("stopped").all()
 
 
-@pytest.mark.parametrize(("hook", "way"), [*ASKED_FIRST, *((h, w) for h, w in SAID if h == "caveats")])
+WORDS = ("caveats", "likelihood_of")
+
+
+@pytest.mark.parametrize(("hook", "way"), [*ASKED_FIRST, *((h, w) for h, w in SAID if h in WORDS)])
 def test_a_fit_says_why(monkeypatch: pytest.MonkeyPatch, hook: str, way: Any) -> None:
     data = simstudy.simulate(DESIGN, 0, 0)
     monkeypatch.setattr(Own, hook, way)
-    with pytest.warns() if hook != "caveats" else np.errstate():
+    with pytest.warns() if hook not in WORDS else np.errstate():
         fit = simstudy.fit(SYNTAX, data, cluster="cluster", estimator=OWN)
-    assert fit.status is (Status.OK if hook == "caveats" else Status.EXCEPTION)
+    assert fit.status is (Status.OK if hook in WORDS else Status.EXCEPTION)
     assert any("stopped" in note for note in fit.notes)
 
 

@@ -31,7 +31,6 @@ MEDIATION = TwoLevelModel.from_syntax(
     "level: 1\n m ~ rv('a')*x\n y ~ rv('b')*m + cw*x\nlevel: 2\n m ~ ab*x\n y ~ bb*m + cb*x\n a ~ aw*1\n b ~ bw*1\n"
     " a ~~ sab*b\nind := aw*bw + sab\n"
 )
-CONSTRAINED = TwoLevelModel.from_syntax("level: 1\n y ~ rv('s')*x\nlevel: 2\n y ~ a*w + b*v\n a == b^2\n y ~~ s")
 BALANCED = ClusterLayout.of([5] * 50)
 UNBALANCED = ClusterLayout.of([2, 3, 5, 8, 12] * 12)
 
@@ -94,11 +93,15 @@ def test_what_a_slope_multiplies(model, choice, expected) -> None:
     ("model", "options", "reason"),
     [
         (LATENT, {"slopes": "observed"}, "'x' stands in both blocks and is no outcome; choose latent or hybrid"),
-        (OBSERVED, {"missing": "fiml"}, "the option 'missing' is not there for models with random slopes"),
         (
-            TwoLevelModel.from_syntax("level: 1\n y ~ rv('s')*x\nlevel: 2\n y ~ a*w + b*v\n a == b^2\n y ~~ s"),
+            TwoLevelModel.from_syntax("level: 1\n y ~ rv('s')*x\nlevel: 2\n y ~~ s\n s ~~ upper(-.1)*s"),
             {},
-            "'=='",
+            "the upper bound -0.1 of 'between: s ~~ s' lets no variance be",
+        ),
+        (
+            TwoLevelModel.from_syntax("level: 1\n y ~ rv('s')*x\n y ~~ upper(0)*y\nlevel: 2\n y ~~ s"),
+            {},
+            "lets no variance be",
         ),
     ],
 )
@@ -120,17 +123,17 @@ def test_estimates_are_maxima(name, layout) -> None:
     found = fit(name, layout, 4)
     assert found.converged.all()
     data = ClusterProducts.of(drawn(name, layout, 4).arrange(model.level1, model.level2))
-    xi = prepared.cholesky.of_natural(found.estimate)
-    assert np.abs(prepared.problem.evaluate(xi, data).score).max() < 1e-4  # of some 1e2 a unit
+    xi = prepared.search.cholesky.of_natural(found.estimate)
+    assert np.abs(prepared.search.problem.evaluate(xi, data).score).max() < 1e-4  # of some 1e2 a unit
     one = data.select(np.array([1]))
     away = xi[1] + 0.2 * np.random.default_rng(1).normal(size=xi.shape[1])
 
     def minus(point: np.ndarray) -> tuple[float, np.ndarray]:
-        value = prepared.problem.evaluate(point[None], one)
+        value = prepared.search.problem.evaluate(point[None], one)
         return (-value.loglik[0], -value.score[0]) if value.ok[0] else (1e10, np.zeros_like(point))
 
     search = optimize.minimize(minus, away, jac=True, method="L-BFGS-B", options={"maxiter": 2000, "ftol": 1e-14})
-    best = prepared.problem.evaluate(xi[[1]], one).loglik[0]
+    best = prepared.search.problem.evaluate(xi[[1]], one).loglik[0]
     assert best > -search.fun - 1e-8
     assert best < -search.fun + 1e-4
 

@@ -58,7 +58,8 @@ class Fit(FitRecord):
             return f"<Fit {self.estimator}: {facts}, not fitted>"
         ended = "converged" if self.converged else f"DID NOT CONVERGE ({self.status.name})"
         bad = "" if self.admissible or not self.converged else ", NOT ADMISSIBLE"
-        likelihood = f", log-likelihood {self.loglik:.2f}" if self.loglik == self.loglik else ""
+        brief = f" ({self.likelihood.brief})" if self.likelihood.brief else ""
+        likelihood = f", log-likelihood {self.loglik:.2f}{brief}" if self.loglik == self.loglik else ""
         return f"<Fit {self.estimator}: {facts}, {ended}{bad}{likelihood}>"
 
     def _repr_html_(self) -> str:
@@ -147,7 +148,7 @@ class Fit(FitRecord):
 
     @property
     def loglik(self) -> float:
-        """Log-likelihood at the maximum; NaN where the method has none."""
+        """Log-likelihood at the maximum; NaN where the method has none. ``likelihood.sentence`` tells of what."""
         return float(self.measures.get("loglik", float("nan")))
 
     @property

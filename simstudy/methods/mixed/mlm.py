@@ -25,6 +25,7 @@ from simstudy.estimation.result import FitResult
 from simstudy.methods.checks import judge_data, refuse_constraints
 from simstudy.methods.closed_forms import Laws, World, exact_slopes
 from simstudy.methods.fixed_slopes import WithFixedSlopes
+from simstudy.methods.likelihood_of import LikelihoodOf, of_regressions
 from simstudy.methods.look import DASH_DOT, DASH_DOT_DOT, DOT, GREEN, PURPLE, SOLID, Look
 from simstudy.methods.mixed.equations import Centring, combine, fit_level1, level1_equations
 from simstudy.methods.mixed.mlm_slopes import RandomSlopes
@@ -83,6 +84,10 @@ class RandomIntercepts(Estimator):
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedRegressions:
         """Build the equations."""
         return PreparedRegressions(model, centring=self.centring, reml=self.likelihood == "reml")
+
+    def likelihood_of(self, model: TwoLevelModel) -> LikelihoodOf:
+        """Of the level-1 outcomes given their predictors."""
+        return of_regressions(model, reml=self.likelihood == "reml", level2=False)
 
     def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
         """Slopes of predictors that vary at one level (theory B3)."""

@@ -17,6 +17,7 @@ from simstudy.linalg.stacked import columns, submatrix
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints, refuse_empty_between
 from simstudy.methods.chosen_errors import ChosenErrors
 from simstudy.methods.closed_forms import exact_slopes
+from simstudy.methods.likelihood_of import LikelihoodOf
 from simstudy.methods.look import DASH, VERMILLION, Look
 from simstudy.methods.one_level.path_laws import means_laws
 from simstudy.methods.one_level.single_level import SingleLevelFitter
@@ -67,6 +68,10 @@ class Aggregated(ChosenErrors):
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedAggregated:
         """Build the between model."""
         return PreparedAggregated(self, model, layout)
+
+    def likelihood_of(self, model: TwoLevelModel) -> LikelihoodOf:
+        """Of cluster means."""
+        return LikelihoodOf("cluster_means", model.observed("between"))
 
     def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
         """Slopes on cluster means (theory B2)."""

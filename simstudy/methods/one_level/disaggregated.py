@@ -17,6 +17,7 @@ from simstudy.linalg.stacked import FloatArray
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
 from simstudy.methods.chosen_errors import ChosenErrors
 from simstudy.methods.closed_forms import exact_slopes
+from simstudy.methods.likelihood_of import LikelihoodOf
 from simstudy.methods.look import BLUE, DOT, LONG_DASH, Look
 from simstudy.methods.one_level.path_laws import rows_laws
 from simstudy.methods.one_level.single_level import SingleLevelFitter
@@ -78,6 +79,10 @@ class Disaggregated(ChosenErrors):
         single = merged_model(model)
         assert not isinstance(single, str), single
         return PreparedDisaggregated(self, model, layout, single)
+
+    def likelihood_of(self, model: TwoLevelModel) -> LikelihoodOf:
+        """Of rows as if they were independent."""
+        return LikelihoodOf("rows", model.variables)
 
     def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
         """Slopes on rows (theory B1, B5a)."""

@@ -17,6 +17,7 @@ from simstudy.estimation.scoring import with_fallback
 from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, transpose
 from simstudy.methods.checks import admissible, check_kinds, judge_data, refuse_constraints, refuse_few
+from simstudy.methods.likelihood_of import LikelihoodOf, joint
 from simstudy.methods.look import DASH_DOT, SKY, Look
 from simstudy.methods.protocol import Estimator
 from simstudy.methods.raudenbush.composites import CompositeModel, average, composite_model
@@ -82,6 +83,10 @@ class RaudenbushMeasurement(Estimator):
             return reason
         found = composite_model(model)
         return found if isinstance(found, str) else refuse_few(found.model, layout)
+
+    def likelihood_of(self, model: TwoLevelModel) -> LikelihoodOf:
+        """That of the items, as of `msem`."""
+        return joint(model)
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedMeasurement:
         """Build the model of means."""

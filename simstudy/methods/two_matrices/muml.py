@@ -17,6 +17,7 @@ from simstudy.likelihood.normal.pseudo_balanced import PseudoBalanced
 from simstudy.methods.checks import check_kinds, judge_data, refuse_bounds, refuse_few
 from simstudy.methods.chosen_errors import ChosenErrors
 from simstudy.methods.closed_forms import negative_variances
+from simstudy.methods.likelihood_of import LikelihoodOf
 from simstudy.methods.look import SKY, SOLID, Look
 from simstudy.methods.registry import register
 from simstudy.model.twolevel import TwoLevelModel
@@ -83,6 +84,10 @@ class Muml(ChosenErrors):
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedMuml:
         """Build index maps and constants."""
         return PreparedMuml(self, model, layout)
+
+    def likelihood_of(self, model: TwoLevelModel) -> LikelihoodOf:
+        """A quasi-likelihood."""
+        return LikelihoodOf("quasi", model.variables)
 
     def exact_numbers(self, model: TwoLevelModel, population: Population, level: float) -> tuple[ExactNumber, ...]:
         """P(negative between variance), balanced and saturated (theory F6)."""

@@ -19,7 +19,7 @@ from simstudy.report.figures import Chart, figure_svg
 from simstudy.report.figures.words import factor_label
 from simstudy.report.tables.blocks import Block
 from simstudy.report.tables.failures import by_cell, by_method, common_lines, counted, tail_lines
-from simstudy.report.tables.fit_measures import fit_measure_tables, meanings
+from simstudy.report.tables.fit_measures import fit_measure_tables, likelihood_lines, meanings
 from simstudy.report.tables.render import html_block, html_table
 from simstudy.report.tables.text import NOT_AVAILABLE, TextTable, fixed
 from simstudy.report.tables.view import View, make_view
@@ -133,7 +133,10 @@ def _context(source: Source) -> dict[str, Any]:
             replace(table, title=title)
             for title, table in fit_measure_tables(source.fit_measures, labels=manifest.diagnostics)
         ],
-        "diagnostics": meanings(source.fit_measures, manifest.diagnostics),
+        "diagnostics": [
+            *meanings(source.fit_measures, manifest.diagnostics),
+            *likelihood_lines(source.fit_measures, manifest.likelihoods),
+        ],
         "failures": _failures(view, source.problems),
         "failure_words": _failure_words(view),
         "measures": [(m.label, m.meaning, m.formula) for m in MEASURES.values()],

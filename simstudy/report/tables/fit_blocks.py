@@ -35,6 +35,8 @@ def fit_blocks(fit: FitRecord) -> list[Block]:
         return blocks
     if measures := _measures(fit):
         blocks.append(Paragraph(measures))
+    if not math.isnan(fit.measures.get("loglik", math.nan)):
+        blocks.append(Paragraph(f"Log-likelihood: {fit.likelihood.sentence}", quiet=True))
     blocks += _tables(fit)
     if fit.icc:
         shares = ", ".join(f"{name} {number(value)}" for name, value in fit.icc.items())

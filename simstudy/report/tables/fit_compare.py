@@ -92,6 +92,7 @@ def side_by_side_lines(
                 rows.append((title, *[""] * len(names)))
                 rows += [(f"  {items[k].text}", *(cells[name][k] for name in names)) for k in mine]
         rows.append(("SE", *(str(fits[name].options.get("se", "")) for name in names)))
+        rows.append(("Log-likelihood", *(_loglik(fits[name]) for name in names)))
         rows.append(("Converged", *(_verdict(fits[name]) for name in names)))
         table = TextTable(("", *names), tuple(rows), left=1).lines()
         titles = {title for _, title in LEVELS}
@@ -115,6 +116,7 @@ def side_by_side_blocks(fits: Mapping[str, FitRecord], parameters: Sequence[str]
     blocks.append(TextTable(("Method", *(item.name for item in items), "converged"), tuple(rows), left=1))
     if any(conflated.values()):
         blocks.append(Paragraph(f"{SAME} one number for both levels (a conflated effect)", quiet=True))
+    blocks += [Paragraph(f"Log-likelihood of {line}", quiet=True) for line in _likelihood_lines(fits)]
     reasons = (Paragraph(f"{NOT_AVAILABLE}: {text}", quiet=True) for text in _reasons(fits, items))
     return [*blocks, *reasons]
 
@@ -231,6 +233,7 @@ def _footer(fits: Mapping[str, FitRecord], items: Sequence[_Item], any_same: boo
         lines += [Line(""), *(Line(line) for line in wrapped(text, width))]
     bullets(f"Why {NOT_AVAILABLE}", _reasons(fits, items))
     bullets("Random slopes", _slope_lines(fits))
+    bullets("What the log-likelihoods are of", _likelihood_lines(fits))
     brief = len(fits) > MAX_PORTRAITS
     bullets("What the methods are", [_portrait(name, brief=brief) for name in fits])
     if brief:
@@ -245,6 +248,20 @@ def _footer(fits: Mapping[str, FitRecord], items: Sequence[_Item], any_same: boo
         notes += [f"{name}: not admissible: {what}" for what in fit.improper]
     bullets("Notes", notes)
     return lines
+
+
+def _loglik(fit: FitRecord) -> str:
+    value = fit.measures.get("loglik", math.nan)
+    return NOT_AVAILABLE if math.isnan(value) else f"{value:.2f}"
+
+
+def _likelihood_lines(fits: Mapping[str, FitRecord]) -> list[str]:
+    """Of what each log-likelihood is; methods with the same kind share a line, and lines are not to be compared."""
+    groups: dict[str, list[str]] = {}
+    for name, fit in fits.items():
+        if not math.isnan(fit.measures.get("loglik", math.nan)):
+            groups.setdefault(fit.likelihood.sentence, []).append(name)
+    return [f"{', '.join(names)}: {sentence}" for sentence, names in groups.items()]
 
 
 def _slope_lines(fits: Mapping[str, FitRecord]) -> list[str]:

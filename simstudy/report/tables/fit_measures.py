@@ -91,10 +91,26 @@ def meanings(summary: pd.DataFrame, labels: Labels | None) -> list[str]:
     ]
 
 
+def likelihood_lines(summary: pd.DataFrame, said: Mapping[str, str]) -> list[str]:
+    """What log-likelihoods in the table are of, a sentence each; means of different ones are not to be compared."""
+    groups: dict[str, list[str]] = {}
+    there = [] if summary.empty else summary.loc[summary["measure"] == "loglik", "estimator"].unique().tolist()
+    for name in there:
+        if name in said:
+            groups.setdefault(said[name], []).append(name)
+    return [f"log-likelihood ({', '.join(names)}): {words}." for words, names in groups.items()]
+
+
 def fit_measure_blocks(
-    summary: pd.DataFrame, cells: Sequence[int] | None = None, labels: Labels | None = None
+    summary: pd.DataFrame,
+    cells: Sequence[int] | None = None,
+    labels: Labels | None = None,
+    likelihoods: Mapping[str, str] | None = None,
 ) -> list[Block]:
-    """Blocks of `fit_measure_tables`; none where no method has fit measures."""
+    """Blocks of `fit_measure_tables`; none where no method has fit measures.
+
+    ``likelihoods`` says of each method what its log-likelihood is of.
+    """
     tables = fit_measure_tables(summary, cells, labels)
     if not tables:
         return []
@@ -104,7 +120,8 @@ def fit_measure_blocks(
     left_out = summary["cell"].nunique() - len(set(shown) & set(summary["cell"]))
     if left_out:
         blocks.append(Paragraph(f"{left_out} more cells: fit_measures.csv has them", quiet=True))
-    return blocks + [Paragraph(line, quiet=True) for line in meanings(summary, labels)]
+    lines = (*meanings(summary, labels), *likelihood_lines(summary, likelihoods or {}))
+    return blocks + [Paragraph(line, quiet=True) for line in lines]
 
 
 def _row(name: str, row: Mapping[Hashable, Any]) -> tuple[str, ...]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 
 import pandas as pd
-from scipy.stats import chi2
 
 from simstudy.analysis.result import FitRecord
+from simstudy.linalg.tails import chi_square_tail
 from simstudy.report.tables.fit_tables import LABEL, VALUE, fact, number
-from simstudy.report.tables.text import NOT_AVAILABLE, Line, TextTable
+from simstudy.report.tables.text import NOT_AVAILABLE, Line, TextTable, wrapped
 
 NO_CHISQ = (
     "There is no chi-square, CFI, RMSEA or SRMR with random slopes: covariances",
     "within clusters depend on the predictors, so there is no unrestricted",
     "covariance matrix to compare with. Use likelihood ratios, AIC or BIC.",
 )
+NOTE_WIDTH = 80
 LEVEL_WORDS = {"both": "target model", "within": "within", "between": "between"}
 COEFFICIENTS = {
     "omega": "omega (of the level's latent composite; Geldhof et al. 2014)",
@@ -59,7 +60,7 @@ class _Measures:
             self.lines.append(fact(label, "", number(self.get(name), decimals)))
 
 
-def statistic_lines(fit: FitRecord) -> list[Line]:
+def statistic_lines(fit: FitRecord, width: int) -> list[Line]:
     """Test statistics, fit indices, log-likelihood, information criteria."""
     found = _Measures({name: float(value) for name, value in fit.measures.items()})
     if found.known("chisq"):
@@ -67,6 +68,8 @@ def statistic_lines(fit: FitRecord) -> list[Line]:
     if found.known("loglik"):
         found.title("Loglikelihood and Information Criteria:")
         found.row("Loglikelihood user model (H0)", "loglik")
+        for text in filter(None, (fit.likelihood.sentence, fit.likelihood.hint)):
+            found.lines += [Line(line, "dim") for line in wrapped(f"    {text}", min(width, NOTE_WIDTH), "    ")]
         found.alone("Scaling correction factor (MLR)", "scaling_h0", 4)
         found.row("Loglikelihood unrestricted model (H1)", "unrestricted_loglik")
         found.row("Akaike (AIC)", "aic")
@@ -122,7 +125,7 @@ def _baseline(found: _Measures) -> None:
     found.found |= {"baseline_chisq_scaled": chisq / factor if scaled else math.nan}
     for name in ("", "_scaled"):
         found.found[f"baseline_pvalue{name}"] = float(
-            chi2.sf(found.get(f"baseline_chisq{name}"), found.get("baseline_df"))
+            chi_square_tail(found.get(f"baseline_chisq{name}"), found.get("baseline_df"))
         )
     pair = ("", "_scaled") if scaled else ("",)
     found.row("Test statistic", *(f"baseline_chisq{name}" for name in pair))

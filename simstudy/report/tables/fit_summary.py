@@ -66,7 +66,7 @@ def fit_summary_lines(
     """
     lines = [*_head(fit, width), *_facts(fit), *_slopes(fit, width)]
     if fit.status != Status.NOT_SUPPORTED:
-        lines += statistic_lines(fit) + parameter_lines(fit, width, standardized, r_squared)
+        lines += statistic_lines(fit, width) + parameter_lines(fit, width, standardized, r_squared)
         lines += _icc(fit)
     if level_fit is not None:
         lines += level_fit_lines(level_fit)
@@ -129,7 +129,9 @@ def _facts(fit: FitRecord) -> list[Line]:
     ties = sum(row.free >= 0 for row in fit.model.table.rows) - fit.model.table.n_free
     if ties:
         lines.append(fact("Number of equality constraints", str(ties)))
-    if options.get("fixed_x"):
+    if options.get("fixed_x") and fit.likelihood.kind == "given_x":
+        lines.append(fact("Exogenous variables", "given (fixed.x)"))
+    elif options.get("fixed_x"):
         lines.append(fact("Moments of exogenous variables", "fixed (fixed.x)"))
     if options.get("bounds", "none") not in (None, "none"):
         lines.append(fact("Bounds", str(options["bounds"])))
@@ -154,6 +156,10 @@ def _slopes(fit: FitRecord, width: int) -> list[Line]:
     for slope in fit.slopes:
         lines.append(fact(f"{slope.name}: {slope.outcome} on {slope.predictor}", slope.meaning or "random"))
         lines += [Line(line, "dim") for line in wrapped(f"    {slope.estimates}", width, "    ") if slope.estimates]
+        if slope.alternatives:
+            lines.append(Line("    Other choices of slopes:", "dim"))
+        for name, text in slope.alternatives.items():
+            lines += [Line(line, "dim") for line in wrapped(f"      {name}: {text}", width, "        ")]
     if any(slope.meaning == "latent" for slope in fit.slopes):
         lines.append(fact("Quadrature nodes per latent predictor", str(fit.options.get("nodes", ""))))
     if "boundary" in fit.measures and fit.converged:
