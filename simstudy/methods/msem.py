@@ -71,7 +71,7 @@ class Msem(ChosenErrors):
         mediators included, else observed), ``observed``, ``latent``, ``hybrid``; or
         ``fixed``: slopes do not vary in the model that is fitted, and the path stands for the mean.
     nodes : int
-        Quadrature nodes a latent predictor of random slopes.
+        Quadrature nodes a latent predictor of random slopes, to begin with.
     h1 : str
         What chi-square, CFI and RMSEA compare with: ``unrestricted``, the maximum over all moments, or ``psd``, that
         over positive semidefinite between covariance matrices, as software that fits the unrestricted model by EM
@@ -110,7 +110,7 @@ class Msem(ChosenErrors):
         check_kinds(self.name, self.se)
         if self.nodes < 1:
             raise EstimatorError(
-                f"method 'msem': option 'nodes': found {self.nodes}; at least 1 is needed, 7 is enough"
+                f"method 'msem': option 'nodes': found {self.nodes}; at least 1 is needed, {NODES} are enough"
             )
 
     @property

@@ -32,9 +32,9 @@ SeKind = Literal["expected", "observed", "robust"]
 Choice = Literal["auto", "observed", "latent", "hybrid"]
 
 AT_ONCE = 10_000
-"""Clusters (times nodes) that are worked on together: more leave the cache, fewer pay for calls."""
-NODES, REPORT_NODES = 7, 15
-"""A latent predictor: to fit (estimates then move by some 1e-6), and for the log-likelihood that is reported."""
+"""Clusters that are worked on together: more leave the cache, fewer pay for calls."""
+NODES, MOST_NODES, MOST_POINTS = 5, 65, 5000
+"""Nodes a latent predictor to begin with, and at most; of all, a cluster, at most."""
 MOST_LATENT = 3
 
 
@@ -53,7 +53,7 @@ class SlopeMsem(Estimator):
         cluster's latent mean; ``hybrid``, as Mplus does with maximum likelihood; ``auto``, latent where a predictor
         stands in both blocks, mediators included, else observed.
     nodes : int
-        Quadrature nodes a latent predictor; below 5 they may fail (theory D1.4).
+        Quadrature nodes a latent predictor, to begin with: where their error asks for it there are more (theory D1.4).
     measures : bool
         Compute number of parameters, AIC and BIC.
     fixed_x : bool
@@ -159,25 +159,30 @@ class PreparedSlopeMsem:
         self.structure = SlopeStructure(model)
         self.treatment = treatment(model, options.slopes)
         self.likelihood: ObservedSlopes | LatentSlopes
-        self.fine: LatentSlopes | None = None
-        self.points = layout.n_clusters
+        self.finer: tuple[LatentSlopes, ...] = ()
         if self.treatment == "latent":
             self.likelihood = LatentSlopes(self.structure, options.nodes)
-            self.fine = LatentSlopes(self.structure, max(REPORT_NODES, options.nodes))
-            self.points *= self.likelihood.n_nodes
+            self.finer = _finer(self.likelihood)
         else:
             self.likelihood = ObservedSlopes(self.structure, self.treatment)
         self.variances = model.table.variance_indices
         self.given = GivenVariables.of(model) if options.fixed_x else GivenVariables((), (), ())
         held = np.array(self.given.held, dtype=np.int64)
-        self.search = SlopeSearch(model, self.likelihood, held, variances=options.bounds == "variances")
+        self.search = SlopeSearch(
+            model, self.likelihood, held, finer=self.finer, variances=options.bounds == "variances"
+        )
+
+    @property
+    def fine(self) -> ObservedSlopes | LatentSlopes:
+        """The likelihood at one point, which may take more nodes than the search."""
+        return self.finer[0] if self.finer else self.likelihood
 
     @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
         """Fit R data sets."""
         statistics = data.statistics() if isinstance(data, Sample) else data
         statistics = statistics.arrange(self.model.level1, self.model.level2)
-        size = 1 if self.search.one_by_one else max(1, AT_ONCE // self.points)
+        size = 1 if self.search.one_by_one else max(1, AT_ONCE // self.layout.n_clusters)
         n = statistics.n_replicates
         parts = [self._fit(statistics.select(slice(first, first + size))) for first in range(0, n, size)]
         return judge_data(FitResult.concat(parts), statistics, within=True)
@@ -188,11 +193,10 @@ class PreparedSlopeMsem:
         starts = self.starts(statistics)
         exogenous = ExogenousPart(self.structure, self.given, statistics)
         found = self.search.solve(data, starts, exogenous.anchor(starts[0]))
-        loglik = found.best.loglik if self.fine is None else self.fine.loglik(found.params, data)
-        loglik = loglik - exogenous.loglik(found.params)
+        loglik = found.best.loglik - exogenous.loglik(found.params)
         meat: FloatArray | None = None
         if "robust" in self.options.se:
-            scores = found.of_free(self.likelihood.cluster_scores(found.params, data))
+            scores = found.of_free(self.fine.cluster_scores(found.params, data))
             meat = np.matmul(transpose(scores), scores)
         covariances = self._covariances(found, meat, data)
         result = FitResult(
@@ -210,7 +214,7 @@ class PreparedSlopeMsem:
 
     def elements(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, FloatArray]:
         """Posterior means (R, J, r) and covariances (R, J, r, r) of random elements at parameters (R, q)."""
-        return (self.fine or self.likelihood).elements(params, data)
+        return self.fine.elements(params, data)
 
     def starts(self, statistics: TwoLevelStatistics) -> tuple[FloatArray, ...]:
         """Parameters to start from: moment estimates, and the same with larger variances of slopes."""
@@ -251,7 +255,7 @@ class PreparedSlopeMsem:
         All are those of the likelihood that ``loglik`` is of: the joint one, or that given exogenous variables.
         """
         boundary = found.singular | found.at_bound.any(axis=-1) | found.tight
-        measures = {"boundary": boundary.astype(np.float64)}
+        measures = {"boundary": boundary.astype(np.float64), **found.quadrature}
         if self.options.measures:
             npar = float(self.search.n_free)
             measures["npar"] = np.full(len(boundary), npar)
@@ -265,3 +269,11 @@ class PreparedSlopeMsem:
         """No negative variance (R,); covariance matrices of random elements are positive semidefinite throughout."""
         finite = np.isfinite(theta).all(axis=-1)
         return np.asarray(finite & (theta[:, self.variances] >= 0.0).all(axis=-1))
+
+
+def _finer(first: LatentSlopes) -> tuple[LatentSlopes, ...]:
+    """The same with more and more nodes: once at least."""
+    found = [first.finer()]
+    while (again := found[-1].finer()).nodes <= MOST_NODES and again.n_nodes <= MOST_POINTS:
+        found.append(again)
+    return tuple(found)

@@ -8,15 +8,20 @@ Nodes move with the parameters; derivatives take them as given, which is right u
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from simstudy.data.products import ClusterProducts
 from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.likelihood.slopes.chain import Pieces, SlopeChain
-from simstudy.likelihood.slopes.kernel import Integral, Points, features, integrate, second_derivatives
+from simstudy.likelihood.slopes.kernel import Integral, Points, features, gradient, integrate, second_derivatives
 from simstudy.likelihood.slopes.nodes import Centre, hermite, shift
-from simstudy.linalg.stacked import FloatArray, matvec, transpose
+from simstudy.linalg.stacked import BoolArray, FloatArray, matvec, transpose
 from simstudy.model.slope_structure import SlopeStructure
+
+AT_ONCE = 10_000
+"""Points (clusters times nodes) that are worked on together: more leave the cache, fewer pay for calls."""
 
 
 class LatentSlopes(Likelihood[ClusterProducts]):
@@ -35,10 +40,30 @@ class LatentSlopes(Likelihood[ClusterProducts]):
         self.dimension = len(self.chain.cover)
         self.grid, self.log_weights = hermite(nodes, self.dimension)
 
+    def finer(self) -> LatentSlopes:
+        """The same with 2 n - 1 nodes a dimension, or 3."""
+        return LatentSlopes(self.structure, max(2 * self.nodes - 1, 3))
+
     @property
     def n_nodes(self) -> int:
         """Nodes a cluster."""
         return len(self.log_weights)
+
+    def _parts(
+        self,
+        function: Callable[[FloatArray, ClusterProducts], tuple[FloatArray, ...]],
+        params: FloatArray,
+        data: ClusterProducts,
+    ) -> tuple[FloatArray, ...]:
+        """What ``function`` gives for all replicates, a few at a time."""
+        size = max(1, AT_ONCE // (data.layout.n_clusters * self.n_nodes))
+        if len(params) <= size:
+            return function(params, data)
+        parts = [
+            function(params[first : first + size], data.select(slice(first, first + size)))
+            for first in range(0, len(params), size)
+        ]
+        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
     def integral(self, params: FloatArray, data: ClusterProducts) -> tuple[Pieces, Integral, FloatArray]:
         """Integrals given every node's t, and log weights (R, J n)."""
@@ -70,23 +95,30 @@ class LatentSlopes(Likelihood[ClusterProducts]):
 
     def loglik(self, params: FloatArray, data: ClusterProducts) -> FloatArray:
         """Log-likelihood (R,); NaN where the moments are not feasible."""
+        return self._parts(self._loglik, params, data)[0]
+
+    def _loglik(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, ...]:
         with np.errstate(all="ignore"):
             _, found, log_weights = self.integral(params, data)
             value = self._weigh(found, log_weights)[0].sum(axis=-1)
-            return np.where(found.ok & np.isfinite(value), value, np.nan)
+            return (np.where(found.ok & np.isfinite(value), value, np.nan),)
 
     def evaluate(self, params: FloatArray, data: ClusterProducts) -> Evaluation:
         """Log-likelihood, score and observed information."""
+        loglik, score, information, ok = self._parts(self._evaluate, params, data)
+        return Evaluation(loglik, score, information, ok.astype(bool))
+
+    def _evaluate(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, ...]:
         with np.errstate(all="ignore"):
             pieces, found, log_weights = self.integral(params, data)
             loglik, weights = self._weigh(found, log_weights)
             jacobian = self.chain.jacobian(pieces)
             slopes = features(found)
-            gradient = matvec(slopes, weights)
-            score = matvec(transpose(jacobian), gradient)
+            total_slope = matvec(slopes, weights)
+            score = matvec(transpose(jacobian), total_slope)
             j = np.take(jacobian, self.chain.curved, axis=1)
             inner = np.matmul(np.matmul(transpose(j), second_derivatives(found, weights)), j)
-            inner += self.chain.curvature(pieces, gradient)
+            inner += self.chain.curvature(pieces, total_slope)
             scores = np.matmul(transpose(jacobian), slopes)  # (R, q, J n)
             weighted = scores * weights[:, None]
             inner += np.matmul(weighted, transpose(scores))
@@ -96,7 +128,21 @@ class LatentSlopes(Likelihood[ClusterProducts]):
             total = loglik.sum(axis=-1)
             ok = found.ok & np.isfinite(score).all(axis=-1) & np.isfinite(information).all(axis=(-2, -1))
             ok = ok & np.isfinite(total)
-            return Evaluation(np.where(ok, total, np.nan), score, information, ok)
+            return np.where(ok, total, np.nan), score, information, ok.astype(np.float64)
+
+    def slope(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """Log-likelihood (R,), score (R, q), and where they exist (R,): half the work of `evaluate`."""
+        loglik, score, ok = self._parts(self._slope, params, data)
+        return loglik, score, ok.astype(bool)
+
+    def _slope(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, ...]:
+        with np.errstate(all="ignore"):
+            pieces, found, log_weights = self.integral(params, data)
+            loglik, weights = self._weigh(found, log_weights)
+            score = matvec(transpose(self.chain.jacobian(pieces)), gradient(found, weights))
+            total = loglik.sum(axis=-1)
+            ok = found.ok & np.isfinite(total) & np.isfinite(score).all(axis=-1)
+            return total, score, ok.astype(np.float64)
 
     def observed_information(self, params: FloatArray, data: ClusterProducts) -> FloatArray:
         """Minus the second derivatives of the log-likelihood (R, q, q)."""

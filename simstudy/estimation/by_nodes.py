@@ -1,0 +1,113 @@
+"""Maxima of log-likelihoods that are integrated by quadrature: as many nodes as their error asks for (theory D1.4).
+
+Likelihoods of n nodes, 2n - 1, and so on, form rungs. The maximum on the first is looked at from the next one: there
+the log-likelihood differs by the first one's error, and a step of Newton's method, with the information at hand, takes
+the estimate to the maximum of the finer rule (up to second order). Where the error or the step is not small,
+the finer rung is climbed from there, and looked at from the one above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from simstudy.estimation.optimum import Optimum
+from simstudy.estimation.result import Status
+from simstudy.likelihood.evaluation import Selectable
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, dot, matvec
+
+NEAR, POWER = 1e-4, 1.5
+"""How near two rungs' log-likelihoods must be. Twice the nodes make the error's logarithm 1.5 to 1.8 times as large
+(theory D1.4's tables): the finer one's is then below 1e-6."""
+SHORT = 1e-7
+"""Decrement of the last step: it moves no estimate by more than 3e-4 of its standard error."""
+
+D = TypeVar("D", bound=Selectable)
+C = TypeVar("C", contravariant=True)
+
+
+class Rung(Protocol[C]):
+    """A log-likelihood of so many nodes a dimension."""
+
+    @property
+    def nodes(self) -> int:
+        """A dimension."""
+        ...
+
+    def slope(self, params: FloatArray, data: C) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """Log-likelihood (R,), score (R, q), and where they exist (R,), at what it optimises over."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What was found.
+
+    Attributes
+    ----------
+    best : Optimum
+        Its log-likelihood is that of the finest rung that was looked from.
+    nodes : (R,)
+        Nodes a dimension of the log-likelihood.
+    error : (R,)
+        Of the log-likelihood, judged by that with half the nodes.
+    """
+
+    best: Optimum
+    nodes: FloatArray | None
+    error: FloatArray | None
+
+    @classmethod
+    def plain(cls, best: Optimum) -> Settled:
+        """A maximum of a likelihood that is no integral."""
+        return cls(best, None, None)
+
+    @property
+    def measures(self) -> dict[str, FloatArray]:
+        """What to tell of the quadrature."""
+        if self.nodes is None or self.error is None:
+            return {}
+        return {"nodes": self.nodes, "loglik_error": self.error}
+
+
+def by_nodes(
+    rungs: Sequence[Rung[D]],
+    data: D,
+    starts: tuple[FloatArray, ...],
+    climb: Callable[[int, D, tuple[FloatArray, ...]], Optimum],
+) -> Settled:
+    """The maximum for R data sets.
+
+    Parameters
+    ----------
+    climb : callable
+        Number of a rung, data and starts -> the maximum on it.
+    """
+    best = climb(0, data, starts)
+    n = len(best.status)
+    nodes, error = np.full(n, float(rungs[0].nodes)), np.full(n, np.nan)
+    left: IntArray = np.arange(n)
+    for k, finer in enumerate(rungs[1:], 1):
+        subset = data.select(left)
+        mine = best.pick(left)
+        loglik, score, ok = finer.slope(mine.params, subset)
+        step = matvec(mine.inverse, score)
+        gain = dot(score, step)
+        with np.errstate(invalid="ignore"):
+            gap = np.abs(loglik - mine.loglik)
+            near = (mine.status == int(Status.OK)) & ok & (gap < NEAR) & (gain >= 0.0) & (gain < SHORT)
+        nodes[left], error[left] = float(finer.nodes), gap**POWER
+        done = left[near]
+        moved = replace(mine, params=mine.params + step, loglik=loglik + 0.5 * gain)
+        best = best.put(done, moved.pick(np.flatnonzero(near)))
+        apart = np.flatnonzero(~near)
+        left = left[apart]
+        if not len(left):
+            break
+        begin = np.where(np.isfinite(mine.params[apart]), mine.params[apart], starts[0][left])
+        again = climb(k, subset.select(apart), (begin, *(start[left] for start in starts)))
+        best = best.put(left, replace(again, n_iter=again.n_iter + best.n_iter[left]))
+    return Settled(best, nodes, error)
