@@ -33,8 +33,8 @@ Choice = Literal["auto", "observed", "latent", "hybrid"]
 
 AT_ONCE = 10_000
 """Clusters that are worked on together: more leave the cache, fewer pay for calls."""
-NODES, MOST_NODES, MOST_POINTS = 5, 65, 5000
-"""Nodes a latent predictor to begin with, and at most; of all, a cluster, at most."""
+NODES = 5
+"""A latent predictor, to begin with."""
 MOST_LATENT = 3
 
 
@@ -162,7 +162,7 @@ class PreparedSlopeMsem:
         self.finer: tuple[LatentSlopes, ...] = ()
         if self.treatment == "latent":
             self.likelihood = LatentSlopes(self.structure, options.nodes)
-            self.finer = _finer(self.likelihood)
+            self.finer = self.likelihood.finer()
         else:
             self.likelihood = ObservedSlopes(self.structure, self.treatment)
         self.variances = model.table.variance_indices
@@ -269,11 +269,3 @@ class PreparedSlopeMsem:
         """No negative variance (R,); covariance matrices of random elements are positive semidefinite throughout."""
         finite = np.isfinite(theta).all(axis=-1)
         return np.asarray(finite & (theta[:, self.variances] >= 0.0).all(axis=-1))
-
-
-def _finer(first: LatentSlopes) -> tuple[LatentSlopes, ...]:
-    """The same with more and more nodes: once at least."""
-    found = [first.finer()]
-    while (again := found[-1].finer()).nodes <= MOST_NODES and again.n_nodes <= MOST_POINTS:
-        found.append(again)
-    return tuple(found)

@@ -20,6 +20,8 @@ from simstudy.likelihood.slopes.nodes import Centre, hermite, shift
 from simstudy.linalg.stacked import BoolArray, FloatArray, matvec, transpose
 from simstudy.model.slope_structure import SlopeStructure
 
+MULTIPLES, MOST_NODES, MOST_POINTS = (2, 3, 4, 6, 8, 12, 16), 65, 5000
+"""Of n - 1, for finer rules; nodes a dimension at most, and a cluster."""
 AT_ONCE = 10_000
 """Points (clusters times nodes) that are worked on together: more leave the cache, fewer pay for calls."""
 
@@ -40,9 +42,12 @@ class LatentSlopes(Likelihood[ClusterProducts]):
         self.dimension = len(self.chain.cover)
         self.grid, self.log_weights = hermite(nodes, self.dimension)
 
-    def finer(self) -> LatentSlopes:
-        """The same with 2 n - 1 nodes a dimension, or 3."""
-        return LatentSlopes(self.structure, max(2 * self.nodes - 1, 3))
+    def finer(self) -> tuple[LatentSlopes, ...]:
+        """The same with more and more nodes: once at least."""
+        least = max(self.nodes, 2)
+        more = [multiple * (least - 1) + 1 for multiple in MULTIPLES]
+        kept = [n for n in more if n <= MOST_NODES and n**self.dimension <= MOST_POINTS]
+        return tuple(LatentSlopes(self.structure, n) for n in kept or more[:1])
 
     @property
     def n_nodes(self) -> int:
