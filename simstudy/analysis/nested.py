@@ -22,6 +22,7 @@ from simstudy.model.expressions import Expression, parse_expression
 from simstudy.model.inequalities import Inequality
 from simstudy.model.parameters import number_rows
 from simstudy.model.twolevel import TwoLevelModel
+from simstudy.population.data_kinds import data_kind
 from simstudy.population.streams import FitStreams
 
 NO_GAIN = 1e-10
@@ -216,11 +217,12 @@ def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
     fit = in_rescaled_units(fit)
     prepared_slopes(fit, "test of a slope's variance")
     model, q = without_variance(fit.model, slope)
-    statistics = fit.context.sample.arrange(model.level1, model.level2).statistics()
+    sample = fit.context.sample.arrange(model.level1, model.level2)
     method, layout, streams = fit.context.method, fit.context.sample.layout, FitStreams.of(0, fit.estimator, "fit", [0])
     try:
         again = fitter(method, ask.prepare(method, model, layout))
-        without, _ = fit_walled(method, model, again, statistics, streams)
+        data = ask.of_sample(data_kind(method.needs), sample)
+        without, _ = fit_walled(method, model, again, data, streams)
     except MethodError as error:
         why = f"{fit.estimator} stopped with an error: {error.text}"
         raise EstimatorError(f"test of a slope's variance: {why}") from None
@@ -244,7 +246,7 @@ def slope_variance_test(fit: FitRecord, slope: str) -> SlopeTest:
 
 
 def _same_likelihood(first: FitRecord, second: FitRecord) -> None:
-    """Raise an `EstimatorError` unless both log-likelihoods are of the same kind and of the same variables.
+    """Raise an `EstimatorError` unless both log-likelihoods are of the same kind, variables and treatment of slopes.
 
     What they are conditional on may differ: a predictor that the restricted model leaves out has no effect there.
     """
@@ -261,6 +263,14 @@ def _same_likelihood(first: FitRecord, second: FitRecord) -> None:
             "likelihood-ratio test: the models were fitted to different data, as the log-likelihood of one of them has "
             f"the {word} {', '.join(only)} and the other's has not. Name every variable in both, such as y ~ 0*x"
         )
+    meanings = {fact.name: fact.meaning for fact in first.slopes}
+    for fact in second.slopes:
+        mine = meanings.get(fact.name, fact.meaning)
+        if mine != fact.meaning and "fixed" not in (mine, fact.meaning):
+            raise EstimatorError(
+                f"likelihood-ratio test: the models are not nested, as the slope '{fact.name}' multiplies "
+                f"'{fact.predictor}' in another way in each ({mine}, {fact.meaning}). Fit both with the same slopes"
+            )
 
 
 def likelihood_ratio_test(first: FitRecord, second: FitRecord) -> Test:

@@ -10,7 +10,7 @@ import pandas as pd
 from simstudy.analysis.derived import require_solution
 from simstudy.analysis.rescaled import in_rescaled_units
 from simstudy.analysis.result import FitRecord
-from simstudy.analysis.slopes import by_cluster, columns_of, random_effects
+from simstudy.analysis.slopes import by_cluster, columns_of, prepared_slopes, products_of, random_effects
 from simstudy.likelihood.normal.incomplete import IncompleteLikelihood
 from simstudy.linalg.stacked import FloatArray
 from simstudy.model.implied import TwoLevelStructure
@@ -42,8 +42,10 @@ def factor_scores(fit: FitRecord) -> FactorScores:
     respect to cluster j's mean. Within: E(eta_W | data) = Cov(eta_W, w) Sigma_g^-1 (y_ij - mu - E(b_j | data)).
     Parameters count as known.
 
-    With random slopes, ``between`` is `slopes.random_effects`, and ``within`` holds the within parts of variables of
-    both blocks, y_ij - E(y_Bj | data).
+    With random slopes, ``between`` is `slopes.random_effects`, and ``within`` holds latent variables of the within
+    level, E(eta_ij | data), what slopes add to them included, and the within parts of variables of both blocks,
+    y_ij - E(y_Bj | data). Where slopes multiply latent within parts, posteriors are mixtures over the nodes of the
+    quadrature.
     """
     if fit.model.slopes:
         return _with_slopes(fit)
@@ -102,11 +104,19 @@ def _with_slopes(fit: FitRecord) -> FactorScores:
     sample = fit.context.sample.arrange(fit.model.level1, fit.model.level2)
     codes = np.repeat(np.arange(sample.layout.n_clusters), np.asarray(sample.layout.sizes))
     names = list(fit.model.both)
-    rows = sample.rows[0][:, [fit.model.level1.index(name) for name in names]]
+    rows = sample.rows[0]
     appearance = np.argsort(np.argsort(fit.context.order[sample.layout.row_starts]))  # (J,), of the sample's clusters
     at = appearance[codes]
     level, error = (between[[f"{name}{end}" for name in names]].to_numpy()[at] for end in ("", "_se"))
-    return FactorScores(between, _by_row(fit, columns_of(names, rows - level, error**2)))
+    parts = rows[:, [fit.model.level1.index(name) for name in names]] - level
+    found = columns_of(names, parts, np.where(np.isnan(parts), np.nan, error**2))  # nothing is said of missing values
+    factors = fit.model.factors("within")
+    if factors:
+        prepared = prepared_slopes(fit, "factor scores")
+        place = prepared.structure.within.maps.variables
+        wanted = np.array([place.index(name) for name in factors], dtype=np.int64)
+        found = columns_of(factors, *prepared.within_scores(fit.params, products_of(fit), rows, wanted)) | found
+    return FactorScores(between, _by_row(fit, found))
 
 
 def _by_row(fit: FitRecord, columns: dict[str, FloatArray]) -> pd.DataFrame:

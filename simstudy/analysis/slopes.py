@@ -10,12 +10,13 @@ import pandas as pd
 
 from simstudy.analysis.rescaled import in_rescaled_units
 from simstudy.analysis.result import FitRecord, SlopeFact
-from simstudy.data.products import ClusterProducts
+from simstudy.data.products import ClusterProducts, PatternProducts, Products
 from simstudy.errors import EstimatorError
-from simstudy.linalg.stacked import FloatArray
+from simstudy.linalg.stacked import BoolArray, FloatArray
 from simstudy.methods import ask
 from simstudy.methods.protocol import PreparedSlopes
 from simstudy.methods.wall import MethodError
+from simstudy.model.implied import LevelImplied
 from simstudy.model.representation import fill, level_matrices
 from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
@@ -187,9 +188,11 @@ def prepared_slopes(fit: FitRecord, what: str) -> PreparedSlopes:
     return prepared
 
 
-def products_of(fit: FitRecord) -> ClusterProducts:
+def products_of(fit: FitRecord) -> Products:
     """Cross-products of every cluster of a fit's data."""
     sample = fit.context.sample.arrange(fit.model.level1, fit.model.level2)
+    if np.isnan(sample.rows).any() or np.isnan(sample.clusters).any():
+        return PatternProducts.of(sample)
     return ClusterProducts.of(sample.statistics())
 
 
@@ -216,11 +219,45 @@ def random_elements(fit: FitRecord) -> Elements:
     data = products_of(fit)
     mean, cov = prepared.elements(fit.params[None], data)
     structure = prepared.structure
-    z = data.clusters[0].T
+    z, seen = data.clusters[0].T, data.z_patterns[data.z_pattern[0]]
     k, r = structure.r + structure.p2, structure.r
     full = np.zeros((len(z), k, k))
     full[:, :r, :r] = cov[0]
-    return Elements(structure.elements, np.concatenate([mean[0], z], axis=1), full)
+    found = Elements(structure.elements, np.concatenate([mean[0], z], axis=1), full)
+    return (
+        found
+        if seen.all()
+        else _with_unseen(
+            found, np.concatenate([np.ones((len(z), r), dtype=bool), seen], 1), structure.between.implied(fit.params)
+        )
+    )
+
+
+def _with_unseen(found: Elements, known: BoolArray, implied: LevelImplied) -> Elements:
+    """Level-2 variables that a cluster lacks, given its random elements and the level-2 variables that it has.
+
+    Rows tell nothing of them beyond that.
+
+    Parameters
+    ----------
+    known : (J, k)
+    implied : LevelImplied
+        Moments of the between level.
+    """
+    k = known.shape[1]
+    mean, cov, sigma = found.mean.copy(), found.cov.copy(), implied.cov[:k, :k]
+    for pattern in np.unique(known, axis=0):
+        here, at, gone = (known == pattern).all(axis=1), np.flatnonzero(pattern), np.flatnonzero(~pattern)
+        inverse = np.linalg.pinv(sigma[np.ix_(at, at)], rcond=1e-10, hermitian=True)  # slope variances may be 0
+        regression = sigma[np.ix_(gone, at)] @ inverse
+        whole = np.zeros((k, len(at)))
+        whole[at, np.arange(len(at))], whole[gone] = 1.0, regression
+        mean[np.ix_(here, gone)] = implied.mean[gone] + (mean[np.ix_(here, at)] - implied.mean[at]) @ regression.T
+        inner = cov[here][:, at[:, None], at]
+        left = np.zeros((k, k))
+        left[np.ix_(gone, gone)] = sigma[np.ix_(gone, gone)] - regression @ sigma[np.ix_(at, gone)]
+        cov[here] = whole @ inner @ whole.T + left
+    return Elements(found.names, mean, cov)
 
 
 def random_effects(fit: FitRecord) -> pd.DataFrame:

@@ -155,3 +155,14 @@ def incomplete_statistics(
         kind_rows=makeup[:, :-1].astype(np.float64),
         kind_z=makeup[:, -1].astype(np.int64),
     )
+
+
+def distinct_patterns(seen: BoolArray) -> tuple[BoolArray, IntArray]:
+    """Patterns (O, p) of what is observed (..., p), that of complete values first, and which one each of (...) has."""
+    p = seen.shape[-1]
+    if p > 62:
+        found, which = np.unique(~seen.reshape(-1, p), axis=0, return_inverse=True)
+        return ~found, which.reshape(seen.shape[:-1]).astype(np.int64)
+    weights = 2 ** np.arange(p, dtype=np.int64)[::-1]
+    codes, which = np.unique((~seen).astype(np.int64) @ weights, return_inverse=True)
+    return (codes[:, None] & weights) == 0, which.reshape(seen.shape[:-1]).astype(np.int64)

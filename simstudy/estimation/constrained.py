@@ -118,7 +118,7 @@ def solve_model(
         box = holding.box(np.arange(structure.q))
         best = engine.solve(*starts, box=box)
         return Solved(structure, engine, best, structure.q), lambda cov: cov
-    n = len(engine.starts[0])
+    n = engine.n_replicates
     anchor = np.zeros((n, structure.q)) if anchor is None else anchor
     return _solve_reduced(structure, engine, holding, holding.reduction(), anchor, starts)
 
@@ -146,7 +146,7 @@ def _under_inequalities(
     starts: tuple[FloatArray, ...],
 ) -> tuple[Solved, Expander]:
     """One data set (R = 1) under inequalities; a batch goes through one by one, in `PreparedMsem`."""
-    assert len(engine.starts[0]) == 1, "inequalities are imposed on one data set at a time"
+    assert engine.n_replicates == 1, "inequalities are imposed on one data set at a time"
     given = np.zeros((1, structure.q)) if anchor is None else anchor
     last: list[tuple[Solved, Expander]] = []
 

@@ -13,14 +13,14 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.free_moments import two_level_optimiser
 from simstudy.estimation.inference import covariance
 from simstudy.estimation.optimum import Box, Optimum
-from simstudy.estimation.scoring import SCORING, Optimiser
-from simstudy.estimation.starts import feasible_between, starts_from_moments, two_level_starts
+from simstudy.estimation.scoring import SCORING, Optimiser, try_again
+from simstudy.estimation.starts import Starts, feasible_between, starts_from_moments, two_level_starts
 from simstudy.likelihood.evaluation import Likelihood, Selectable
 from simstudy.likelihood.normal import two_group
 from simstudy.likelihood.normal.incomplete import IncompleteBatch, IncompleteLikelihood
 from simstudy.likelihood.normal.pseudo_balanced import PseudoBalanced
 from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
-from simstudy.linalg.stacked import BoolArray, FloatArray, dot, entries, transpose
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, dot, entries, transpose
 from simstudy.model.implied import TwoLevelStructure
 
 
@@ -34,20 +34,36 @@ class Engine:
         As `scoring.maximise` takes them.
     meat : callable
         params (R, q) -> sum over clusters of outer products of their scores (R, q, q).
-    starts : tuple of (R, q)
-        Starting points.
+    starts : Starts
+        Starting points (R, q).
+    quick : (R, q) or None
+        A start that is climbed from by plain scoring first, so that ``starts`` need not be known where that succeeds.
     optimiser : Optimiser
     """
 
     likelihood: Likelihood[Any]
     data: Selectable
     meat: Callable[[FloatArray], FloatArray]
-    starts: tuple[FloatArray, ...]
+    starts: Starts
     optimiser: Optimiser[Any, Any] = field(default=SCORING, kw_only=True)
+    quick: FloatArray | None = field(default=None, kw_only=True)
 
     def solve(self, *more: FloatArray, box: Box | None = None) -> Optimum:
         """Maximise the likelihood within a box; ``more`` starts are tried first."""
-        return self.optimiser.fully(self.likelihood, self.data, (*more, *self.starts), box)
+        starts = Starts.of(*more).before(self.starts)
+        if self.quick is None:
+            return self.optimiser.fully(self.likelihood, self.data, starts, box)
+
+        def climb(data: Selectable, which: IntArray) -> Optimum:
+            return self.optimiser.fully(self.likelihood, data, starts.map(lambda start: start[which]), box)
+
+        best = self.optimiser.once(self.likelihood, self.data, self.quick, box)
+        return try_again(best, self.data, np.arange(len(self.quick)), climb)
+
+    @property
+    def n_replicates(self) -> int:
+        """Number of data sets, R."""
+        return len(self.starts[0] if self.quick is None else self.quick)
 
     def solve_once(self) -> Optimum:
         """Scoring from the first start, without the slower tries that follow where it fails."""
@@ -120,7 +136,7 @@ def pseudo_balanced_engine(
         result: FloatArray = np.matmul(transpose(scores), scores)
         return result
 
-    starts = tuple(starts_from_moments(structure, mean, within, found) for found in (between, raised))
+    starts = Starts.of(*(starts_from_moments(structure, mean, within, found) for found in (between, raised)))
     return Engine(likelihood, data, meat, starts)
 
 
@@ -142,7 +158,8 @@ def two_group_engine(
         result: FloatArray = np.matmul(np.matmul(slopes, first.covariance), transpose(slopes))
         return result
 
-    return Engine(likelihood, data, meat, (starts_from_moments(structure, data.mean, data.within, data.between),))
+    start = starts_from_moments(structure, data.mean, data.within, data.between)
+    return Engine(likelihood, data, meat, Starts.of(start))
 
 
 def incomplete_engine(structure: TwoLevelStructure, items: tuple[IncompleteStatistics, ...]) -> Engine:
@@ -158,7 +175,8 @@ def incomplete_engine(structure: TwoLevelStructure, items: tuple[IncompleteStati
 
     moments = [available_moments(item) for item in items]
     mean, within, between = (np.stack(parts) for parts in zip(*moments, strict=True))
-    return Engine(likelihood, IncompleteBatch(items), meat, (starts_from_moments(structure, mean, within, between),))
+    start = starts_from_moments(structure, mean, within, between)
+    return Engine(likelihood, IncompleteBatch(items), meat, Starts.of(start))
 
 
 def available_moments(item: IncompleteStatistics) -> tuple[FloatArray, FloatArray, FloatArray]:

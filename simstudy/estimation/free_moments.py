@@ -7,6 +7,7 @@ every start ends at that border, there is none within reach, and slower methods 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -29,8 +30,10 @@ class FreeMomentsScoring:
 
     by_pairs: ClassVar[bool] = True
 
-    def once(self, likelihood: TwoLevelLikelihood, data: Data, start: FloatArray) -> Optimum:
+    def once(self, likelihood: TwoLevelLikelihood, data: Data, start: FloatArray, box: Box | None = None) -> Optimum:
         """Scoring from one start (R, q); points that are no maxima are refused."""
+        if box is not None:  # bounds are on parameters, not on rotated coordinates
+            return SCORING.once(likelihood, data, start, box)
         free = FreeMoments(likelihood)
         found = maximise(free.evaluate, data, start, metric=free)
         status = found.status.copy()
@@ -43,7 +46,7 @@ class FreeMomentsScoring:
         return replace(found, information=information, status=status)
 
     def fully(
-        self, likelihood: TwoLevelLikelihood, data: Data, starts: tuple[FloatArray, ...], box: Box | None = None
+        self, likelihood: TwoLevelLikelihood, data: Data, starts: Sequence[FloatArray], box: Box | None = None
     ) -> Optimum:
         """From each of the starts (R, q) in turn, then by Newton's method, unless the likelihood is unbounded."""
         if box is not None:  # bounds are on parameters, not on rotated coordinates
@@ -54,8 +57,10 @@ class FreeMomentsScoring:
 
         best = climb(data, starts[0])
         first = best.params
-        for start in starts[1:]:
-            best = try_again(best, data, start, climb)
+        for k in range(1, len(starts)):
+            if (best.status == int(Status.OK)).all():  # and no other start need be known
+                return best
+            best = try_again(best, data, starts[k], climb)
         unbounded = (best.status != int(Status.OK)) & (likelihood.margin(best.params) < BORDER)
         best = replace(best, status=np.where(unbounded, int(Status.NON_PD), best.status))
         return with_newton(likelihood, data, best, (first, starts[-1]), where=~unbounded)

@@ -28,6 +28,10 @@ class Box:
         """The nearest parameters (R, q) within the bounds."""
         return np.clip(params, self.lower, self.upper)
 
+    def contains(self, params: FloatArray) -> BoolArray:
+        """Which parameters (R, q) lie within the bounds (R,)."""
+        return np.asarray(((params >= self.lower) & (params <= self.upper)).all(axis=-1))
+
     def holds(self, params: FloatArray, score: FloatArray) -> BoolArray:
         """Which parameters (R, q) lie at a bound that the score would have them cross."""
         return np.asarray((params <= self.lower) & (score <= 0) | (params >= self.upper) & (score >= 0))

@@ -74,6 +74,14 @@ class ReducedLikelihood(Likelihood[AnchoredData]):
             information = np.matmul(np.matmul(transpose(jacobian), found.information), jacobian)
         return Evaluation(found.loglik, score, information, found.ok & np.isfinite(score).all(axis=-1))
 
+    def value_and_score(self, params: FloatArray, data: AnchoredData) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """Log-likelihood (R,) and score (R, k) in the free parameters."""
+        full = self.reduction.expand(params, data.anchor)
+        loglik, score, ok = self.inner.value_and_score(full, data.inner)
+        with np.errstate(all="ignore"):
+            score = matvec(transpose(self.reduction.jacobian(full)), score)
+        return loglik, score, ok & np.isfinite(score).all(axis=-1)
+
     def observed_information(self, params: FloatArray, data: AnchoredData) -> FloatArray:
         """Minus second derivatives (R, k, k): exact, but for the curvature of constraints, which is differenced."""
         full = self.reduction.expand(params, data.anchor)
@@ -82,7 +90,7 @@ class ReducedLikelihood(Likelihood[AnchoredData]):
         with np.errstate(all="ignore"):
             result: FloatArray = np.matmul(np.matmul(transpose(jacobian), observed), jacobian)
         if self.reduction.constraints.constraints:
-            score = self.inner.evaluate(full, data.inner).score
+            _, score, _ = self.inner.value_and_score(full, data.inner)
             for k in range(params.shape[-1]):
                 step = np.zeros(params.shape[-1])
                 step[k] = DIFFERENCE_STEP
@@ -105,5 +113,6 @@ def reduced_engine(engine: Engine, reduction: Reduction, anchor: FloatArray) -> 
         ReducedLikelihood(engine.likelihood, reduction),
         AnchoredData(engine.data, anchor),
         meat,
-        tuple(columns(start, reduction.free) for start in engine.starts),
+        engine.starts.map(lambda start: columns(start, reduction.free)),
+        quick=None if engine.quick is None else columns(engine.quick, reduction.free),
     )

@@ -12,18 +12,20 @@ the verdict are those of the projected step and of the parameters that are not h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ClassVar, Protocol, TypeVar
 
 import numpy as np
 
+from simstudy.estimation.finish import NEAR, finish
 from simstudy.estimation.optimum import DENSE, Box, Metric, Optimum, beside, inverse_beside
 from simstudy.estimation.result import Status
 from simstudy.likelihood.evaluation import Evaluation, Likelihood, Selectable
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, dot, eigh, is_spd, transpose
 
 D = TypeVar("D", bound=Selectable)
+S = TypeVar("S", FloatArray, IntArray)
 L = TypeVar("L", contravariant=True)
 C = TypeVar("C", contravariant=True)
 
@@ -45,11 +47,11 @@ class Optimiser(Protocol[L, C]):
 
     by_pairs: ClassVar[bool]
 
-    def once(self, likelihood: L, data: C, start: FloatArray) -> Optimum:
+    def once(self, likelihood: L, data: C, start: FloatArray, box: Box | None = None) -> Optimum:
         """Scoring from one start (R, q), without the slower tries that follow where it fails."""
         ...
 
-    def fully(self, likelihood: L, data: C, starts: tuple[FloatArray, ...], box: Box | None = None) -> Optimum:
+    def fully(self, likelihood: L, data: C, starts: Sequence[FloatArray], box: Box | None = None) -> Optimum:
         """The best point found from all starts, with slower tries for what is left."""
         ...
 
@@ -74,6 +76,33 @@ def maximise(
 
     A start where the likelihood does not exist ends as `Status.NON_PD`.
     """
+    return _climb(
+        evaluate,
+        data,
+        start,
+        tolerance=tolerance,
+        max_iter=max_iter,
+        box=box,
+        metric=metric,
+        move=move,
+        slack=slack,
+    )[0]
+
+
+def _climb(
+    evaluate: Callable[[FloatArray, D], Evaluation],
+    data: D,
+    start: FloatArray,
+    *,
+    tolerance: float,
+    max_iter: int,
+    box: Box | None = None,
+    metric: Metric = DENSE,
+    move: Callable[[FloatArray, FloatArray], FloatArray] = np.add,
+    slack: float = 0.0,
+    near: float = 0.0,
+) -> tuple[Optimum, BoolArray]:
+    """`maximise`, and which replicates (R,) left because the undamped step to where they are had a decrement < near."""
     n, q = start.shape
     params = start.copy() if box is None else box.clip(start)
     first = evaluate(params, data)
@@ -86,6 +115,7 @@ def maximise(
     current: IntArray | None = None
     fresh = first.ok.copy()  # where the undamped step is not yet that of the present point
     held = None if box is None else np.zeros((n, q), dtype=bool)
+    close = np.zeros(n, dtype=bool)
 
     def local(which: IntArray) -> tuple[FloatArray, FloatArray]:
         """Information and score, those of held parameters such that they do not move."""
@@ -111,7 +141,14 @@ def maximise(
         stuck = ~done & (damping[active] > STUCK)
         status[active[stuck]] = np.where(usable[stuck], int(Status.NON_PD), int(Status.SINGULAR_INFORMATION))
         n_iter[active] = iteration
-        keep = ~(done | stuck)
+        leave = ~done & usable & (damping[active] == 0.0) & (decrement >= 0) & (decrement < near)
+        if leave.any():
+            goal = params[active] + metric.move(information[active], step)
+            if box is not None and held is not None:
+                leave &= ~held[active].any(axis=-1) & box.contains(goal)
+            params[active[leave]] = goal[leave]
+            close[active[leave]] = True
+        keep = ~(done | stuck | leave)
         active, step, usable = active[keep], step[keep], usable[keep]
         if not len(active) or iteration == max_iter:
             break
@@ -141,7 +178,7 @@ def maximise(
         damping[active] = _next_damping(damping[active], accept, ratio)
     left = status == int(Status.MAX_ITER)
     status[left & ~np.isfinite(newton).all(axis=-1)] = int(Status.SINGULAR_INFORMATION)
-    return Optimum(params, loglik, information, status, n_iter, held)
+    return Optimum(params, loglik, information, status, n_iter, held), close
 
 
 def _next_damping(damping: FloatArray, accept: BoolArray, ratio: FloatArray) -> FloatArray:
@@ -159,15 +196,37 @@ def scored(
     max_iter: int = MAX_ITER,
     box: Box | None = None,
 ) -> Optimum:
-    """Fisher scoring from one start (R, q); points that are no maxima are refused where that is cheap to know."""
-    best = maximise(likelihood.evaluate, data, start, tolerance=tolerance, max_iter=max_iter, box=box)
-    return _refuse_saddles(likelihood, data, best) if likelihood.verify_maximum else best
+    """Fisher scoring from one start (R, q); points that are no maxima are refused where that is cheap to know.
+
+    There the last steps are Newton's (`finish`), and scoring goes on where these do not arrive.
+    """
+
+    def climb(subset: D, where: FloatArray, near: float) -> tuple[Optimum, BoolArray]:
+        best, close = _climb(
+            likelihood.evaluate, subset, where, tolerance=tolerance, max_iter=max_iter, box=box, near=near
+        )
+        return (_refuse_saddles(likelihood, subset, best) if likelihood.verify_maximum else best), close
+
+    best, close = climb(data, start, NEAR if likelihood.verify_maximum else 0.0)
+    which = np.flatnonzero(close)
+    if not len(which):
+        return best
+    subset = data if len(which) == len(close) else data.select(which)
+    found = finish(likelihood, subset, best.params[which], tolerance, box)
+    found = replace(found, n_iter=found.n_iter + best.n_iter[which])
+    arrived = found.status == int(Status.OK)
+    best = best.put(which[arrived], found.pick(np.flatnonzero(arrived)))
+    left = which[~arrived]
+    if not len(left):
+        return best
+    again, _ = climb(data.select(left), best.params[left], 0.0)
+    return best.put(left, replace(again, n_iter=again.n_iter + found.n_iter[~arrived]))
 
 
 def with_fallback(
     likelihood: Likelihood[D],
     data: D,
-    starts: tuple[FloatArray, ...],
+    starts: Sequence[FloatArray],
     *,
     tolerance: float = TOLERANCE,
     max_iter: int = MAX_ITER,
@@ -185,9 +244,11 @@ def with_fallback(
 
     best = climb(data, starts[0])
     first = best.params
-    for k, start in enumerate(starts[1:], 1):
-        tried = np.logical_or.reduce([(start == other).all(axis=-1) for other in starts[:k]])
-        best = try_again(best, data, start, climb, ~tried)
+    for k in range(1, len(starts)):
+        if (best.status == int(Status.OK)).all():  # and no other start need be known
+            return best
+        tried = np.logical_or.reduce([(starts[k] == starts[other]).all(axis=-1) for other in range(k)])
+        best = try_again(best, data, starts[k], climb, ~tried)
     best = with_newton(likelihood, data, best, (first, starts[-1]), tolerance=tolerance, box=box)
     if box is None:
         return best
@@ -200,12 +261,12 @@ class Scoring:
 
     by_pairs: ClassVar[bool] = False
 
-    def once(self, likelihood: Likelihood[D], data: D, start: FloatArray) -> Optimum:
+    def once(self, likelihood: Likelihood[D], data: D, start: FloatArray, box: Box | None = None) -> Optimum:
         """Scoring from one start (R, q)."""
-        return scored(likelihood, data, start)
+        return scored(likelihood, data, start, box=box)
 
     def fully(
-        self, likelihood: Likelihood[D], data: D, starts: tuple[FloatArray, ...], box: Box | None = None
+        self, likelihood: Likelihood[D], data: D, starts: Sequence[FloatArray], box: Box | None = None
     ) -> Optimum:
         """Scoring from all starts, then Newton's method."""
         return with_fallback(likelihood, data, starts, box=box)
@@ -254,11 +315,14 @@ def _name_singular(optimum: Optimum) -> Optimum:
 def try_again(
     best: Optimum,
     data: D,
-    start: FloatArray,
-    climb: Callable[[D, FloatArray], Optimum],
+    start: S,
+    climb: Callable[[D, S], Optimum],
     where: BoolArray | None = None,
 ) -> Optimum:
-    """Another try for the replicates that are not finished (of those in ``where``), kept where it led higher."""
+    """Another try for the replicates that are not finished (of those in ``where``), kept where it led higher.
+
+    ``start`` has something for each replicate that ``climb`` begins with.
+    """
     unfinished = best.status != int(Status.OK)
     left = np.flatnonzero(unfinished if where is None else unfinished & where)
     if not len(left):

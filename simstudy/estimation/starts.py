@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import overload
+
 import numpy as np
 
 from simstudy.data.statistics import TwoLevelStatistics, total_scatter
@@ -25,6 +29,46 @@ from simstudy.model.representation import LevelMatrices
 
 # Between-to-within variance ratio that weighs clusters of different size in the starting between moments.
 TYPICAL_RATIO = 0.15
+
+
+class Starts(Sequence[FloatArray]):
+    """Starting points (R, q), each computed when it is first asked for: the later ones are seldom needed."""
+
+    def __init__(self, *points: Callable[[], FloatArray]) -> None:
+        self._points = points
+        self._found: dict[int, FloatArray] = {}
+
+    @classmethod
+    def of(cls, *points: FloatArray) -> Starts:
+        """Points that are known already."""
+        return cls(*(partial(np.asarray, point) for point in points))
+
+    @overload
+    def __getitem__(self, k: int) -> FloatArray: ...
+
+    @overload
+    def __getitem__(self, k: slice) -> Starts: ...
+
+    def __getitem__(self, k: int | slice) -> FloatArray | Starts:
+        """The k-th point, or some of the points, not computed yet."""
+        if isinstance(k, slice):
+            return Starts(*(partial(self.__getitem__, i) for i in range(len(self))[k]))
+        k = range(len(self))[k]
+        if k not in self._found:
+            self._found[k] = self._points[k]()
+        return self._found[k]
+
+    def __len__(self) -> int:
+        """How many points there are."""
+        return len(self._points)
+
+    def before(self, other: Starts) -> Starts:
+        """These points, and then others."""
+        return Starts(*(partial(one.__getitem__, k) for one in (self, other) for k in range(len(one))))
+
+    def map(self, function: Callable[[FloatArray], FloatArray]) -> Starts:
+        """A function of each point."""
+        return Starts(*(partial(lambda k: function(self[k]), k) for k in range(len(self))))
 
 
 def moment_estimates(statistics: TwoLevelStatistics) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -71,7 +115,7 @@ def feasible_between(within: FloatArray, between: FloatArray, p1: int, floor: fl
     return result
 
 
-def two_level_starts(structure: TwoLevelStructure, statistics: TwoLevelStatistics) -> tuple[FloatArray, ...]:
+def two_level_starts(structure: TwoLevelStructure, statistics: TwoLevelStatistics) -> Starts:
     """Starting points (R, q): from the moments as they are, from a positive definite Sigma_between, and crude ones.
 
     The first is the maximum-likelihood estimate of saturated path models on balanced data. Only models with latent
@@ -79,13 +123,16 @@ def two_level_starts(structure: TwoLevelStructure, statistics: TwoLevelStatistic
     """
     layout, p1 = statistics.layout, structure.p1
     mean, within, between = moment_estimates(statistics)
-    largest = float(layout.distinct[-1])
-    first = between if layout.balanced else feasible_between(within, between, p1, -0.7 / largest)
-    second = feasible_between(within, between, p1, 0.3 / layout.mean_size)
-    starts = [starts_from_moments(structure, mean, within, found) for found in (first, second)]
+    floors = (None if layout.balanced else -0.7 / float(layout.distinct[-1]), 0.3 / layout.mean_size)
+
+    def start(floor: float | None, crude: bool = False) -> FloatArray:
+        raised = between if floor is None else feasible_between(within, between, p1, floor)
+        return starts_from_moments(structure, mean, within, raised, crude=crude)
+
+    points = [partial(start, floor) for floor in floors]
     if any(len(level.maps.variables) > level.n_observed for level in (structure.within, structure.between)):
-        starts.append(starts_from_moments(structure, mean, within, second, crude=True))
-    return tuple(starts)
+        points.append(partial(start, floors[1], crude=True))
+    return Starts(*points)
 
 
 def starts_from_moments(

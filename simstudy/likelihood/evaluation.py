@@ -48,3 +48,13 @@ class Likelihood(Protocol[D]):
     def observed_information(self, params: FloatArray, data: D) -> FloatArray:
         """Minus the second derivatives of the log-likelihood (R, q, q)."""
         ...
+
+    def value_and_score(self, params: FloatArray, data: D) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """Log-likelihood (R,), score (R, q) and where they exist (R,), for steps that need no information."""
+        found = self.evaluate(params, data)
+        return found.loglik, found.score, found.ok
+
+    def with_observed(self, params: FloatArray, data: D) -> Evaluation:
+        """Log-likelihood, score and observed information at (R, q)."""
+        loglik, score, ok = self.value_and_score(params, data)
+        return Evaluation(loglik, score, self.observed_information(params, data), ok)

@@ -7,7 +7,7 @@ only stacked (per-matrix) routines and elementwise operations are used.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,6 +143,14 @@ def outer(x: FloatArray, y: FloatArray) -> FloatArray:
 def transpose(a: FloatArray) -> FloatArray:
     """Transposes of a stack of matrices."""
     return a.swapaxes(-1, -2)
+
+
+def added(parts: Iterable[FloatArray]) -> FloatArray:
+    """The sum of at least one array, in order; the first one itself is changed."""
+    first, *others = parts
+    for part in others:
+        first += part
+    return first
 
 
 def dot(x: FloatArray, y: FloatArray) -> FloatArray:

@@ -14,7 +14,7 @@ from simstudy.data.wide import wide_data
 from simstudy.errors import EstimatorError
 from simstudy.estimation.engine import Engine, available_moments
 from simstudy.estimation.result import FitResult, Status, failed
-from simstudy.estimation.starts import starts_from_moments, two_level_starts
+from simstudy.estimation.starts import Starts, starts_from_moments, two_level_starts
 from simstudy.likelihood.normal.wide import WideLikelihood
 from simstudy.linalg.stacked import FloatArray, transpose
 from simstudy.methods.checks import check_kinds, judge_data, refuse_bounds
@@ -157,7 +157,8 @@ def wide_engine(structure: TwoLevelStructure, sample: Sample) -> Engine:
         return Engine(likelihood, data, meat, two_level_starts(structure, sample.statistics(cluster_wise=False)))
     (item,) = sample.incomplete()
     mean, within, between = available_moments(item)
-    return Engine(likelihood, data, meat, (starts_from_moments(structure, mean[None], within[None], between[None]),))
+    start = starts_from_moments(structure, mean[None], within[None], between[None])
+    return Engine(likelihood, data, meat, Starts.of(start))
 
 
 def _is_complete(sample: Sample) -> bool:

@@ -44,11 +44,14 @@ class LikelihoodOf:
         Whose density it is.
     given : tuple of str
         Variables that are taken as given, or whose moments are held.
+    separate : tuple of str
+        Variables whose density is a factor of a joint one, so that `fixed_x` would take them as given.
     """
 
     kind: Kind
     variables: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
+    separate: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -57,6 +60,13 @@ class LikelihoodOf:
         if not self.given:
             words = words.replace(" given {given}", "")
         return words.format(of=listed(self.variables), given=listed(self.given))
+
+    @property
+    def hint(self) -> str:
+        """How to have the number that other software prints; empty where this is it, or where there is none."""
+        if not self.separate:
+            return ""
+        return f"fixed_x (--fixed-x) takes {listed(self.separate)} as given, as lme4 and Mplus do"
 
     @property
     def brief(self) -> str:

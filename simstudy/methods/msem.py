@@ -21,7 +21,7 @@ from simstudy.estimation.inference import covariance
 from simstudy.estimation.optimum import Optimum
 from simstudy.estimation.result import FitResult, Status
 from simstudy.estimation.semidefinite import scored_once, semidefinite
-from simstudy.estimation.starts import starts_from_moments
+from simstudy.estimation.starts import Starts, starts_from_moments
 from simstudy.estimation.stopped import stopping_notes
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray
@@ -137,12 +137,18 @@ class Msem(ChosenErrors):
         named = "observed" in self.se
         kinds = dict.fromkeys(kind if named or kind != "expected" else "observed" for kind in self.se)
         asked = {
-            "missing": self.missing == "fiml",
             "h1": self.h1 != "unrestricted",
         }
         refused = [name for name, on in asked.items() if on]
         return SlopeMsem(
-            tuple(kinds), self.slopes, self.nodes, self.measures, self.fixed_x, self.bounds, tuple(refused)
+            tuple(kinds),
+            self.slopes,
+            self.nodes,
+            self.measures,
+            self.fixed_x,
+            self.missing,
+            self.bounds,
+            tuple(refused),
         )
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedEstimator:
@@ -203,6 +209,8 @@ class PreparedMsem:
         if closed_form is None:
             closed_form = layout.balanced and options.missing == "listwise"
         self.closed_form = closed_form
+        # where the model says something of the moments, crude ones are as good a start as the unrestricted maximum
+        self.restricted = not closed_form and options.missing == "listwise" and self.structure.q < self.unrestricted.q
 
     @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
@@ -227,21 +235,21 @@ class PreparedMsem:
     def fit_with(self, build: Build, n_obs: float | FloatArray) -> FitResult:
         """Fit by the likelihood that ``build`` makes of a model's structure, on ``n_obs`` rows."""
         engine: Engine = build(self.structure)
-        saturated: Solved | None = None
+        first, saturated = None, None
         starts: tuple[FloatArray, ...] = ()
-        if not self.closed_form or self.options.measures or self.options.fixed_x:
-            unrestricted = build(self.unrestricted)
-            if self.options.h1 == "psd":
-                first = scored_once(self.unrestricted, unrestricted)
-                saturated = semidefinite(first)
-            else:
-                first = saturated = Solved(self.unrestricted, unrestricted, unrestricted.solve(), self.unrestricted.q)
-            starts, n_iter = (self._better_start(first, engine),), first.best.n_iter
+        if self.options.measures or self.options.fixed_x or not (self.closed_form or self.restricted):
+            first, saturated = self._unrestricted(build)
+        if self.restricted:
+            plain = engine.starts
+            better = Starts(lambda: self._better_start(first or self._unrestricted(build)[0], plain[0]))
+            engine = replace(engine, quick=plain[0], starts=better.before(plain[1:]))
+        elif first is not None:
+            starts = (self._better_start(first, engine.starts[0]),)
         anchor = exogenous_moments(self.holding, self.structure, saturated) if self.options.fixed_x else None
         solved, expand = solve_model(self.structure, engine, self.holding, anchor, starts)
         best = solved.best
-        if saturated is not None and not self.closed_form:
-            best = replace(best, n_iter=best.n_iter + n_iter)
+        if first is not None and not (self.closed_form or self.restricted):
+            best = replace(best, n_iter=best.n_iter + first.best.n_iter)
         covariances = self._covariances(solved, best, expand)
         result = FitResult(
             labels=self.model.names,
@@ -269,11 +277,20 @@ class PreparedMsem:
         """Whether a bound or an inequality holds with equality, where there are any."""
         return {"boundary": solved.at_boundary.astype(np.float64)} if self.holding.boundary.asked else {}
 
-    def _better_start(self, saturated: Solved, engine: Engine) -> FloatArray:
+    def _unrestricted(self, build: Build) -> tuple[Solved, Solved]:
+        """The unrestricted model, as it is climbed and as chi-square compares with it."""
+        engine = build(self.unrestricted)
+        if self.options.h1 == "psd":
+            first = scored_once(self.unrestricted, engine)
+            return first, semidefinite(first)
+        first = Solved(self.unrestricted, engine, engine.solve(), self.unrestricted.q)
+        return first, first
+
+    def _better_start(self, saturated: Solved, otherwise: FloatArray) -> FloatArray:
         """Start from the unrestricted maximum where there is one."""
         ok = saturated.best.status == int(Status.OK)
         better = starts_from_moments(self.structure, *self.unrestricted.moments(saturated.best.params))
-        return np.where(ok[:, None], better, engine.starts[0])
+        return np.where(ok[:, None], better, otherwise)
 
     def _covariances(self, solved: Solved, best: Optimum, expand: Expander) -> dict[str, FloatArray]:
         found: dict[str, FloatArray] = {}

@@ -7,10 +7,12 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from simstudy.data.incomplete import distinct_patterns
 from simstudy.data.layout import ClusterLayout
-from simstudy.data.products import ClusterProducts
+from simstudy.data.products import ClusterProducts, PatternProducts, Products
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
+from simstudy.estimation.completed import completed
 from simstudy.estimation.result import FitResult
 from simstudy.estimation.slope_search import Found, SlopeSearch, refuse_bounds_of_variances
 from simstudy.estimation.slope_starts import slope_starts
@@ -19,10 +21,12 @@ from simstudy.likelihood.slopes.exogenous import ExogenousPart
 from simstudy.likelihood.slopes.expected import ExpectedInformation, refuse_expected
 from simstudy.likelihood.slopes.latent import LatentSlopes
 from simstudy.likelihood.slopes.observed import ObservedSlopes
-from simstudy.linalg.stacked import BoolArray, FloatArray, transpose
+from simstudy.likelihood.slopes.scores import within_scores
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, transpose
 from simstudy.methods.checks import check_kinds, judge_data
 from simstudy.methods.likelihood_of import LikelihoodOf, given_x
 from simstudy.methods.protocol import Estimator
+from simstudy.methods.slope_gaps import has_gaps, refuse_gaps
 from simstudy.model.exogenous import GivenVariables, refuse_given
 from simstudy.model.slope_structure import SlopeStructure
 from simstudy.model.slopes import RandomSlope
@@ -36,6 +40,8 @@ AT_ONCE = 10_000
 NODES = 5
 """A latent predictor, to begin with."""
 MOST_LATENT = 3
+
+WITH_GAPS = "the expected information needs complete data: with missing = 'fiml', se = observed and robust work"
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,9 @@ class SlopeMsem(Estimator):
     fixed_x : bool
         The likelihood is conditional on exogenous observed variables (see `model.exogenous.GivenVariables`), whose
         moments are then no parameters: log-likelihood, AIC, BIC and scaling factor of lme4 and Mplus.
+    missing : str
+        ``listwise``, or ``fiml``: every observed value is used. Predictors of random slopes must be there wherever
+        what depends on them is.
     bounds : str
         ``variances``: no variance may be negative, as none between clusters can in any case.
     refused : tuple of str
@@ -74,13 +83,14 @@ class SlopeMsem(Estimator):
     imposes_bounds: ClassVar[bool] = True
     likelihood_of_model: ClassVar[bool] = True
     can: ClassVar[str] = "slopes that vary over clusters, with predictors and outcomes of their own"
-    cannot: ClassVar[str] = "random loadings; slopes of latent predictors; missing values"
+    cannot: ClassVar[str] = "random loadings; slopes of latent predictors, or of predictors with missing values"
 
     se: tuple[SeKind, ...] = ("observed",)
     slopes: Choice = "auto"
     nodes: int = NODES
     measures: bool = False
     fixed_x: bool = False
+    missing: Literal["listwise", "fiml"] = "listwise"
     bounds: Literal["none", "variances"] = "none"
     refused: tuple[str, ...] = ()
 
@@ -89,8 +99,13 @@ class SlopeMsem(Estimator):
 
     @property
     def needs(self) -> str:
-        """Cross-products of every cluster."""
-        return "clusters"
+        """Cross-products of every cluster; missing values need the rows."""
+        return "sample" if self.missing == "fiml" else "clusters"
+
+    @property
+    def takes_missing(self) -> bool:
+        """With full information."""
+        return self.missing == "fiml"
 
     @property
     def se_kinds(self) -> tuple[str, ...]:
@@ -103,7 +118,7 @@ class SlopeMsem(Estimator):
             return f"the option '{self.refused[0]}' is not there for models with random slopes"
         reason = refuse_bounds_of_variances(model) or (refuse_given(model) if self.fixed_x else None)
         if reason is None and "expected" in self.se:
-            reason = refuse_expected(model)
+            reason = refuse_expected(model) if self.missing == "listwise" else WITH_GAPS
         if reason is not None:
             return reason
         if layout.n_obs - layout.n_clusters < len(model.level1) + len(model.slopes):
@@ -125,7 +140,10 @@ class SlopeMsem(Estimator):
 
     def likelihood_of(self, model: TwoLevelModel) -> LikelihoodOf:
         """The joint one, or that given exogenous variables."""
-        return given_x(model, GivenVariables.of(model).names if self.fixed_x else ())
+        names = GivenVariables.of(model).names
+        if self.fixed_x:
+            return given_x(model, names)
+        return LikelihoodOf("joint", model.variables, separate=names if refuse_given(model) is None else ())
 
     def prepare(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopeMsem:
         """Build index maps and constants."""
@@ -179,17 +197,43 @@ class PreparedSlopeMsem:
 
     @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
-        """Fit R data sets."""
-        statistics = data.statistics() if isinstance(data, Sample) else data
+        """Fit R data sets; with full information those without missing values are fitted as complete ones."""
+        if self.options.missing == "listwise" or not isinstance(data, Sample):
+            return self._fit_complete(data.statistics() if isinstance(data, Sample) else data)
+        sample = data.arrange(self.model.level1, self.model.level2)
+        gaps = has_gaps(sample)
+        if not gaps.any():
+            return self._fit_complete(sample.statistics())
+        refuse_gaps(self.model, self.given, sample)
+        whole, holed = np.flatnonzero(~gaps), np.flatnonzero(gaps)
+        parts = [self._fit_incomplete(sample.select(holed))]
+        if len(whole):
+            parts.append(self._fit_complete(sample.select(whole).statistics()))
+        return FitResult.concat(parts).select(np.argsort(np.concatenate([holed, whole])))
+
+    def _fit_complete(self, statistics: TwoLevelStatistics) -> FitResult:
+        """Fit data sets without missing values."""
         statistics = statistics.arrange(self.model.level1, self.model.level2)
         size = 1 if self.search.one_by_one else max(1, AT_ONCE // self.layout.n_clusters)
-        n = statistics.n_replicates
-        parts = [self._fit(statistics.select(slice(first, first + size))) for first in range(0, n, size)]
+        parts = []
+        for first in range(0, statistics.n_replicates, size):
+            some = statistics.select(slice(first, first + size))
+            parts.append(self._fit(ClusterProducts.of(some), some, self.layout.n_obs))
         return judge_data(FitResult.concat(parts), statistics, within=True)
 
-    def _fit(self, statistics: TwoLevelStatistics) -> FitResult:
+    def _fit_incomplete(self, sample: Sample) -> FitResult:
+        """Fit data sets with missing values; data made complete give starting values."""
+        patterns, _ = distinct_patterns(~np.isnan(sample.rows))
+        size = 1 if self.search.one_by_one else max(1, AT_ONCE // (self.layout.n_clusters * len(patterns)))
+        parts = []
+        for first in range(0, sample.n_replicates, size):
+            some = sample.select(slice(first, first + size))
+            data, filled = PatternProducts.of(some), completed(some).statistics()
+            parts.append(judge_data(self._fit(data, filled, data.n_rows), filled, within=True))
+        return FitResult.concat(parts)
+
+    def _fit(self, data: Products, statistics: TwoLevelStatistics, n_obs: float | FloatArray) -> FitResult:
         """Fit some data sets together."""
-        data = ClusterProducts.of(statistics)
         starts = self.starts(statistics)
         exogenous = ExogenousPart(self.structure, self.given, statistics)
         found = self.search.solve(data, starts, exogenous.anchor(starts[0]))
@@ -208,13 +252,22 @@ class PreparedSlopeMsem:
             admissible=self._admissible(found.params),
             n_iter=found.best.n_iter,
             loglik=loglik,
-            measures=self._measures(loglik, found, meat),
+            measures=self._measures(loglik, found, meat, n_obs),
         )
         return result.blank_failures()
 
-    def elements(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, FloatArray]:
+    def elements(self, params: FloatArray, data: Products) -> tuple[FloatArray, FloatArray]:
         """Posterior means (R, J, r) and covariances (R, J, r, r) of random elements at parameters (R, q)."""
         return self.fine.elements(params, data)
+
+    def within_scores(
+        self, params: FloatArray, data: Products, rows: FloatArray, wanted: IntArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Posterior means and variances (N, m) of variables ``wanted`` (m,) of the within level, for one data set."""
+        likelihood = self.fine
+        codes = np.repeat(np.arange(self.layout.n_clusters), np.asarray(self.layout.sizes))
+        pieces, posterior = likelihood.chain.reduce(params[None]), likelihood.by_node(params[None], data)
+        return within_scores(likelihood.chain, pieces, posterior, rows, codes, wanted)
 
     def starts(self, statistics: TwoLevelStatistics) -> tuple[FloatArray, ...]:
         """Parameters to start from: moment estimates, and the same with larger variances of slopes."""
@@ -226,13 +279,14 @@ class PreparedSlopeMsem:
                 second[:, row.free] *= 4.0 if row.lhs == row.rhs else 0.0
         return first, second
 
-    def _covariances(self, found: Found, meat: FloatArray | None, data: ClusterProducts) -> dict[str, FloatArray]:
+    def _covariances(self, found: Found, meat: FloatArray | None, data: Products) -> dict[str, FloatArray]:
         """Covariance matrices by kind; ``meat`` is in the free Cholesky parameters, too; 0 for held parameters."""
         result: dict[str, FloatArray] = {}
         for kind in self.options.se:
             inner = found.best.inverse
             if kind == "expected":
-                assert isinstance(self.likelihood, ObservedSlopes)  # others are refused
+                assert isinstance(self.likelihood, ObservedSlopes)
+                assert isinstance(data, ClusterProducts)  # all else is refused
                 score = self.likelihood.evaluate(found.params, data).score
                 information = ExpectedInformation(self.likelihood).information(found.params, data)
                 inner = found.inverse(score, information)
@@ -249,7 +303,9 @@ class PreparedSlopeMsem:
         variances = {kind: np.diagonal(cov, axis1=-2, axis2=-1) for kind, cov in covariances.items()}
         return {kind: np.where(found.at_bound, np.nan, np.sqrt(v)) for kind, v in variances.items()}
 
-    def _measures(self, loglik: FloatArray, found: Found, meat: FloatArray | None) -> dict[str, FloatArray]:
+    def _measures(
+        self, loglik: FloatArray, found: Found, meat: FloatArray | None, n_obs: float | FloatArray
+    ) -> dict[str, FloatArray]:
         """Boundary, number of parameters, AIC, BIC, and tr(H^-1 meat) / q, which no choice of parameters changes.
 
         All are those of the likelihood that ``loglik`` is of: the joint one, or that given exogenous variables.
@@ -260,7 +316,7 @@ class PreparedSlopeMsem:
             npar = float(self.search.n_free)
             measures["npar"] = np.full(len(boundary), npar)
             measures["aic"] = -2.0 * loglik + 2.0 * npar
-            measures["bic"] = -2.0 * loglik + np.log(self.layout.n_obs) * npar
+            measures["bic"] = -2.0 * loglik + np.log(n_obs) * npar
             if meat is not None:
                 measures["scaling_h0"] = np.trace(np.matmul(found.best.inverse, meat), axis1=-2, axis2=-1) / npar
         return measures

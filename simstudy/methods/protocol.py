@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from simstudy.data.layout import ClusterLayout
-from simstudy.data.products import ClusterProducts
+from simstudy.data.products import Products
 from simstudy.data.sample import Sample
 from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.result import FitResult
 from simstudy.likelihood.slopes.chain import Treatment
-from simstudy.linalg.stacked import FloatArray
+from simstudy.linalg.stacked import FloatArray, IntArray
 from simstudy.methods.likelihood_of import UNSAID, LikelihoodOf, joint
 from simstudy.methods.look import Look
 from simstudy.model.slope_structure import SlopeStructure
@@ -64,8 +64,17 @@ class PreparedSlopes(PreparedEstimator, Protocol):
     structure: SlopeStructure
     treatment: Treatment
 
-    def elements(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, FloatArray]:
+    def elements(self, params: FloatArray, data: Products) -> tuple[FloatArray, FloatArray]:
         """Posterior means (R, J, r) and covariances (R, J, r, r) of random elements at parameters (R, q)."""
+        ...
+
+    def within_scores(
+        self, params: FloatArray, data: Products, rows: FloatArray, wanted: IntArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Posterior means and variances (N, m) of variables ``wanted`` (m,) of the within level, for one data set.
+
+        At parameters (q,), with the rows (N, p1) of the data.
+        """
         ...
 
 

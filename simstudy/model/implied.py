@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, columns, inverse, matvec
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, columns, entries, inverse, matvec
 from simstudy.model.representation import LevelMatrices, fill, level_matrices
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -111,6 +111,21 @@ class LevelStructure:
         paths = columns(g, self.maps.paths.row) * columns(implied.mean, self.maps.paths.column)[..., None, :]
         return np.concatenate([paths, columns(g, self.maps.means.row)], axis=-1)
 
+    def cov_gradient(self, implied: LevelImplied, grad_sigma: FloatArray) -> FloatArray:
+        """tr(M dSigma) / 2 (..., n) by every entry of ``cov_free``, for a symmetric M (..., p_l, p_l)."""
+        k = self.maps.n_observed
+        g = implied.total[..., :k, :]
+        both = np.concatenate([g, implied.cov[..., :k, :]], axis=-1)
+        product = np.matmul(np.matmul(g.swapaxes(-1, -2), grad_sigma), both)
+        return entries(product, self._left, self._right) * self._scale
+
+    def mean_gradient(self, implied: LevelImplied, grad_mu: FloatArray) -> FloatArray:
+        """Derivatives c' dmu (..., n) by every entry of ``mean_free``."""
+        g = implied.total[..., : self.maps.n_observed, :]
+        b = matvec(g.swapaxes(-1, -2), grad_mu)
+        paths = columns(b, self.maps.paths.row) * columns(implied.mean, self.maps.paths.column)
+        return np.concatenate([paths, columns(b, self.maps.means.row)], axis=-1)
+
     def curvature(self, implied: LevelImplied, grad_sigma: FloatArray, grad_mu: FloatArray, q: int) -> FloatArray:
         """Sum of second derivatives (..., q, q): tr(M d2 Sigma) + c' d2 mu.
 
@@ -152,6 +167,9 @@ class LevelStructure:
 
 def _add(result: FloatArray, rows: IntArray, columns: IntArray, block: FloatArray) -> None:
     """Add a block at (rows, columns), where indices may repeat."""
+    if len(set(rows.tolist())) == len(rows) and len(set(columns.tolist())) == len(columns):
+        result[..., rows[:, None], columns] += block
+        return
     for k, row in enumerate(rows):
         for m, column in enumerate(columns):
             result[..., row, column] += block[..., k, m]

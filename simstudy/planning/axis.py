@@ -71,7 +71,7 @@ class Axis:
 
     @cached_property
     def left_out(self) -> str:
-        """What the analytic curve does not describe, or empty."""
+        """Why the analytic curve is a start for a search and no answer, or empty."""
         return self._limits(self.high)[1]
 
     @cached_property

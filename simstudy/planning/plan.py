@@ -210,9 +210,7 @@ def _why(axis: Axis, status: str, found: Found, point: Observed) -> str:
 def _notes(plan: PlanRecord, axis: Axis, point: Observed, found: Found) -> tuple[str, ...]:
     notes = list(plan.notes)
     if axis.left_out:
-        notes.append(
-            f"theory does not describe {axis.left_out}: the search began at the answer for complete normal data"
-        )
+        notes.append(f"theory is where the search began, and no answer here: {axis.left_out}")
     if point.converged < FEW_CONVERGED * point.attempted and axis.criterion.measure.name != "convergence":
         share = 100.0 * point.converged / point.attempted
         notes.append(

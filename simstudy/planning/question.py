@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from simstudy.asymptotics import Asymptotics, approximate_all
+from simstudy.asymptotics.large_samples import SAMPLES
 from simstudy.design.scenario import Scenario
 from simstudy.errors import ModelError, SimstudyError, did_you_mean
 from simstudy.estimation.result import Status
@@ -23,6 +24,8 @@ COST_NAMES = {"J": "n_clusters", "n": "cluster_size", "N": "n_obs"}
 """Short names in a cost, beside the long ones."""
 DROPPED = 0.1
 """Share of uncertain populations that may lack an analytic curve (at the edge of what is possible derivatives fail)."""
+SAMPLED_DRAWS = 8
+"""Uncertain populations with random slopes that large samples are drawn of, for a start of the search."""
 LAYOUT_CLUSTERS = 1000
 """Number of clusters at which shares of unequal sizes are taken for the analytic curve, which needs no number."""
 
@@ -123,26 +126,29 @@ def find_parameter(scenario: Scenario, name: str) -> str:
 
 
 def limits_of(question: Question, draws: Draws, n_clusters: int, cluster_size: int | None) -> tuple[Limits, str]:
-    """Analytic curve in J, and what it leaves out (empty where it leaves out nothing).
+    """Analytic curve in J, and why it is a start for a search and no answer (empty where it is one).
 
     Populations that are not normal, or have missing values, are described by the normal, complete ones with the same
-    moments: a start for the simulation, not an answer. With random slopes large samples take the place of moments.
-
-    Raises
-    ------
-    SimstudyError
-        If many populations with random slopes are asked for: each would need large samples of its own.
+    moments: a start for the simulation, not an answer. With random slopes large samples take the place of moments; of
+    many populations with random slopes the first few, spread over all, share as many samples as one has, and that is a
+    start, too.
     """
     scenario = question.scenario
     populations, note = [], ""
-    for values in draws.values:
+    chosen, samples = draws.values, SAMPLES
+    first = scenario.cell(n_clusters, cluster_size, chosen[0]).population
+    sampled = bool(first.model.slopes) and len(chosen) > SAMPLED_DRAWS
+    if sampled:
+        chosen, samples = chosen[:SAMPLED_DRAWS], SAMPLES // SAMPLED_DRAWS
+    for values in chosen:
         population = scenario.cell(n_clusters, cluster_size, values).population
-        if population.model.slopes and len(draws.values) > 1:
-            raise SimstudyError("uncertain: values cannot be uncertain in models with random slopes; give numbers")
         if population.has_missing or not population.distribution.normal:
-            note = "missing values" if population.has_missing else "the distribution"
+            what = "missing values" if population.has_missing else "the distribution"
+            note = f"it does not describe {what}, and takes complete normal data with the same moments"
         populations.append(_plain(population))
-    found = approximate_all(scenario.entry.estimator, scenario.model, populations)
+    if sampled and not note:
+        note = f"with random slopes every draw needs large samples, and it takes {len(chosen)} of {len(draws.values)}"
+    found = approximate_all(scenario.entry.estimator, scenario.model, populations, large_samples=samples)
     kept = _with_numbers(found, question.target)
     limits = Limits(kept, scenario.model.estimands, question.target, question.criterion, len(found) - len(kept))
     return limits, note

@@ -55,6 +55,32 @@ def test_a_fit_says_what_a_slope_multiplies(text: str, slopes: str, meaning: str
     assert says in fact.estimates
 
 
+@pytest.mark.parametrize(
+    ("text", "options", "slope", "meaning", "others"),
+    [
+        (LATENT, {}, "s", "latent", {"observed", "hybrid"}),
+        (LATENT, {"slopes": "hybrid"}, "s", "hybrid", {"observed", "latent"}),
+        (LATENT, {"slopes": "fixed"}, "s", "fixed", {"observed", "latent", "hybrid"}),
+        (WITHIN, {}, "s", "observed", {"latent", "hybrid"}),
+        (MEDIATION, {}, "bj", "latent", {"observed", "hybrid"}),  # a mediator in both blocks is decomposed, too
+        (MEDIATION, {}, "aj", "observed", {"latent", "hybrid"}),
+        (MEDIATION, {"slopes": "observed"}, "bj", "observed", {"latent", "hybrid"}),
+        (LATENT, {"estimator": "mlm_centered"}, "s", "centred", set()),
+    ],
+)  # fmt: skip
+def test_a_fit_says_what_other_choices_would_estimate(text, options, slope, meaning, others) -> None:
+    data = school_data(30)
+    rng, (at, _) = np.random.default_rng(1), pd.factorize(data["school"])
+    data["m"] = 0.4 * data["x"] + rng.normal(size=30)[at] + rng.normal(size=len(data))
+    fit = simstudy.fit(text, data, cluster="school", nodes=None, **options)
+    fact = next(fact for fact in fit.slopes if fact.name == slope)
+    assert (fact.meaning, set(fact.alternatives)) == (meaning, others)
+    shown = fit.summary(width=120).splitlines()
+    for name, words in fact.alternatives.items():
+        assert f"      {name}: {words}" in shown  # one line each
+    assert next(one for one in fit.to_dict()["slopes"] if one["name"] == slope)["alternatives"] == fact.alternatives
+
+
 def test_other_methods_take_slopes_as_fixed() -> None:
     fit = simstudy.fit(LATENT, school_data(), cluster="school", estimator="disaggregated")
     assert [fact.meaning for fact in fit.slopes] == ["fixed"]

@@ -45,6 +45,21 @@ def test_score_is_the_derivative_of_the_loglikelihood(name, layout) -> None:
 
 @every
 @sizes
+def test_score_without_information_is_the_same_score(name, layout) -> None:
+    at, target = perturbed(name), likelihood(name, layout)
+    data = Data.of(statistics(family(name)[0], layout))
+    found, observed = target.evaluate(at, data), target.with_observed(at, data)
+    loglik, score, ok = target.value_and_score(at, data)
+    assert ok.all()
+    assert loglik[0] == observed.loglik[0] == found.loglik[0]  # the same operations
+    close(score, found.score, 1e-12)  # the same terms in another order: rounding
+    np.testing.assert_array_equal(score, observed.score)
+    several, many = repeat(data, 5), np.repeat(at.reshape(1, -1), 5, axis=0)
+    np.testing.assert_array_equal(target.value_and_score(many, several)[1], np.repeat(score, 5, axis=0))
+
+
+@every
+@sizes
 def test_observed_information_is_minus_the_derivative_of_the_score(name, layout) -> None:
     at, target = perturbed(name), likelihood(name, layout)
     data = Data.of(statistics(family(name)[0], layout))

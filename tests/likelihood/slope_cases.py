@@ -113,7 +113,7 @@ def products(data: Sample) -> ClusterProducts:
 
 
 def brute_force(model: TwoLevelModel, params: Array, data: Sample, treatment: str, nodes: int) -> Array:
-    """Log-likelihood of every cluster (J,)."""
+    """Log-likelihood of every cluster (J,), of what is not missing (NaN)."""
     names = [s.name for s in model.slopes]
     p1, k = len(model.level1), len(names)
     within, between = level_matrices(model, "within"), level_matrices(model, "between")
@@ -155,6 +155,8 @@ def brute_force(model: TwoLevelModel, params: Array, data: Sample, treatment: st
             cov[: n * p1, : n * p1] += np.kron(np.eye(n), sigma)
             centre = tall @ mean_r
             centre[: n * p1] += np.tile(solve @ w.means, n)
-            result[j, g] = log_weight[g] + stats.multivariate_normal.logpdf(values, centre, cov)
+            seen = ~np.isnan(values)
+            density = stats.multivariate_normal(centre[seen], cov[np.ix_(seen, seen)]) if seen.any() else None
+            result[j, g] = log_weight[g] + (density.logpdf(values[seen]) if density else 0.0)
     top = result.max(axis=1, keepdims=True)
     return np.log(np.exp(result - top).sum(axis=1)) + top[:, 0]

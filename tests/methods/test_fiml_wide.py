@@ -43,11 +43,11 @@ def test_it_is_msem(model, layout) -> None:
     sample = draw(model, layout, 3, seed=1)
     ours = fit("fiml_wide", model, sample, se=KINDS, measures=True)
     theirs = fit("msem", model, sample, se=KINDS, measures=True)
-    agree(ours, theirs, SAME, SAME)
+    # unequal sizes: the two come to the maximum by different steps, each within 1e-6 SE
+    agree(ours, theirs, *((SAME, SAME) if layout.balanced else (1e-7, 1e-5)))
+    near = 1e-8 if layout.balanced else 1e-6  # of ratios of small numbers
     for name, value in theirs.measures.items():
-        np.testing.assert_allclose(
-            ours.measures[name], value, rtol=1e-8, atol=1e-8, err_msg=name
-        )  # ratios of small ones
+        np.testing.assert_allclose(ours.measures[name], value, rtol=near, atol=near, err_msg=name)
 
 
 def test_it_is_msem_from_a_start_of_its_own(monkeypatch) -> None:

@@ -198,6 +198,13 @@ def test_likelihoods_of_different_kinds_are_not_compared() -> None:
         likelihood_ratio_test(fitted(flat, fixed_x=True), fitted(flat.replace("y ~ x", "y ~ 0*x")))
 
 
+def test_slopes_that_multiply_different_things_are_not_compared() -> None:
+    latent = fitted(MEDIATION)
+    observed = fitted(MEDIATION.replace("a ~~ b", "a ~~ 0*b"), slopes="observed")
+    with pytest.raises(EstimatorError, match=r"'b' multiplies 'm' in another way in each .latent, observed."):
+        likelihood_ratio_test(latent, observed)
+
+
 def test_the_test_of_a_slopes_variance_is_the_same() -> None:
     given, joint = (slope_variance_test(fitted(fixed_x=x), "s") for x in (True, False))
     assert given.df == joint.df == (1, 2)
@@ -216,6 +223,8 @@ def test_every_summary_says_which_likelihood_it_is() -> None:
         assert says in one._repr_html_()
         assert one.to_dict()["likelihood_text"].startswith(says)
     assert "(given x, v and w)" in repr(given)
+    hint = "takes x, v and w as given"
+    assert [hint in one.summary() for one in (given, joint, fixed)] == [False, True, False]
     found = given.to_dict()
     keys = ("likelihood", "likelihood_of", "likelihood_given")
     assert [found[key] for key in keys] == ["given_x", ["y"], ["x", "v", "w"]]

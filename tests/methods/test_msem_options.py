@@ -425,7 +425,8 @@ def test_full_information_without_missing_values_is_the_complete_fit(name, sampl
     model, sample = MODELS[name], samples[name].select(slice(0, 2))
     complete = fit("msem", model, sample, se=KINDS, measures=True)
     full = fit("msem", model, sample, se=KINDS, measures=True, missing="fiml")
-    np.testing.assert_allclose(full.estimate, complete.estimate, rtol=0, atol=FITTED)
+    # scoring, which full information ends with, may stop 1e-6 standard errors of up to .5 before the maximum
+    np.testing.assert_allclose(full.estimate, complete.estimate, rtol=0, atol=1e-6)
     np.testing.assert_allclose(full.loglik, complete.loglik, rtol=1e-13)  # rounding
     for kind in KINDS:
         # the observed information differences the score: 2e-8 of its largest element

@@ -94,7 +94,6 @@ def test_what_a_slope_multiplies(model, choice, expected) -> None:
     ("model", "options", "reason"),
     [
         (LATENT, {"slopes": "observed"}, "'x' stands in both blocks and is no outcome; choose latent or hybrid"),
-        (OBSERVED, {"missing": "fiml"}, "the option 'missing' is not there for models with random slopes"),
         (
             TwoLevelModel.from_syntax("level: 1\n y ~ rv('s')*x\nlevel: 2\n y ~~ s\n s ~~ upper(-.1)*s"),
             {},

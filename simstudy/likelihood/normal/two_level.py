@@ -225,6 +225,47 @@ class TwoLevelLikelihood(Likelihood[Data]):
         ok = rotation.ok & np.isfinite(loglik) & np.isfinite(score).all(axis=-1)
         return Evaluation(loglik, score, information, ok)
 
+    def value_and_score(self, params: FloatArray, data: Data) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """Log-likelihood (R,), score (R, q) and where they exist (R,), at a third of the cost of `evaluate`."""
+        with np.errstate(all="ignore"):
+            rotation = self.rotate(params)
+            r, scatter = self.rotated_scatter(rotation, data)
+            within = self.within_scatter(rotation, data)
+            loglik = self.loglik_of(rotation, scatter, within)
+            score = self._score(rotation, self.back_rotated(rotation, self.gradients(rotation, r, scatter, within)))
+        return loglik, score, rotation.ok & np.isfinite(loglik) & np.isfinite(score).all(axis=-1)
+
+    def back_rotated(
+        self, rotation: _Rotation, gradients: tuple[FloatArray, FloatArray, FloatArray, FloatArray]
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Derivatives of -2 l by Sigma_W (R, p1, p1) and Sigma_B (R, p, p), of l by mu (R, p), from rotated ones."""
+        grad_within, grad_between, grad_mean, _ = gradients
+        p1, basis = self.structure.p1, rotation.matrix
+        small = basis[..., :p1, :p1]
+        return (
+            np.matmul(np.matmul(transpose(small), grad_within), small),
+            np.matmul(np.matmul(transpose(basis), grad_between), basis),
+            matvec(transpose(basis), grad_mean),
+        )
+
+    def _score(self, rotation: _Rotation, gradients: tuple[FloatArray, FloatArray, FloatArray]) -> FloatArray:
+        """Score (R, q) from `back_rotated` derivatives, without those of the moments."""
+        s = self.structure
+        grad_within, grad_between, grad_mu = gradients
+        at = s.between.positions
+        if len(at) < s.p1 + s.p2:
+            grad_between = submatrix(grad_between, at, at)
+        score = np.zeros((len(grad_mu), s.q))
+        for level, implied, grad_sigma, by_cov, by_mean in (
+            (s.within, rotation.within, grad_within, self._within, self._mean_within),
+            (s.between, rotation.between, grad_between, self._between, self._mean_between),
+        ):
+            score[:, by_cov.free] -= by_cov(level.cov_gradient(implied, grad_sigma)[:, None])[:, 0]
+            if level is s.between or level.has_means:
+                grad = pick(grad_mu, at) if level is s.between else np.ascontiguousarray(grad_mu[:, : s.p1])
+                score[:, by_mean.free] += by_mean(level.mean_gradient(implied, grad)[:, None])[:, 0]
+        return score
+
     def gradients(
         self, rotation: _Rotation, r: FloatArray, scatter: FloatArray, within: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
@@ -297,12 +338,20 @@ class TwoLevelLikelihood(Likelihood[Data]):
 
     def observed_information(self, params: FloatArray, data: Data) -> FloatArray:
         """Observed information (R, q, q): minus the exact second derivatives of l."""
+        return self.with_observed(params, data).information
+
+    def with_observed(self, params: FloatArray, data: Data) -> Evaluation:
+        """Log-likelihood, score and observed information at (R, q)."""
         s, p1 = self.structure, self.structure.p1
         with np.errstate(all="ignore"):
             rotation = self.rotate(params)
             r, scatter = self.rotated_scatter(rotation, data)
             within = self.within_scatter(rotation, data)
-            grad_within, grad_between, grad_mean, _ = self.gradients(rotation, r, scatter, within)
+            loglik = self.loglik_of(rotation, scatter, within)
+            full_within, full_between, grad_mu = gradients = self.back_rotated(
+                rotation, self.gradients(rotation, r, scatter, within)
+            )
+            score = self._score(rotation, gradients)
             x_within, x_between, x_mean = self._moment_derivatives(rotation)
             w = 1.0 / rotation.variances
             kernel = within - 0.5 * (self.n_obs - self.n_clusters) * np.eye(p1)
@@ -312,11 +361,6 @@ class TwoLevelLikelihood(Likelihood[Data]):
             )
             mean_weight = np.matmul(w, self.mean_counts[:, None])
             result += np.matmul(transpose(x_mean), mean_weight * x_mean)
-            basis = rotation.matrix
-            full_between = np.matmul(np.matmul(transpose(basis), grad_between), basis)
-            small = basis[..., :p1, :p1]
-            full_within = np.matmul(np.matmul(transpose(small), grad_within), small)
-            grad_mu = matvec(transpose(basis), grad_mean)
             at = s.between.positions
             pairs: tuple[tuple[LevelStructure, LevelImplied, FloatArray, FloatArray], ...] = (
                 (s.within, rotation.within, full_within, grad_mu[..., :p1]),
@@ -324,7 +368,8 @@ class TwoLevelLikelihood(Likelihood[Data]):
             )
             for level, implied, grad_sigma, grad in pairs:
                 result += level.curvature(implied, 0.5 * grad_sigma, -grad, s.q)
-        return 0.5 * (result + transpose(result))
+        ok = rotation.ok & np.isfinite(loglik) & np.isfinite(score).all(axis=-1)
+        return Evaluation(loglik, score, 0.5 * (result + transpose(result)), ok)
 
     def second_kernels(self, w: FloatArray, r: FloatArray, scatter: FloatArray) -> tuple[FloatArray, FloatArray]:
         """`second_derivatives.kernels` at precisions w, rotated means r (R, p, S) and scatter (R, p, p, S)."""

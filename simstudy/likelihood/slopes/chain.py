@@ -7,18 +7,22 @@ and -m for the means. A derivative of X with respect to a path A_ij, an intercep
     dX = left right',    left = column i of F E,    right = row j of E Z (path), -e_mean (intercept),
 
 and those of Sigma_W have rank two (`implied`), so everything is products of small matrices.
+
+Rows of which only some variables are observed know X and Sigma_W by the rows and columns of these: with
+W = Sigma_W^-1 of what is observed, 0 elsewhere, all formulas hold, once for every pattern.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from simstudy.likelihood.slopes.kernel import Reduced
 from simstudy.linalg.entrywise import inverse_factor
-from simstudy.linalg.stacked import FloatArray, IntArray, columns, inverse, submatrix, transpose
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, added, columns, inverse, submatrix, transpose
 from simstudy.model.implied import CovDerivatives, LevelImplied
 from simstudy.model.slope_structure import SlopeStructure
 
@@ -27,7 +31,7 @@ Treatment = Literal["observed", "latent", "hybrid"]
 
 @dataclass(frozen=True)
 class Pieces:
-    """Matrices of one evaluation.
+    """Matrices of one evaluation, for rows of one pattern of observed variables.
 
     Attributes
     ----------
@@ -36,6 +40,8 @@ class Pieces:
         W = Sigma_W^-1.
     spanned : (R, v, c)
         E Z.
+    x : (R, p1, c)
+        X.
     weighted : (R, p1, c)
         Y = W X.
     reduced : Reduced
@@ -45,6 +51,7 @@ class Pieces:
     between: LevelImplied
     precision: FloatArray
     spanned: FloatArray
+    x: FloatArray
     weighted: FloatArray
     reduced: Reduced
 
@@ -58,6 +65,8 @@ class SlopeChain:
         Covariate that each random element multiplies: 0 for intercepts.
     order : (f,)
         Random elements, then observed level-2 variables, among `SlopeStructure.elements`.
+    inner : int array
+        Free parameters that Phi depends on: those of the within level, and mean slopes where X holds them.
     cover : int array
         Between parts of predictors that the integral takes as given (latent treatment): the last of ``order``.
     """
@@ -90,6 +99,8 @@ class SlopeChain:
         self.scatter = np.zeros((len(free), structure.q))
         self.scatter[np.arange(len(free)), free] = 1.0
         level = structure.between
+        moved = [free, level.mean_free] if len(self.linked) else [free]
+        self.inner: IntArray = np.unique(np.concatenate(moved)).astype(np.int64)
         self.scatter_cov = np.zeros((len(level.cov_free), structure.q))
         self.scatter_cov[np.arange(len(level.cov_free)), level.cov_free] = 1.0
         self.scatter_mean = np.zeros((len(level.mean_free), structure.q))
@@ -113,7 +124,24 @@ class SlopeChain:
         ok = within.ok & between.ok & np.isfinite(log_det[:, 0])
         cov = submatrix(between.sigma, self.order, self.order)
         reduced = Reduced(phi, log_det[:, 0], columns(between.mu, self.order), cov, ok)
-        return Pieces(within, between, precision, spanned, weighted, reduced)
+        return Pieces(within, between, precision, spanned, x, weighted, reduced)
+
+    def under(self, params: FloatArray, patterns: BoolArray) -> tuple[Pieces, ...]:
+        """`reduce` for rows of each pattern (O, p1)."""
+        whole = self.reduce(params)
+        return tuple(whole if pattern.all() else self._cut(whole, pattern) for pattern in patterns)
+
+    def _cut(self, whole: Pieces, pattern: BoolArray) -> Pieces:
+        """What is left of X and Sigma_W where only the variables of a pattern (p1,) are observed."""
+        at = np.flatnonzero(pattern).astype(np.int64)
+        sigma = submatrix(whole.within.sigma, at, at)
+        precision = np.zeros_like(whole.precision)
+        precision[:, at[:, None], at] = inverse(sigma)[0]
+        _, log_det = inverse_factor(sigma[..., None])
+        weighted = np.matmul(precision, whole.x)
+        phi = np.matmul(transpose(whole.x), weighted)
+        reduced = replace(whole.reduced, phi=phi, log_det=log_det[:, 0])
+        return replace(whole, precision=precision, weighted=weighted, reduced=reduced)
 
     # ------------------------------------------------------------------------------------------------------ derivatives
 
@@ -136,10 +164,20 @@ class SlopeChain:
         result: FloatArray = np.matmul(mean, self.scatter_mean)
         return result
 
-    def jacobian(self, pieces: Pieces) -> FloatArray:
-        """Derivatives (R, d, q) of the coordinates of `slope_kernel.features` with respect to the free parameters."""
+    def jacobian(self, pieces: Sequence[Pieces]) -> FloatArray:
+        """Derivatives (R, d, q) of the coordinates of `kernel.features` with respect to the free parameters.
+
+        Parameters
+        ----------
+        pieces : sequence of Pieces
+            One a pattern.
+        """
+        return np.concatenate([*(self.inside(one) for one in pieces), self.outside(pieces[0])], axis=1)
+
+    def inside(self, pieces: Pieces) -> FloatArray:
+        """Derivatives (R, r c + k^2 + 1, q) of the first rows of Phi, of Q, and of log|Sigma_W|, of one pattern."""
         left, right, sigma = self._entries(pieces)
-        n, s = len(left), self.structure
+        n = len(left)
         y = transpose(pieces.weighted)
         d_x = _pairs(np.matmul(y, left), right)  # (R, c, c, n)
         d_sigma = _pairs(np.matmul(y, sigma.left), np.matmul(y, sigma.right))
@@ -154,52 +192,60 @@ class SlopeChain:
         if len(self.linked):
             linked = d_x[:, : self.r, :, a + m :].reshape(n, self.r * self.c, -1)
             inside[:, : self.r * self.c] += np.matmul(linked, self._linked_means(pieces))
+        return np.asarray(inside)
+
+    def outside(self, pieces: Pieces) -> FloatArray:
+        """Derivatives (R, f^2 + f, q) of cov and mean."""
+        s, n = self.structure, len(pieces.precision)
         t = s.between.moment_derivatives(pieces.between)
         cov = _pairs(np.take(t.left, self.order, axis=1), np.take(t.right, self.order, axis=1))
         mean = np.take(s.between.mean_derivatives(pieces.between), self.order, axis=1)
-        outside = np.concatenate(
-            [np.matmul(cov.reshape(n, self.f**2, -1), self.scatter_cov), np.matmul(mean, self.scatter_mean)], axis=1
-        )
-        return np.concatenate([inside, outside], axis=1)
+        parts = [np.matmul(cov.reshape(n, self.f**2, -1), self.scatter_cov), np.matmul(mean, self.scatter_mean)]
+        return np.concatenate(parts, axis=1)
 
     @property
-    def curved(self) -> IntArray:
-        """Which of the coordinates `slope_kernel.second_derivatives` is about."""
-        first, rest = self.r * self.c, self.f * self.f + self.f
-        skipped = self.k * self.k + 1
-        return np.concatenate([np.arange(first), first + skipped + np.arange(rest)])
+    def width(self) -> int:
+        """Coordinates of one pattern: r c + k^2 + 1."""
+        return self.r * self.c + self.k * self.k + 1
 
-    def curvature(self, pieces: Pieces, gradient: FloatArray) -> FloatArray:
+    def curvature(self, several: Sequence[Pieces], gradient: FloatArray) -> FloatArray:
         """Sum (R, q, q) of the derivatives of the log-likelihood times second derivatives of the coordinates.
 
         Parameters
         ----------
+        several : sequence of Pieces
+            One a pattern.
         gradient : (R, d)
-            Derivatives with respect to the coordinates of `slope_kernel.features`, summed over points.
+            Derivatives with respect to the coordinates of `kernel.features`, summed over points.
         """
-        s, n = self.structure, len(gradient)
-        rc, kk, ff = self.r * self.c, self.k * self.k, self.f * self.f
-        xi = self._moments_of_residuals(gradient)  # -2 times the derivative with respect to Phi
-        total_n = -2.0 * gradient[:, rc + kk]
-        y, w = pieces.weighted, pieces.precision
-        y_xi = np.matmul(y, xi)
-        spread = np.matmul(y_xi, transpose(y))
-        grad_x = -y_xi
-        grad_sigma = 0.5 * (spread - total_n[:, None, None] * w)
+        s, n, pieces = self.structure, len(gradient), several[0]
+        ff, first = self.f * self.f, self.width * len(several)
+        parts = [
+            self._of_pattern(one, gradient[:, o * self.width : (o + 1) * self.width]) for o, one in enumerate(several)
+        ]
+        grad_x, grad_sigma, bilinear = (added(x) for x in zip(*parts, strict=True))
         result = s.within.curvature(pieces.within, grad_sigma, np.zeros((n, s.p1)), s.q)
-        result += self._bilinear(pieces, xi, y_xi, 0.5 * total_n[:, None, None] * w - spread)
+        result += bilinear
         grad_mean = np.zeros_like(pieces.between.mu)
-        grad_mean[:, self.order] = gradient[:, rc + kk + 1 + ff :]
+        grad_mean[:, self.order] = gradient[:, first + ff :]
         back = np.matmul(transpose(pieces.within.total[:, : s.p1]), grad_x)  # (R, v, c)
         for k, column in zip(self.linked, self.at_linked, strict=True):
             grad_mean[:, self.slopes[k]] -= back[:, s.outcome[k], column]
         result += self._path_curvature(pieces, back)
         grad_cov = np.zeros_like(pieces.between.sigma)
-        grad_cov[:, self.order[:, None], self.order] = gradient[:, rc + kk + 1 : rc + kk + 1 + ff].reshape(
-            n, self.f, self.f
-        )
+        grad_cov[:, self.order[:, None], self.order] = gradient[:, first : first + ff].reshape(n, self.f, self.f)
         result += s.between.curvature(pieces.between, grad_cov, grad_mean, s.q)
         return result
+
+    def _of_pattern(self, pieces: Pieces, gradient: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Derivatives with respect to X and Sigma_W, and what pairs of their first derivatives come to (R, q, q)."""
+        xi = self._moments_of_residuals(gradient)  # -2 times the derivative with respect to Phi
+        total_n = -2.0 * gradient[:, -1]
+        y, w = pieces.weighted, pieces.precision
+        y_xi = np.matmul(y, xi)
+        spread = np.matmul(y_xi, transpose(y))
+        grad_sigma = 0.5 * (spread - total_n[:, None, None] * w)
+        return -y_xi, grad_sigma, self._bilinear(pieces, xi, y_xi, 0.5 * total_n[:, None, None] * w - spread)
 
     def _moments_of_residuals(self, gradient: FloatArray) -> FloatArray:
         """Xi = sum E(xi xi' | data) (R, c, c), from the derivatives with respect to Phi."""

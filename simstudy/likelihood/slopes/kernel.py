@@ -1,4 +1,4 @@
-"""The Gaussian integral over a cluster's random elements, at many points at once (theory D1.1, D1.2).
+"""The Gaussian integral over a cluster's random elements, at many points at once (theory D1.1, D1.2, D1.7).
 
 A point is a cluster, or a cluster at one quadrature node. Its rows have the residuals eps_i = X xi_i ~ N(0, Sigma_W),
 where xi_i = (-u_l c_i,pi(l); c_i), c_i = (1, v_i), and X = [columns of u | -mu_W | I]: every random element u_l
@@ -9,21 +9,27 @@ log-likelihood given u is quadratic in u with the curvature and slope
 
 and (u, z) ~ N(mean, cov), z observed. The integral is the normal one (Woodbury's form: T may be singular, clusters may
 be smaller than r). Its derivatives are those with respect to Phi, log|Sigma_W|, cov and mean; the chain rule to
-parameters is `slope_chain`.
+parameters is `chain`.
+
+Where values are missing, rows of one pattern of observed variables have a Phi of their own, that of the rows of X and
+of the rows and columns of Sigma_W that are observed, and A, b and q are sums over a point's patterns. Of z, points know
+what they have; the rest is integrated out. Complete data are the case of one pattern.
 
 Axis letters: R replicates, P points, r random elements, f = r + pz elements and observed level-2 variables, k = p1 + 1
-covariates, c = r + k.
+covariates, c = r + k, O patterns of level-1 variables, Z patterns of level-2 variables.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from simstudy.data.products import Products
 from simstudy.linalg.entrywise import common_left, inner, inverse_factor, product, square, swap, times
 from simstudy.linalg.psd import psd_factor
-from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, inverse, matvec, transpose
+from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, columns, inverse, submatrix, transpose
 
 LOG_2PI = float(np.log(2.0 * np.pi))
 SINGULAR = 1e-9
@@ -49,31 +55,102 @@ class Points:
     ----------
     place : (r,)
         pi: the covariate that each random element multiplies.
-    products : (R, k, k, P)
-        M.
-    sizes : (P,)
-        Rows of each point.
+    products : tuple of (R, k, k, P), length O
+        M of the rows of each pattern, 0 where a variable is missing; its first entry is the number of rows.
+    patterns : (O, p1)
+        Variables that rows of each pattern have.
     z : (R, pz, P)
+        0 where missing.
+    z_patterns : (Z, pz)
+    z_pattern : (R, P)
+        Which of them a point has.
     """
 
     place: IntArray
-    products: FloatArray
-    sizes: FloatArray
+    products: tuple[FloatArray, ...]
+    patterns: BoolArray
     z: FloatArray
+    z_patterns: BoolArray
+    z_pattern: IntArray
+
+    @classmethod
+    def of(cls, place: IntArray, data: Products) -> Points:
+        """The clusters themselves."""
+        return cls(place, data.by_pattern, data.patterns, data.clusters, data.z_patterns, data.z_pattern)
+
+    def given(self, covariates: IntArray, t: FloatArray) -> Points:
+        """Every cluster at n values t (R, d, P n), which stand one after another: more level-2 variables, observed.
+
+        Of the variables at the places ``covariates``, rows are deviations from them.
+        """
+        n = t.shape[-1] // self.z.shape[-1]
+        products = tuple(shift(np.repeat(m, n, axis=-1), covariates, t) for m in self.products)
+        z = np.concatenate([np.repeat(self.z, n, axis=-1), t], axis=1)
+        seen = np.ones((len(self.z_patterns), t.shape[1]), dtype=bool)
+        z_patterns = np.concatenate([self.z_patterns, seen], axis=1)
+        return Points(self.place, products, self.patterns, z, z_patterns, np.repeat(self.z_pattern, n, axis=-1))
+
+
+def shift(products: FloatArray, covariates: IntArray, t: FloatArray) -> FloatArray:
+    """Cross-products M (R, k, k, P) of variables less t (R, d, P) at the places ``covariates``."""
+    moved = products.copy()
+    for d, place in enumerate(covariates):
+        moved[:, place] -= t[:, d, None] * moved[:, 0]
+        moved[:, :, place] -= t[:, d, None] * moved[:, :, 0]
+    return moved
 
 
 @dataclass(frozen=True)
-class Integral:
-    """Log-likelihood of every point and what its derivatives need.
+class Rows:
+    """Rows of one pattern.
 
     Attributes
     ----------
-    loglik : (R, P)
-    points : Points
+    products : (R, k, k, P)
+        M.
     beside : (R, k, r, P)
         Columns pi(l) of M.
     among : (R, r, r, P)
         M_pi(l)pi(m).
+    """
+
+    products: FloatArray
+    beside: FloatArray
+    among: FloatArray
+
+    @classmethod
+    def of(cls, products: FloatArray, place: IntArray) -> Rows:
+        """Pick the columns and entries of the covariates that random elements multiply."""
+        beside = np.take(products, place, axis=2)
+        return cls(products, beside, np.take(beside, place, axis=1))
+
+    @property
+    def sizes(self) -> FloatArray:
+        """Number of rows (R, P)."""
+        return self.products[:, 0, 0]
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """The log-likelihood given u: -(base + q)/2 + b'u - u'Au/2, with A (R, r, r, P), b (R, r, P), base and q (R, P)."""
+
+    a: FloatArray
+    b: FloatArray
+    base: FloatArray
+    q: FloatArray
+
+    def plus(self, other: Quadratic) -> Quadratic:
+        """The sum of two."""
+        return Quadratic(self.a + other.a, self.b + other.b, self.base + other.base, self.q + other.q)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Log-likelihood of every point, and what its derivatives need.
+
+    Attributes
+    ----------
+    loglik : (R, P)
     mode : (R, r, P)
         Posterior means of u: the empirical Bayes estimates.
     spread : (R, r, r, P)
@@ -84,36 +161,71 @@ class Integral:
         K_f: how g moves with b.
     weight : (R, f, f, P)
         Q_f: minus how g moves with the mean.
-    ok : (R,)
     """
 
     loglik: FloatArray
-    points: Points
-    beside: FloatArray
-    among: FloatArray
     mode: FloatArray
     spread: FloatArray
     pull: FloatArray
     link: FloatArray
     weight: FloatArray
+
+
+@dataclass(frozen=True)
+class Integral(Solution):
+    """The solution, with the rows of each pattern, level-2 values (R, pz, P), and where all that exists (R,)."""
+
+    rows: tuple[Rows, ...]
+    z: FloatArray
     ok: BoolArray
 
 
-def integrate(reduced: Reduced, points: Points) -> Integral:
-    """Integrate over u at every point."""
-    r, place = len(points.place), points.place
-    phi, m = reduced.phi, points.products
-    beside = np.take(m, place, axis=2)
-    among = np.take(beside, place, axis=1)
-    a = phi[:, :r, :r, None] * among
-    b = phi[:, :r, r, None] * beside[:, 0]
-    for k in range(1, m.shape[1]):
-        b += phi[:, :r, r + k, None] * beside[:, k]
-    flat = m.reshape(len(m), -1, m.shape[-1])
-    q = np.matmul(phi[:, None, r:, r:].reshape(len(m), 1, -1), flat)[:, 0]
+def integrate(reduced: Sequence[Reduced], points: Points) -> Integral:
+    """Integrate over u at every point.
 
-    given = condition(reduced, points.z, r)
-    carry = given.carry
+    Parameters
+    ----------
+    reduced : sequence of Reduced
+        One a pattern of level-1 variables.
+    points : Points
+    """
+    first, z, r = reduced[0], points.z, len(points.place)
+    rows = tuple(Rows.of(products, points.place) for products in points.products)
+    form = _quadratic(reduced, rows, points.patterns.sum(axis=1).tolist())
+    ok = first.ok
+    merged: Solution | None = None
+    for number, seen in enumerate(points.z_patterns):
+        here = points.z_pattern == number
+        given = condition_on(first, z, r, seen)
+        ok = ok & (given.ok | ~here.any(axis=-1))
+        found = _solve(form, given)
+        merged = found if merged is None else _merge(merged, found, here)
+    assert merged is not None
+    ok = ok & np.isfinite(merged.loglik).all(axis=-1)
+    return Integral(**vars(merged), rows=rows, z=z, ok=ok)
+
+
+def _quadratic(reduced: Sequence[Reduced], rows: Sequence[Rows], observed: Sequence[int]) -> Quadratic:
+    """Sums over patterns."""
+    total: Quadratic | None = None
+    for one, mine, n_observed in zip(reduced, rows, observed, strict=True):
+        phi, m, r = one.phi, mine.products, mine.among.shape[1]
+        a = phi[:, :r, :r, None] * mine.among
+        b = phi[:, :r, r, None] * mine.beside[:, 0]
+        for k in range(1, m.shape[1]):
+            b += phi[:, :r, r + k, None] * mine.beside[:, k]
+        flat = m.reshape(len(m), -1, m.shape[-1])
+        q = np.matmul(phi[:, None, r:, r:].reshape(len(m), 1, -1), flat)[:, 0]
+        base = mine.sizes * (n_observed * LOG_2PI + one.log_det[:, None])
+        found = Quadratic(a, b, base, q)
+        total = found if total is None else total.plus(found)
+    assert total is not None
+    return total
+
+
+def _solve(form: Quadratic, given: Given) -> Solution:
+    """Integrate over u given one pattern of level-2 variables."""
+    a, b, carry = form.a, form.b, given.carry
     factor, log_det = _inner_factor(a, given.root)
     half = common_left(given.root, swap(factor))
     spread = square(half)
@@ -121,23 +233,28 @@ def integrate(reduced: Reduced, points: Points) -> Integral:
     slope = b - start
     move = times(spread, slope)
     link = -product(a, spread)
-    for k in range(r):
+    for k in range(a.shape[1]):
         link[:, k, k] += 1.0
     pull = slope - times(a, move)
     weight = product(link, a)
     loglik = -0.5 * (
-        points.sizes * ((m.shape[1] - 1) * LOG_2PI + reduced.log_det[:, None])
-        + log_det
-        + q
-        - 2.0 * inner(carry, slope)
-        - inner(carry, start)
-        - inner(slope, move)
+        form.base + log_det + form.q - 2.0 * inner(carry, slope) - inner(carry, start) - inner(slope, move)
     )
     loglik += given.log_z
-    if points.z.shape[1]:
+    if given.ground.shape[-1]:
         pull, link, weight = _join(pull, link, weight, given)
-    ok = given.ok & np.isfinite(loglik).all(axis=-1)
-    return Integral(loglik, points, beside, among, carry + move, spread, pull, link, weight, ok)
+    return Solution(loglik, carry + move, spread, pull, link, weight)
+
+
+def _merge(first: Solution, second: Solution, where: BoolArray) -> Solution:
+    """The second solution at the points in ``where`` (R, P), the first elsewhere."""
+
+    def either(name: str) -> FloatArray:
+        a, b = getattr(first, name), getattr(second, name)
+        chosen: FloatArray = np.where(where.reshape(len(where), *[1] * (a.ndim - 2), -1), b, a)
+        return chosen
+
+    return Solution(*(either(field.name) for field in fields(first)))
 
 
 @dataclass(frozen=True)
@@ -192,6 +309,20 @@ def condition(reduced: Reduced, z: FloatArray, r: int) -> Given:
     return Given(carry, root, log_z, regression, ground, error, ok & np.isfinite(log_z).all(axis=-1))
 
 
+def condition_on(reduced: Reduced, z: FloatArray, r: int, seen: BoolArray) -> Given:
+    """Condition on those of the level-2 variables that are in ``seen`` (pz,); the others have zeros in all places."""
+    if seen.all():
+        return condition(reduced, z, r)
+    at = np.flatnonzero(seen).astype(np.int64)
+    order = np.concatenate([np.arange(r), r + at])
+    some = replace(reduced, mean=columns(reduced.mean, order), cov=submatrix(reduced.cov, order, order))
+    given = condition(some, np.take(z, at, axis=1), r)
+    n, pz = len(z), len(seen)
+    regression, ground, error = np.zeros((n, r, pz)), np.zeros((n, pz, pz)), np.zeros_like(z)
+    regression[:, :, at], ground[:, at[:, None], at], error[:, at] = given.regression, given.ground, given.error
+    return replace(given, regression=regression, ground=ground, error=error)
+
+
 def _inner_factor(a: FloatArray, root: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Inverse Cholesky factor of I + L'AL, and its log-determinant."""
     matrix = common_left(transpose(root), swap(common_left(transpose(root), a)))
@@ -224,122 +355,3 @@ def _join(
         np.concatenate([link, common_left(back, link)], axis=1),
         joined,
     )
-
-
-def features(found: Integral) -> FloatArray:
-    """Derivatives (R, r c + k^2 + 1 + f^2 + f, P) of every point's log-likelihood.
-
-    With respect to, in this order: the first r rows of Phi (those of K in the full-matrix convention), Q, log|Sigma_W|,
-    cov (full-matrix convention), mean.
-    """
-    p = found.points
-    n, points = found.mode.shape[0], found.mode.shape[-1]
-    first = -0.5 * (found.mode[:, :, None] * found.mode[:, None] + found.spread) * found.among
-    second = found.mode[:, :, None] * found.beside.swapaxes(1, 2)
-    parts = [
-        np.concatenate([first, second], axis=2).reshape(n, -1, points),
-        -0.5 * p.products.reshape(n, -1, points),
-        np.broadcast_to(-0.5 * p.sizes, (n, 1, points)),
-        (0.5 * (found.pull[:, :, None] * found.pull[:, None] - found.weight)).reshape(n, -1, points),
-        found.pull,
-    ]
-    return np.concatenate(parts, axis=1)
-
-
-def gradient(found: Integral, weights: FloatArray | None = None) -> FloatArray:
-    """The weighted sum over points of `features` (R, d), without making them."""
-    p = found.points
-    n, r, _ = found.mode.shape
-    mode, spread, pull, weight, products = found.mode, found.spread, found.pull, found.weight, p.products
-    sizes = np.broadcast_to(p.sizes.sum(), (n, 1))
-    if weights is not None:
-        mode, pull = mode * weights[:, None], pull * weights[:, None]
-        spread, weight, products = (x * weights[:, None, None] for x in (spread, weight, products))
-        sizes = matvec(weights[:, None], np.broadcast_to(p.sizes, weights.shape))
-    first = ((mode[:, :, None] * found.mode[:, None] + spread) * found.among).sum(axis=-1)
-    second = [np.matmul(mode[:, i, None], transpose(found.beside[:, :, i])) for i in range(r)]
-    parts = [
-        np.concatenate([-0.5 * first, np.concatenate(second, axis=1)], axis=2).reshape(n, -1),
-        -0.5 * products.sum(axis=-1).reshape(n, -1),
-        -0.5 * sizes,
-        0.5 * (np.matmul(pull, transpose(found.pull)) - weight.sum(axis=-1)).reshape(n, -1),
-        pull.sum(axis=-1),
-    ]
-    return np.concatenate(parts, axis=1)
-
-
-def second_derivatives(found: Integral, weights: FloatArray | None = None) -> FloatArray:
-    """Second derivatives (R, d, d) of the weighted sum over points, d = r c + f^2 + f: rows of Phi, cov, mean.
-
-    With alpha_a = db - dA u and beta_a = dm + dT g of two directions a and b,
-
-        l_ab = alpha_a' C alpha_b + alpha_a' K' beta_b + beta_a' K alpha_b - beta_a' Q beta_b
-               + tr(dA_a C dA_b C)/2 - tr(dT_a K dA_b K')/2 - tr(dA_a K' dT_b K)/2 + tr(dT_a Q dT_b Q)/2.
-
-    Parameters
-    ----------
-    weights : (R, P) or None
-    """
-    n, r, points = found.mode.shape
-    f, c = found.pull.shape[1], r + found.beside.shape[1]
-    load = np.concatenate([-found.mode[:, None] * found.among, found.beside.swapaxes(1, 2)], axis=2)  # (R, r, c, P)
-    bend = np.concatenate([found.pull, np.ones((n, 1, points))], axis=1)  # (R, f + 1, P)
-    spread, link, weight, among = found.spread, found.link, found.weight, found.among
-    if weights is not None:
-        spread, link, weight = (x * weights[:, None, None] for x in (spread, link, weight))
-    inside = np.zeros((n, r, c, r, c))
-    across = np.empty((n, r, c, f, f + 1))
-    for i in range(r):
-        weighted = load[:, i:] * spread[:, i, i:, None]
-        block = np.matmul(load[:, i], transpose(weighted.reshape(n, -1, points))).reshape(n, c, r - i, c)
-        inside[:, i, :, i:] = block
-        inside[:, i:, :, i] = block.transpose(0, 2, 3, 1)
-        weighted = load[:, i, None] * link[:, :, i, None]
-        block = np.matmul(weighted.reshape(n, -1, points), transpose(bend)).reshape(n, f, c, f + 1)
-        across[:, i] = block.transpose(0, 2, 1, 3)
-    for i in range(r):
-        for j in range(i, r):
-            factor = 0.5 * found.spread[:, :, i, None] * spread[:, None, :, j] * (among * among[:, i, j, None, None])
-            block = factor.sum(axis=-1)
-            inside[:, :, :r, i, j] += transpose(block)
-            if j > i:
-                inside[:, :, :r, j, i] += block
-            outer = np.matmul(link[:, :, i] * among[:, i, j, None], transpose(found.link[:, :, j]))
-            outer *= -0.5
-            across[:, i, j, :, :f] += transpose(outer)
-            if j > i:
-                across[:, j, i, :, :f] += outer
-    upper = _outer_products(bend)
-    between = -np.matmul(weight.reshape(n, -1, points), transpose(upper)).reshape(n, f, f, f + 1, f + 1)
-    between = np.ascontiguousarray(between.transpose(0, 1, 3, 2, 4))  # (R, f, f + 1, f, f + 1)
-    gram = np.matmul(weight.reshape(n, -1, points), transpose(found.weight.reshape(n, -1, points)))
-    between[:, :, :f, :, :f] += 0.5 * gram.reshape(n, f, f, f, f).transpose(0, 4, 1, 2, 3)
-    return _assemble(inside.reshape(n, r * c, r * c), across.reshape(n, r * c, f, f + 1), between)
-
-
-def _outer_products(x: FloatArray) -> FloatArray:
-    """All products (R, m m, P) of the entries of vectors (R, m, P)."""
-    n, m, points = x.shape
-    return (x[:, :, None] * x[:, None]).reshape(n, m * m, points)
-
-
-def _assemble(inside: FloatArray, across: FloatArray, between: FloatArray) -> FloatArray:
-    """Put (cov row by row, mean) of the between coordinates into the order cov, mean."""
-    n, w = inside.shape[:2]
-    f = across.shape[2]
-    across = np.concatenate([across[..., :f].reshape(n, w, -1), across[..., f]], axis=-1)
-    cov, mean = between[:, :, :f], between[:, :, f]
-    parts = [
-        [inside, across],
-        [
-            transpose(across),
-            np.concatenate(
-                [
-                    np.concatenate([x[..., :f].reshape(n, -1, f * f), x[..., f].reshape(n, -1, f)], axis=-1)
-                    for x in (cov.reshape(n, f * f, f, f + 1), mean)
-                ],
-                axis=1,
-            ),
-        ],
-    ]
-    return np.concatenate([np.concatenate(row, axis=-1) for row in parts], axis=1)

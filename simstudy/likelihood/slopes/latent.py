@@ -1,7 +1,7 @@
 """Log-likelihood of slopes on latent within parts, by adaptive Gauss-Hermite quadrature (theory S2, D1.4).
 
 A random slope multiplies x_ij - x_Bj. Given the latent means t of its predictors (and no others) the model is that of
-`random_slopes` with t among the level-2 variables and rows x_ij - t: one dimension a predictor, whatever the number of
+`observed` with t among the level-2 variables and rows x_ij - t: one dimension a predictor, whatever the number of
 slopes and equations. The score is the mean of the scores given t (Fisher's identity), the information is Louis' (1982).
 Nodes move with the parameters; derivatives take them as given, which is right up to the error of the rule.
 """
@@ -12,12 +12,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from simstudy.data.products import ClusterProducts
+from simstudy.data.products import Products
 from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.likelihood.slopes.chain import Pieces, SlopeChain
-from simstudy.likelihood.slopes.kernel import Integral, Points, features, gradient, integrate, second_derivatives
-from simstudy.likelihood.slopes.nodes import Centre, hermite, shift
-from simstudy.linalg.stacked import BoolArray, FloatArray, matvec, transpose
+from simstudy.likelihood.slopes.derivatives import blocks, curvature, features, gradient
+from simstudy.likelihood.slopes.kernel import Integral, Points, integrate
+from simstudy.likelihood.slopes.nodes import Centre, hermite
+from simstudy.likelihood.slopes.scores import NodePosterior
+from simstudy.linalg.stacked import BoolArray, FloatArray, added, matvec, transpose
 from simstudy.model.slope_structure import SlopeStructure
 
 MULTIPLES, MOST_NODES, MOST_POINTS = (2, 3, 4, 6, 8, 12, 16), 65, 5000
@@ -26,8 +28,8 @@ AT_ONCE = 10_000
 """Points (clusters times nodes) that are worked on together: more leave the cache, fewer pay for calls."""
 
 
-class LatentSlopes(Likelihood[ClusterProducts]):
-    """As `random_slopes.ObservedSlopes`, for slopes on latent within parts.
+class LatentSlopes(Likelihood[Products]):
+    """As `observed.ObservedSlopes`, for slopes on latent within parts.
 
     Parameters
     ----------
@@ -56,9 +58,9 @@ class LatentSlopes(Likelihood[ClusterProducts]):
 
     def _parts(
         self,
-        function: Callable[[FloatArray, ClusterProducts], tuple[FloatArray, ...]],
+        function: Callable[[FloatArray, Products], tuple[FloatArray, ...]],
         params: FloatArray,
-        data: ClusterProducts,
+        data: Products,
     ) -> tuple[FloatArray, ...]:
         """What ``function`` gives for all replicates, a few at a time."""
         size = max(1, AT_ONCE // (data.layout.n_clusters * self.n_nodes))
@@ -70,18 +72,17 @@ class LatentSlopes(Likelihood[ClusterProducts]):
         ]
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
-    def integral(self, params: FloatArray, data: ClusterProducts) -> tuple[Pieces, Integral, FloatArray]:
-        """Integrals given every node's t, and log weights (R, J n)."""
-        pieces = self.chain.reduce(params)
-        t, root = self.centre.locate(pieces, data.products, data.clusters)
+    def integral(self, params: FloatArray, data: Products) -> tuple[tuple[Pieces, ...], Integral, FloatArray]:
+        """Pieces of every pattern, integrals given every node's t, and log weights (R, J n)."""
+        pieces = self.chain.under(params, data.patterns)
+        clusters = Points.of(self.chain.place, data)
+        t, root = self.centre.locate(pieces, clusters)
         n, (j, k) = len(t), (t.shape[-1], self.n_nodes)
         points = t[..., None] + sum(root[:, :, d, :, None] * self.grid[d] for d in range(self.dimension))
         points = points.reshape(n, self.dimension, j * k)
         log_weights = self.log_weights + sum(np.log(root[:, d, d, :, None]) for d in range(self.dimension))
-        products = shift(np.repeat(data.products, k, axis=-1), self.centre.covariates, points)
-        z = np.concatenate([np.repeat(data.clusters, k, axis=-1), points], axis=1)
-        sizes = np.repeat(np.asarray(data.layout.sizes, dtype=np.float64), k)
-        found = integrate(pieces.reduced, Points(self.chain.place, products, sizes, z))
+        at_nodes = clusters.given(self.centre.covariates, points)
+        found = integrate([one.reduced for one in pieces], at_nodes)
         return pieces, found, np.asarray(log_weights).reshape(n, j * k)
 
     def _weigh(self, found: Integral, log_weights: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -92,39 +93,39 @@ class LatentSlopes(Likelihood[ClusterProducts]):
         total = share.sum(axis=-1, keepdims=True)
         return (np.log(total) + top)[..., 0], (share / total).reshape(log_weights.shape)
 
-    def cluster_logliks(self, params: FloatArray, data: ClusterProducts) -> FloatArray:
+    def cluster_logliks(self, params: FloatArray, data: Products) -> FloatArray:
         """Log-likelihood of every cluster (R, J)."""
         with np.errstate(all="ignore"):
             _, found, log_weights = self.integral(params, data)
             return self._weigh(found, log_weights)[0]
 
-    def loglik(self, params: FloatArray, data: ClusterProducts) -> FloatArray:
+    def loglik(self, params: FloatArray, data: Products) -> FloatArray:
         """Log-likelihood (R,); NaN where the moments are not feasible."""
         return self._parts(self._loglik, params, data)[0]
 
-    def _loglik(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, ...]:
+    def _loglik(self, params: FloatArray, data: Products) -> tuple[FloatArray, ...]:
         with np.errstate(all="ignore"):
             _, found, log_weights = self.integral(params, data)
             value = self._weigh(found, log_weights)[0].sum(axis=-1)
             return (np.where(found.ok & np.isfinite(value), value, np.nan),)
 
-    def evaluate(self, params: FloatArray, data: ClusterProducts) -> Evaluation:
+    def evaluate(self, params: FloatArray, data: Products) -> Evaluation:
         """Log-likelihood, score and observed information."""
         loglik, score, information, ok = self._parts(self._evaluate, params, data)
         return Evaluation(loglik, score, information, ok.astype(bool))
 
-    def _evaluate(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, ...]:
+    def _evaluate(self, params: FloatArray, data: Products) -> tuple[FloatArray, ...]:
         with np.errstate(all="ignore"):
             pieces, found, log_weights = self.integral(params, data)
             loglik, weights = self._weigh(found, log_weights)
             jacobian = self.chain.jacobian(pieces)
             slopes = features(found)
-            total_slope = matvec(slopes, weights)
-            score = matvec(transpose(jacobian), total_slope)
-            j = np.take(jacobian, self.chain.curved, axis=1)
-            inner = np.matmul(np.matmul(transpose(j), second_derivatives(found, weights)), j)
+            several = blocks(found, complete=data.complete)
+            total_slope = np.concatenate([matvec(slopes[:, one], weights) for one in several], axis=1)
+            score = added(matvec(transpose(jacobian[:, one]), total_slope[:, one]) for one in several)
+            inner = curvature(found, jacobian, self.chain.inner, complete=data.complete, weights=weights)
             inner += self.chain.curvature(pieces, total_slope)
-            scores = np.matmul(transpose(jacobian), slopes)  # (R, q, J n)
+            scores = added(np.matmul(transpose(jacobian[:, one]), slopes[:, one]) for one in several)  # (R, q, J n)
             weighted = scores * weights[:, None]
             inner += np.matmul(weighted, transpose(scores))
             means = weighted.reshape(*scores.shape[:2], -1, self.n_nodes).sum(axis=-1)
@@ -135,25 +136,27 @@ class LatentSlopes(Likelihood[ClusterProducts]):
             ok = ok & np.isfinite(total)
             return np.where(ok, total, np.nan), score, information, ok.astype(np.float64)
 
-    def slope(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, FloatArray, BoolArray]:
+    def slope(self, params: FloatArray, data: Products) -> tuple[FloatArray, FloatArray, BoolArray]:
         """Log-likelihood (R,), score (R, q), and where they exist (R,): half the work of `evaluate`."""
         loglik, score, ok = self._parts(self._slope, params, data)
         return loglik, score, ok.astype(bool)
 
-    def _slope(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, ...]:
+    def _slope(self, params: FloatArray, data: Products) -> tuple[FloatArray, ...]:
         with np.errstate(all="ignore"):
             pieces, found, log_weights = self.integral(params, data)
             loglik, weights = self._weigh(found, log_weights)
-            score = matvec(transpose(self.chain.jacobian(pieces)), gradient(found, weights))
+            jacobian, slopes = self.chain.jacobian(pieces), gradient(found, weights)
+            several = blocks(found, complete=data.complete)
+            score = added(matvec(transpose(jacobian[:, one]), slopes[:, one]) for one in several)
             total = loglik.sum(axis=-1)
             ok = found.ok & np.isfinite(total) & np.isfinite(score).all(axis=-1)
             return total, score, ok.astype(np.float64)
 
-    def observed_information(self, params: FloatArray, data: ClusterProducts) -> FloatArray:
+    def observed_information(self, params: FloatArray, data: Products) -> FloatArray:
         """Minus the second derivatives of the log-likelihood (R, q, q)."""
         return self.evaluate(params, data).information
 
-    def elements(self, params: FloatArray, data: ClusterProducts) -> tuple[FloatArray, FloatArray]:
+    def elements(self, params: FloatArray, data: Products) -> tuple[FloatArray, FloatArray]:
         """Posterior means (R, J, r) and covariances (R, J, r, r) of u, in the order of ``SlopeStructure.elements``.
 
         Those of normal distributions given the latent means, mixed over the nodes.
@@ -162,7 +165,7 @@ class LatentSlopes(Likelihood[ClusterProducts]):
             _, found, log_weights = self.integral(params, data)
             _, weights = self._weigh(found, log_weights)
             n, inner, k = len(weights), self.chain.r, self.n_nodes
-            values = np.concatenate([found.mode, found.points.z[:, -self.dimension :]], axis=1)
+            values = np.concatenate([found.mode, found.z[:, -self.dimension :]], axis=1)
             r = values.shape[1]
             values = values.reshape(n, r, -1, k)
             share = weights.reshape(n, 1, -1, k)
@@ -174,11 +177,24 @@ class LatentSlopes(Likelihood[ClusterProducts]):
         order = np.argsort(np.concatenate([self.chain.order[:inner], self.chain.cover]))
         return np.moveaxis(mean[:, order], -1, 1), np.moveaxis(cov[:, order][:, :, order], -1, 1)
 
-    def cluster_scores(self, params: FloatArray, data: ClusterProducts) -> FloatArray:
+    def by_node(self, params: FloatArray, data: Products) -> NodePosterior:
+        """Random elements at every node, for one data set (R = 1)."""
+        with np.errstate(all="ignore"):
+            _, found, log_weights = self.integral(params, data)
+            _, weights = self._weigh(found, log_weights)
+        k, r = self.n_nodes, self.chain.r
+        t = found.z[0, -self.dimension :].reshape(self.dimension, -1, k)
+        return NodePosterior(
+            weights.reshape(-1, k), t, found.mode[0].reshape(r, -1, k), found.spread[0].reshape(r, r, -1, k)
+        )
+
+    def cluster_scores(self, params: FloatArray, data: Products) -> FloatArray:
         """Score of every cluster (R, J, q); they add up to the score."""
         with np.errstate(all="ignore"):
             pieces, found, log_weights = self.integral(params, data)
             _, weights = self._weigh(found, log_weights)
-            scores = np.matmul(transpose(self.chain.jacobian(pieces)), features(found)) * weights[:, None]
+            own, jacobian = features(found), self.chain.jacobian(pieces)
+            several = blocks(found, complete=data.complete)
+            scores = added(np.matmul(transpose(jacobian[:, one]), own[:, one]) for one in several) * weights[:, None]
             by_cluster = scores.reshape(*scores.shape[:2], -1, self.n_nodes).sum(axis=-1)
             return np.ascontiguousarray(transpose(by_cluster))

@@ -1,6 +1,6 @@
 """Where a cluster's likelihood is evaluated to integrate over latent means of predictors (theory S2, D1.4).
 
-Given the latent means t of the predictors that random slopes multiply, everything else is normal (`slope_kernel`). The
+Given the latent means t of the predictors that random slopes multiply, everything else is normal (`kernel`). The
 integral over t is taken by Gauss-Hermite nodes about the mean and covariance matrix that t would have, given the data,
 in the model made linear: s (x - t) is replaced by s (x - t0) - s0 (t - t0), with (s0, t0) the posterior means of a
 first round that starts at mean slopes and observed means. There is no search for a mode; nodes need only be near.
@@ -8,12 +8,15 @@ first round that starts at mean slopes and observed means. There is no search fo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from simstudy.likelihood.slopes.chain import Pieces, SlopeChain
-from simstudy.likelihood.slopes.kernel import Reduced, condition, posterior
+from simstudy.likelihood.slopes.kernel import Given, Points, condition_on, posterior, shift
 from simstudy.linalg.psd import psd_factor
-from simstudy.linalg.stacked import FloatArray, IntArray, columns, submatrix
+from simstudy.linalg.stacked import FloatArray, IntArray, added, columns, submatrix
 
 ROUNDS = 2
 
@@ -25,15 +28,6 @@ def hermite(nodes: int, dimension: int) -> tuple[FloatArray, FloatArray]:
     grid = np.stack(np.meshgrid(*[x] * dimension, indexing="ij")).reshape(dimension, -1)
     weights = np.stack(np.meshgrid(*[log_w] * dimension, indexing="ij")).reshape(dimension, -1).sum(axis=0)
     return grid, weights
-
-
-def shift(products: FloatArray, covariates: IntArray, t: FloatArray) -> FloatArray:
-    """Cross-products M (R, k, k, P) of variables less t (R, d, P) at the places ``covariates``."""
-    moved = products.copy()
-    for d, place in enumerate(covariates):
-        moved[:, place] -= t[:, d, None] * moved[:, 0]
-        moved[:, :, place] -= t[:, d, None] * moved[:, :, 0]
-    return moved
 
 
 class Centre:
@@ -50,32 +44,55 @@ class Centre:
         self.of_slope = [np.flatnonzero(shared == place) for place in chain.cover]  # slopes of each latent mean
         self.place: IntArray = np.concatenate([chain.place, np.zeros(len(chain.cover), dtype=np.int64)])
 
-    def locate(self, pieces: Pieces, products: FloatArray, z: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def locate(self, pieces: Sequence[Pieces], points: Points) -> tuple[FloatArray, FloatArray]:
         """Posterior means (R, d, J) and Cholesky factors (R, d, d, J) of the latent means."""
-        chain, n = self.chain, self.n_elements
-        r, first = chain.r, len(chain.intercepts)
-        reduced = Reduced(
-            pieces.reduced.phi,
-            pieces.reduced.log_det,
-            columns(pieces.between.mu, self.order),
-            submatrix(pieces.between.sigma, self.order, self.order),
-            pieces.reduced.ok,
+        first = pieces[0]
+        reduced = replace(
+            first.reduced,
+            mean=columns(first.between.mu, self.order),
+            cov=submatrix(first.between.sigma, self.order, self.order),
         )
-        given = condition(reduced, z, n)
-        t = products[:, 0, self.covariates] / products[:, 0, :1]
-        slopes = given.carry[:, first:r]
+        start = self._observed_means(points, columns(first.between.mu, self.chain.cover))
+        t, corner = start, np.empty(0)
+        for number, seen in enumerate(points.z_patterns):
+            given = condition_on(reduced, points.z, self.n_elements, seen)
+            mine, spread = self._climb(pieces, points, given, start)
+            if number:
+                here = (points.z_pattern == number)[:, None]
+                mine, spread = np.where(here, mine, t), np.where(here[:, None], spread, corner)
+            t, corner = mine, spread
+        return t, np.moveaxis(psd_factor(np.moveaxis(corner, -1, 1)), 1, -1)
+
+    def _observed_means(self, points: Points, default: FloatArray) -> FloatArray:
+        """Means (R, d, J) of the predictors, over the rows that have them; ``default`` (R, d) where there are none."""
+        sums = np.zeros((len(default), len(self.covariates), points.z.shape[-1]))
+        counts = np.zeros_like(sums)
+        for m, pattern in zip(points.products, points.patterns, strict=True):
+            sums += m[:, 0, self.covariates]
+            counts += pattern[self.covariates - 1, None] * m[:, :1, 0]
+        return np.where(counts > 0.0, sums / np.maximum(counts, 1.0), default[..., None])
+
+    def _climb(
+        self, pieces: Sequence[Pieces], points: Points, given: Given, t: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Posterior means (R, d, J) and covariance matrices (R, d, d, J) after some rounds, for one pattern of z."""
+        r = self.chain.r
+        slopes = given.carry[:, len(self.chain.intercepts) : r]
         for _ in range(ROUNDS):
-            a, b = self._quadratic(pieces.reduced.phi, shift(products, self.covariates, t), slopes)
+            parts = [
+                self._quadratic(one.reduced.phi, shift(m, self.covariates, t), slopes)
+                for one, m in zip(pieces, points.products, strict=True)
+            ]
+            a, b = (added(x) for x in zip(*parts, strict=True))
             carry = given.carry.copy()
             carry[:, r:] -= t
             mean, spread = posterior(a, b, carry, given.root)
-            slopes = mean[:, first:r]
+            slopes = mean[:, len(self.chain.intercepts) : r]
             t = t + mean[:, r:]
-        corner = np.moveaxis(spread[:, r:, r:], -1, 1)
-        return t, np.moveaxis(psd_factor(corner), 1, -1)
+        return t, spread[:, r:, r:]
 
     def _quadratic(self, phi: FloatArray, m: FloatArray, slopes: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """A (R, n, n, J) and b (R, n, J) of the linearised log-likelihood.
+        """A (R, n, n, J) and b (R, n, J) of the linearised log-likelihood, of the rows of one pattern.
 
         A latent mean multiplies a constant with the column e_c - sum_k s0_k g_k, which is another one in every cluster.
         """

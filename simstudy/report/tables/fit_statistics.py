@@ -68,8 +68,8 @@ def statistic_lines(fit: FitRecord, width: int) -> list[Line]:
     if found.known("loglik"):
         found.title("Loglikelihood and Information Criteria:")
         found.row("Loglikelihood user model (H0)", "loglik")
-        text = f"    {fit.likelihood.sentence}"
-        found.lines += [Line(line, "dim") for line in wrapped(text, min(width, NOTE_WIDTH), "    ")]
+        for text in filter(None, (fit.likelihood.sentence, fit.likelihood.hint)):
+            found.lines += [Line(line, "dim") for line in wrapped(f"    {text}", min(width, NOTE_WIDTH), "    ")]
         found.alone("Scaling correction factor (MLR)", "scaling_h0", 4)
         found.row("Loglikelihood unrestricted model (H1)", "unrestricted_loglik")
         found.row("Akaike (AIC)", "aic")

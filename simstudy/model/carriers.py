@@ -1,0 +1,59 @@
+"""Which variables carry random slopes: their values must be known wherever anything that the slope moves is.
+
+A slope s of y on x moves y and whatever y leads to. In a row that has any of these the likelihood given the random
+elements needs x itself: without it, the product of s and x is not normal (theory D1.7). In a row that has none of them,
+x may be missing like any other variable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from simstudy.linalg.stacked import BoolArray
+from simstudy.model.slopes import RandomSlope
+from simstudy.model.twolevel import TwoLevelModel
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """The predictor of a random slope.
+
+    Attributes
+    ----------
+    slope : RandomSlope
+    place : int
+        Of the predictor among the level-1 variables.
+    moved : (p1,)
+        Level-1 variables that the slope moves.
+    """
+
+    slope: RandomSlope
+    place: int
+    moved: BoolArray
+
+    def lacking(self, patterns: BoolArray) -> BoolArray:
+        """Patterns of observed variables (O, p1) in which the predictor is missing and needed (O,)."""
+        return np.asarray(~patterns[:, self.place] & (patterns & self.moved).any(axis=1))
+
+
+def carriers(model: TwoLevelModel) -> tuple[Carrier, ...]:
+    """One for every random slope of a model."""
+    after: dict[str, set[str]] = {}
+    for row in model.table.at("within"):
+        if row.op == "=~":
+            after.setdefault(row.lhs, set()).add(row.rhs)
+        elif row.op == "~":
+            after.setdefault(row.rhs, set()).add(row.lhs)
+    for slope in model.slopes:
+        after.setdefault(slope.predictor, set()).add(slope.outcome)
+    found = []
+    for slope in model.slopes:
+        reached, front = {slope.outcome}, {slope.outcome}
+        while front:
+            front = {name for cause in front for name in after.get(cause, ())} - reached
+            reached |= front
+        moved = np.array([name in reached for name in model.level1], dtype=bool)
+        found.append(Carrier(slope, model.level1.index(slope.predictor), moved))
+    return tuple(found)
