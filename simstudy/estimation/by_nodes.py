@@ -22,6 +22,8 @@ from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, dot, matvec
 EXACT, GROWTH = 1e-6, 0.625
 """The error that a log-likelihood may have. Its logarithm grows with the nodes, by a factor of 1.5 to 1.8 from 5 to 9
 (theory D1.4's tables): from n to m nodes by 1 + .625 (m / n - 1) at least."""
+SURE = 1e-3
+"""From an error below this on, only the log-likelihood can gain by more nodes: estimates have been moved."""
 SHORT = 1e-7
 """Decrement of the last step: it moves no estimate by more than 3e-4 of its standard error."""
 
@@ -39,6 +41,10 @@ class Rung(Protocol[C]):
 
     def slope(self, params: FloatArray, data: C) -> tuple[FloatArray, FloatArray, BoolArray]:
         """Log-likelihood (R,), score (R, q), and where they exist (R,), at what it optimises over."""
+        ...
+
+    def loglik(self, params: FloatArray, data: C) -> FloatArray:
+        """Log-likelihood (R,) alone."""
         ...
 
 
@@ -90,17 +96,18 @@ def by_nodes(
     n = len(best.status)
     nodes, error = np.full(n, float(rungs[0].nodes)), np.full(n, np.nan)
     left: IntArray = np.arange(n)
+    sure = np.zeros(n, dtype=bool)
     for k, finer in enumerate(rungs[1:], 1):
         subset = data.select(left)
         mine = best.pick(left)
-        loglik, score, ok = finer.slope(mine.params, subset)
+        loglik, score, ok = _look(finer, mine.params, subset, sure[left])
         step = matvec(mine.inverse, score)
         gain = dot(score, step)
         with np.errstate(invalid="ignore"):
             gap = np.abs(loglik - mine.loglik)
             missed = np.minimum(gap, gap ** (1.0 + GROWTH * (finer.nodes / rungs[k - 1].nodes - 1.0)))
             near = (mine.status == int(Status.OK)) & ok & (gain >= 0.0) & (gain < SHORT)
-        nodes[left], error[left] = float(finer.nodes), missed
+        nodes[left], error[left], sure[left] = float(finer.nodes), missed, near & (gap < SURE)
         moved = replace(mine, params=mine.params + step, loglik=loglik + 0.5 * gain)
         best = best.put(left[near], moved.pick(np.flatnonzero(near)))
         apart = np.flatnonzero(~near)
@@ -113,3 +120,15 @@ def by_nodes(
         if not len(left):
             break
     return Settled(best, nodes, error)
+
+
+def _look(rung: Rung[D], params: FloatArray, data: D, sure: BoolArray) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """Log-likelihood (R,), score (R, q), taken as 0 where points are ``sure``, and where they exist (R,)."""
+    loglik, score, ok = np.empty(len(params)), np.zeros_like(params), np.ones(len(params), dtype=bool)
+    known, open_ = np.flatnonzero(sure), np.flatnonzero(~sure)
+    if len(known):
+        loglik[known] = rung.loglik(params[known], data.select(known))
+        ok[known] = np.isfinite(loglik[known])
+    if len(open_):
+        loglik[open_], score[open_], ok[open_] = rung.slope(params[open_], data.select(open_))
+    return loglik, score, ok

@@ -97,6 +97,10 @@ class CholeskyRung(CholeskyLikelihood[Any]):
             loglik, score, ok = self.likelihood.slope(self.cholesky.natural(params), data)
             return loglik, matvec(transpose(self.cholesky.jacobian(params)), score), ok
 
+    def loglik(self, params: FloatArray, data: Any) -> FloatArray:
+        """Log-likelihood (R,)."""
+        return self.likelihood.loglik(self.cholesky.natural(params), data)
+
 
 class SomeParameters(ReducedLikelihood):
     """The same as a function of some of the parameters, the others held."""
@@ -118,6 +122,10 @@ class SomeOfRung(SomeParameters):
         """Log-likelihood (R,), score (R, k), and where they exist (R,)."""
         loglik, score, ok = self.inner.slope(self.reduction.expand(params, data.anchor), data.inner)
         return loglik, columns(score, self.reduction.free), ok
+
+    def loglik(self, params: FloatArray, data: AnchoredData) -> FloatArray:
+        """Log-likelihood (R,)."""
+        return self.inner.loglik(self.reduction.expand(params, data.anchor), data.inner)
 
 
 @dataclass(frozen=True)

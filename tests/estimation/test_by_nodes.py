@@ -37,6 +37,9 @@ class Parabola:
         gap = params[:, 0] - data.at - self.error(data)
         return -50.0 * gap**2 - self.error(data), -100.0 * gap[:, None], np.ones(len(gap), dtype=bool)
 
+    def loglik(self, params: FloatArray, data: Targets) -> FloatArray:
+        return self.slope(params, data)[0]
+
 
 RUNGS = [Parabola(n) for n in (5, 9, 17, 33)]
 CLIMBED: list[tuple[int, int]] = []

@@ -16,7 +16,7 @@ from simstudy.data.products import Products
 from simstudy.likelihood.evaluation import Evaluation, Likelihood
 from simstudy.likelihood.slopes.chain import Pieces, SlopeChain
 from simstudy.likelihood.slopes.derivatives import blocks, curvature, features, gradient
-from simstudy.likelihood.slopes.kernel import Integral, Points, integrate
+from simstudy.likelihood.slopes.kernel import Integral, Points, integrate, log_integral
 from simstudy.likelihood.slopes.nodes import Centre, hermite
 from simstudy.likelihood.slopes.scores import NodePosterior
 from simstudy.linalg.stacked import BoolArray, FloatArray, added, matvec, transpose
@@ -72,8 +72,8 @@ class LatentSlopes(Likelihood[Products]):
         ]
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
-    def integral(self, params: FloatArray, data: Products) -> tuple[tuple[Pieces, ...], Integral, FloatArray]:
-        """Pieces of every pattern, integrals given every node's t, and log weights (R, J n)."""
+    def _at_nodes(self, params: FloatArray, data: Products) -> tuple[tuple[Pieces, ...], Points, FloatArray]:
+        """Pieces of every pattern, every node's data, and log weights (R, J n)."""
         pieces = self.chain.under(params, data.patterns)
         clusters = Points.of(self.chain.place, data)
         t, root = self.centre.locate(pieces, clusters)
@@ -82,12 +82,16 @@ class LatentSlopes(Likelihood[Products]):
         points = points.reshape(n, self.dimension, j * k)
         log_weights = self.log_weights + sum(np.log(root[:, d, d, :, None]) for d in range(self.dimension))
         at_nodes = clusters.given(self.centre.covariates, points)
-        found = integrate([one.reduced for one in pieces], at_nodes)
-        return pieces, found, np.asarray(log_weights).reshape(n, j * k)
+        return pieces, at_nodes, np.asarray(log_weights).reshape(n, j * k)
 
-    def _weigh(self, found: Integral, log_weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def integral(self, params: FloatArray, data: Products) -> tuple[tuple[Pieces, ...], Integral, FloatArray]:
+        """Pieces of every pattern, integrals given every node's t, and log weights (R, J n)."""
+        pieces, at_nodes, log_weights = self._at_nodes(params, data)
+        return pieces, integrate([one.reduced for one in pieces], at_nodes), log_weights
+
+    def _weigh(self, logliks: FloatArray, log_weights: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Log-likelihood of every cluster (R, J), and posterior weights of its nodes (R, J n)."""
-        value = (found.loglik + log_weights).reshape(len(log_weights), -1, self.n_nodes)
+        value = (logliks + log_weights).reshape(len(log_weights), -1, self.n_nodes)
         top = value.max(axis=-1, keepdims=True)
         share = np.exp(value - top)
         total = share.sum(axis=-1, keepdims=True)
@@ -95,19 +99,18 @@ class LatentSlopes(Likelihood[Products]):
 
     def cluster_logliks(self, params: FloatArray, data: Products) -> FloatArray:
         """Log-likelihood of every cluster (R, J)."""
+        return self._parts(self._cluster_logliks, params, data)[0]
+
+    def _cluster_logliks(self, params: FloatArray, data: Products) -> tuple[FloatArray, ...]:
         with np.errstate(all="ignore"):
-            _, found, log_weights = self.integral(params, data)
-            return self._weigh(found, log_weights)[0]
+            pieces, at_nodes, log_weights = self._at_nodes(params, data)
+            value, ok = log_integral([one.reduced for one in pieces], at_nodes)
+            return (np.where(ok[:, None], self._weigh(value, log_weights)[0], np.nan),)
 
     def loglik(self, params: FloatArray, data: Products) -> FloatArray:
         """Log-likelihood (R,); NaN where the moments are not feasible."""
-        return self._parts(self._loglik, params, data)[0]
-
-    def _loglik(self, params: FloatArray, data: Products) -> tuple[FloatArray, ...]:
-        with np.errstate(all="ignore"):
-            _, found, log_weights = self.integral(params, data)
-            value = self._weigh(found, log_weights)[0].sum(axis=-1)
-            return (np.where(found.ok & np.isfinite(value), value, np.nan),)
+        value = self.cluster_logliks(params, data).sum(axis=-1)
+        return np.where(np.isfinite(value), value, np.nan)
 
     def evaluate(self, params: FloatArray, data: Products) -> Evaluation:
         """Log-likelihood, score and observed information."""
@@ -117,7 +120,7 @@ class LatentSlopes(Likelihood[Products]):
     def _evaluate(self, params: FloatArray, data: Products) -> tuple[FloatArray, ...]:
         with np.errstate(all="ignore"):
             pieces, found, log_weights = self.integral(params, data)
-            loglik, weights = self._weigh(found, log_weights)
+            loglik, weights = self._weigh(found.loglik, log_weights)
             jacobian = self.chain.jacobian(pieces)
             slopes = features(found)
             several = blocks(found, complete=data.complete)
@@ -144,7 +147,7 @@ class LatentSlopes(Likelihood[Products]):
     def _slope(self, params: FloatArray, data: Products) -> tuple[FloatArray, ...]:
         with np.errstate(all="ignore"):
             pieces, found, log_weights = self.integral(params, data)
-            loglik, weights = self._weigh(found, log_weights)
+            loglik, weights = self._weigh(found.loglik, log_weights)
             jacobian, slopes = self.chain.jacobian(pieces), gradient(found, weights)
             several = blocks(found, complete=data.complete)
             score = added(matvec(transpose(jacobian[:, one]), slopes[:, one]) for one in several)
@@ -163,7 +166,7 @@ class LatentSlopes(Likelihood[Products]):
         """
         with np.errstate(all="ignore"):
             _, found, log_weights = self.integral(params, data)
-            _, weights = self._weigh(found, log_weights)
+            _, weights = self._weigh(found.loglik, log_weights)
             n, inner, k = len(weights), self.chain.r, self.n_nodes
             values = np.concatenate([found.mode, found.z[:, -self.dimension :]], axis=1)
             r = values.shape[1]
@@ -181,7 +184,7 @@ class LatentSlopes(Likelihood[Products]):
         """Random elements at every node, for one data set (R = 1)."""
         with np.errstate(all="ignore"):
             _, found, log_weights = self.integral(params, data)
-            _, weights = self._weigh(found, log_weights)
+            _, weights = self._weigh(found.loglik, log_weights)
         k, r = self.n_nodes, self.chain.r
         t = found.z[0, -self.dimension :].reshape(self.dimension, -1, k)
         return NodePosterior(
@@ -192,7 +195,7 @@ class LatentSlopes(Likelihood[Products]):
         """Score of every cluster (R, J, q); they add up to the score."""
         with np.errstate(all="ignore"):
             pieces, found, log_weights = self.integral(params, data)
-            _, weights = self._weigh(found, log_weights)
+            _, weights = self._weigh(found.loglik, log_weights)
             own, jacobian = features(found), self.chain.jacobian(pieces)
             several = blocks(found, complete=data.complete)
             scores = added(np.matmul(transpose(jacobian[:, one]), own[:, one]) for one in several) * weights[:, None]
