@@ -26,22 +26,6 @@ Examples
 'spread'
 """
 
-from __future__ import annotations
+from simstudy.lazy import attach
 
-import importlib
-from typing import Any
-
-from simstudy import _homes
-
-_HOMES = _homes("extend.pyi")
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__, __all__ = attach(__name__)

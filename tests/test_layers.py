@@ -6,6 +6,7 @@ Reads the source (``ast``), so that an import inside a function or under ``if TY
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,8 +40,8 @@ LAYERS = (
     "commands",
     "cli",
 )
-# Constants of the build, importable from everywhere; the module, if there is one, imports nothing of the package.
-BOTTOM = ("_version", "__version__")
+# Constants of the build and how packages are loaded, importable from everywhere; they import nothing of the package.
+BOTTOM = ("_version", "__version__", "lazy")
 # On top of every layer: these may import anything, and no layer may import them.
 TOP = ("__init__", "__main__", "extend", "testing")
 
@@ -161,11 +162,41 @@ def test_contributing_gives_the_same_order() -> None:
     assert order in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
-def test_importing_the_model_loads_nothing_heavy() -> None:
-    """The whole path to it counts, ``simstudy/__init__.py`` and the exempt modules included."""
-    code = f"import {PACKAGE}.model, sys; print(*sorted({set(HEAVY)!r} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
+DRAWING = {"matplotlib", "statsmodels", "jinja2"}
+UNUSED = DRAWING | {"scipy.stats", "scipy.optimize", "scipy.linalg", "joblib"}
+TABLES = UNUSED | {"pandas", "pyarrow", "scipy"}
+# What is run -> what it does without. The whole path counts, ``simstudy/__init__.py`` and the exempt modules included.
+LIGHT: dict[str, set[str]] = {
+    "import simstudy": TABLES | {"numpy", "pydantic", "typer", "rich"},
+    "import simstudy.model": TABLES | {"pydantic", "typer", "rich"},
+    "import simstudy.methods": TABLES | {"pydantic", "typer", "rich"},
+    "--help": TABLES | {"numpy", "simstudy.model", "simstudy.methods"},
+    "init contextual --out -": TABLES | {"numpy", "simstudy.model", "simstudy.methods"},
+    "init": TABLES | {"numpy", "simstudy.model", "simstudy.methods"},
+    "estimators": TABLES,
+    "estimators --full": TABLES,
+    "fit model.txt data.csv --cluster school": UNUSED | {"simstudy.design", "simstudy.performance", "simstudy.runner"},
+}
+
+
+@pytest.mark.parametrize("what", LIGHT)
+def test_what_is_not_needed_is_not_loaded(what: str, tmp_path: Path) -> None:
+    """What a command does not need is not imported: half a second for pandas, one for `scipy.stats`."""
+    (tmp_path / "model.txt").write_text("level: within\n  y ~ x\nlevel: between\n  y ~ x\n")
+    rows = [f"{j},{j % 7 + i * i % 5},{(j * i) % 11 - i}" for j in range(20) for i in range(6)]
+    (tmp_path / "data.csv").write_text("\n".join(["school,y,x", *rows]))
+    command = f"import sys; from simstudy.cli import main; sys.argv[1:] = {what.split()!r}; main()"
+    code = what if what.startswith("import ") else command
+    look = f"import atexit, sys; atexit.register(lambda: print(*{LIGHT[what]!r} & set(sys.modules), file=sys.stderr))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{look}\n{code}"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr.split() == []
 
 
 @pytest.mark.parametrize(

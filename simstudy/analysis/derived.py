@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from simstudy.analysis.rescaled import in_rescaled_units
 from simstudy.analysis.result import FitRecord
@@ -20,6 +19,7 @@ from simstudy.estimation.semidefinite import scored_once, semidefinite
 from simstudy.estimation.starts import starts_from_moments
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray
+from simstudy.linalg.tails import normal_tail
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.parameters import LEVEL_NAMES
 from simstudy.model.twolevel import TwoLevelModel
@@ -64,7 +64,7 @@ def standardized(fit: FitRecord) -> pd.DataFrame:
     table = fit.parameters[["lhs", "op", "rhs", "level", "label"]].copy()
     table["est"], table["se"] = center, se
     table["z"] = center / se
-    table["pvalue"] = 2.0 * stats.norm.sf(np.abs(table["z"]))
+    table["pvalue"] = 2.0 * normal_tail(np.abs(table["z"]))
     return table
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from simstudy.analysis.result import FitRecord
 from simstudy.errors import EstimatorError
 from simstudy.linalg.stacked import FloatArray
+from simstudy.linalg.wald_intervals import quantile
 
 COLUMNS = ("est", "se", "z", "pvalue", "ci_lower", "ci_upper")
 
@@ -62,5 +62,5 @@ def wald_limits(fit: FitRecord, level: float) -> FloatArray:
     if kind != "wald":
         raise EstimatorError(f"level: the intervals of this fit are simulated ({kind}); fit with ci_level={level:g}")
     table = estimates(fit)
-    reach = float(stats.norm.ppf(0.5 + level / 2.0)) * table["se"].to_numpy()
+    reach = quantile(level) * table["se"].to_numpy()
     return np.stack([table["est"].to_numpy() - reach, table["est"].to_numpy() + reach], axis=1)

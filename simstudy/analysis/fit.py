@@ -26,7 +26,7 @@ from simstudy.analysis.choices import (
 from simstudy.analysis.context import Context
 from simstudy.analysis.inputs import as_frame, as_model, what_is_beside
 from simstudy.analysis.intervals import limits
-from simstudy.analysis.model_notes import bound_notes, reading_notes, with_products
+from simstudy.analysis.model_notes import bound_notes, reading_notes, silent_rows, with_products
 from simstudy.analysis.read import check_data
 from simstudy.analysis.read_checks import without_codes
 from simstudy.analysis.record import record_of
@@ -147,14 +147,17 @@ def fit(request: FitRequest) -> FitRecord:
         params = result.estimate[0, : len(model.names)]
         notes = (*notes, *bound_notes(model, params, variances=request.bounds == "variances"))
     intervals = limits(context, model, request)
-    report = record_of(model, context, intervals, asked, intraclass_correlations(model, free))
+    given = of.given if of.kind == "given_x" else ()
+    report = record_of(model, context, intervals, asked, intraclass_correlations(model, free), given)
+    if report.n_dropped:
+        notes = (*notes, silent_rows(model, report.n_dropped, report.n_obs, of))
     if not report.converged:
         why = (*why, *flat_predictors(facts, report.icc))
         warn_caller(_failure(report, why, notes), ConvergenceWarning)
     return replace(
         report,
         estimator=estimator,
-        n_dropped=n_dropped,
+        n_dropped=n_dropped + report.n_dropped,
         cluster=request.cluster,
         why=why,
         notes=(*why, *notes, *(compared.notes if compared else ()), *report.notes, *about_data),

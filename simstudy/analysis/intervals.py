@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
 from simstudy.analysis.bootstrap import bootstrap
 from simstudy.analysis.context import Context
 from simstudy.estimation.inference import montecarlo
 from simstudy.linalg.stacked import FloatArray
+from simstudy.linalg.wald_intervals import quantile
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.requests.fit import FitRequest
 
@@ -20,7 +20,7 @@ def limits(
     ci, level, draws, seed = request.ci, request.ci_level, request.draws, request.seed
     result = context.result
     kind = next(iter(result.se))
-    z = float(stats.norm.ppf(0.5 + level / 2.0))
+    z = quantile(level)
     lower, upper = result.estimate[0] - z * result.se[kind][0], result.estimate[0] + z * result.se[kind][0]
     own: tuple[str, ...] = ()
     if kind in result.intervals:

@@ -8,6 +8,7 @@ import pandas as pd
 from simstudy.errors import DataError, did_you_mean
 from simstudy.estimation.boundary import VIOLATED
 from simstudy.linalg.stacked import FloatArray
+from simstudy.methods.likelihood_of import LikelihoodOf, listed
 from simstudy.model.parameters import label_notes
 from simstudy.model.products import factors_of, product_notes
 from simstudy.model.syntax import parse_syntax
@@ -53,6 +54,15 @@ def reading_notes(model: TwoLevelModel, data: pd.DataFrame) -> tuple[str, ...]:
     columns = set(map(str, data.columns)) - set(model.variables)  # of the model's variables the table's notes tell
     labels = label_notes(parse_syntax(model.syntax), columns, "the data have a column")
     return (*model.table.notes, *dict.fromkeys(labels), *own, *products)
+
+
+def silent_rows(model: TwoLevelModel, n_silent: int, n_obs: int, of: LikelihoodOf) -> str:
+    """That rows without values of the variables whose density the likelihood is say nothing."""
+    names = listed([name for name in of.variables if name in model.level1])
+    return (
+        f"{n_silent:,} of {n_silent + n_obs:,} rows have no value of {names}: given {listed(of.given)} they say "
+        "nothing, and are not counted (BIC)"
+    )
 
 
 def bound_notes(model: TwoLevelModel, params: FloatArray, *, variances: bool) -> tuple[str, ...]:

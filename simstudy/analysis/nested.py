@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from simstudy.analysis.derived import require_solution
 from simstudy.analysis.rescaled import in_rescaled_units
@@ -15,6 +14,7 @@ from simstudy.analysis.slopes import prepared_slopes
 from simstudy.errors import EstimatorError, ModelError, did_you_mean
 from simstudy.estimation.result import Status
 from simstudy.linalg.stacked import FloatArray
+from simstudy.linalg.tails import chi_square_tail
 from simstudy.methods import ask
 from simstudy.methods.wall import MethodError, fit_walled, fitter
 from simstudy.model.constraints import Constraint
@@ -118,7 +118,7 @@ def wald_test(fit: FitRecord, restrictions: str) -> Test:
         raise ModelError("the restrictions repeat each other, or hold by construction")
     gap = np.array(gaps)
     statistic = float(gap @ np.linalg.solve(middle, gap))
-    return Test(statistic, len(r), float(stats.chi2.sf(statistic, len(r))))
+    return Test(statistic, len(r), float(chi_square_tail(statistic, len(r))))
 
 
 @dataclass(frozen=True)
@@ -154,8 +154,8 @@ def mixture_pvalue(statistic: FloatArray, q: int) -> FloatArray:
     parameters' tangent cone is a half-space (Self & Liang 1987, case 6; Stram & Lee 1994, case 3).
     """
     x = np.asarray(statistic, dtype=np.float64)
-    first = stats.chi2.sf(x, q) if q else (x <= 0.0).astype(np.float64)
-    return np.asarray(0.5 * first + 0.5 * stats.chi2.sf(x, q + 1))
+    first = chi_square_tail(x, q) if q else (x <= 0.0).astype(np.float64)
+    return np.asarray(0.5 * first + 0.5 * chi_square_tail(x, q + 1))
 
 
 def without_variance(model: TwoLevelModel, slope: str) -> tuple[TwoLevelModel, int]:
@@ -315,4 +315,4 @@ def likelihood_ratio_test(first: FitRecord, second: FitRecord) -> Test:
     scaling = (q1 * c1 - q0 * c0) / df
     if np.isfinite(scaling):  # a negative factor has no chi-square: as `chisq_scaled` of a model, there is no number
         statistic = statistic / scaling if scaling > 0 else np.nan
-    return Test(statistic, df, float(stats.chi2.sf(statistic, df)), scaling)
+    return Test(statistic, df, float(chi_square_tail(statistic, df)), scaling)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from simstudy.analysis.context import Context
 from simstudy.analysis.result import PARAMETER_COLUMNS, FitRecord
@@ -14,6 +14,7 @@ from simstudy.analysis.units import Units
 from simstudy.analysis.unrestricted import with_intervals
 from simstudy.estimation.result import Status
 from simstudy.linalg.stacked import FloatArray
+from simstudy.linalg.tails import normal_tail
 from simstudy.model.twolevel import TwoLevelModel
 
 
@@ -23,6 +24,7 @@ def record_of(
     limits: tuple[FloatArray, FloatArray, tuple[str, ...]],
     asked: dict[str, Any],
     icc: dict[str, float],
+    given: Sequence[str] = (),
 ) -> FitRecord:
     """The record of a fit: its table of parameters, its measures, what it was made of.
 
@@ -34,6 +36,8 @@ def record_of(
         Choices to remember.
     icc : dict
         ICC by variable.
+    given : sequence of str
+        Variables that the likelihood is conditional on: rows that have no others say nothing, and do not count.
     """
     result, sample = context.result, context.sample
     kind = next(iter(result.se))
@@ -56,8 +60,10 @@ def record_of(
     measures = {name: float(value[0]) for name, value in result.measures.items()}
     measures.setdefault("loglik", float(result.loglik[0]))
     measures.setdefault("npar", float(np.sum(~np.isnan(estimate[:q]) & free)))
-    n_obs = int((~np.isnan(sample.rows[0])).any(axis=1).sum())  # rows with any level-1 value count
-    patterns = {tuple(row) for row in np.unique(~np.isnan(sample.rows[0]), axis=0).tolist()}
+    there = ~np.isnan(sample.rows[0])
+    modelled = [k for k, name in enumerate(sample.level1) if name not in given]
+    n_obs = int(there[:, modelled].any(axis=1).sum())  # rows with any level-1 value count
+    patterns = {tuple(row) for row in np.unique(there, axis=0).tolist()}
     return FitRecord(
         model=model,
         estimator=context.method.name,
@@ -66,7 +72,7 @@ def record_of(
         n_clusters=sample.layout.n_clusters,
         sizes=sample.layout.sizes,
         n_patterns=len(patterns),
-        n_dropped=0,
+        n_dropped=int(there.any(axis=1).sum()) - n_obs,
         status=Status(int(result.status[0])),
         admissible=bool(result.admissible[0]),
         improper=_improper(model, estimate[:q], context.units, bool(result.admissible[0]), bool(result.converged[0])),
@@ -86,7 +92,7 @@ def _parameter_row(
 ) -> tuple[Any, ...]:
     with np.errstate(all="ignore"):
         z = est / se if se > 0 else np.nan
-    pvalue = 2.0 * float(stats.norm.sf(abs(z))) if np.isfinite(z) else np.nan
+    pvalue = 2.0 * float(normal_tail(abs(z))) if np.isfinite(z) else np.nan
     return lhs, op, rhs, level, label, est, se if free else np.nan, z, pvalue, lower, upper, free
 
 

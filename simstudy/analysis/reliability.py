@@ -25,7 +25,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from simstudy.analysis.derived import require_solution
 from simstudy.analysis.result import FitRecord
@@ -33,6 +32,7 @@ from simstudy.analysis.slopes import refuse_slopes
 from simstudy.errors import EstimatorError
 from simstudy.estimation.inference import normal_draws
 from simstudy.linalg.stacked import FloatArray, IntArray
+from simstudy.linalg.wald_intervals import quantile
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.parameters import LEVEL_NAMES
 from simstudy.model.representation import fill
@@ -131,7 +131,7 @@ def reliability(
     if ci == "delta":
         with np.errstate(all="ignore"):
             logit = np.log(estimate / (1.0 - estimate))
-            half = stats.norm.ppf(0.5 + ci_level / 2.0) * se / (estimate * (1.0 - estimate))
+            half = quantile(ci_level) * se / (estimate * (1.0 - estimate))
             lower, upper = (1.0 / (1.0 + np.exp(-(logit + sign * half))) for sign in (-1.0, 1.0))
     else:
         drawn = coefficients(normal_draws(fit.params, covariance, draws, seed, "reliability"))

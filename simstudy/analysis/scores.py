@@ -12,6 +12,7 @@ from simstudy.analysis.rescaled import in_rescaled_units
 from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import by_cluster, columns_of, prepared_slopes, products_of, random_effects
 from simstudy.likelihood.normal.incomplete import IncompleteLikelihood
+from simstudy.likelihood.normal.incomplete_clusters import masked_inverse
 from simstudy.linalg.stacked import FloatArray
 from simstudy.model.implied import TwoLevelStructure
 
@@ -54,9 +55,9 @@ def factor_scores(fit: FitRecord) -> FactorScores:
     fit = in_rescaled_units(fit)
     structure = TwoLevelStructure(fit.model)
     sample = fit.context.sample.arrange(fit.model.level1, fit.model.level2)
-    item = sample.incomplete()[0]
+    data, params = sample.incomplete(), fit.params[None]
     likelihood = IncompleteLikelihood(structure)
-    posterior = likelihood.posterior(fit.params, item)
+    posterior = likelihood.posterior(params, data)
     p1 = structure.p1
     # between
     level = structure.between
@@ -64,8 +65,8 @@ def factor_scores(fit: FitRecord) -> FactorScores:
     k = level.n_observed
     full = np.zeros((len(level.maps.variables), p1 + structure.p2))
     full[:, level.positions] = implied.cov[:, :k]
-    means = implied.mean + posterior.gradient @ full.T
-    omega = likelihood.between_information(posterior, item)[item.kind]
+    means = implied.mean + posterior.gradient[0] @ full.T
+    omega = posterior.information[0]
     spread = np.diagonal(implied.cov) - np.einsum("vp,jpq,vq->jv", full, omega, full)
     keep = [i for i, name in enumerate(level.maps.variables) if name not in fit.model.level2]
     names = [level.maps.variables[i] for i in keep]
@@ -78,18 +79,17 @@ def factor_scores(fit: FitRecord) -> FactorScores:
     level = structure.within
     implied_w = level.implied(fit.params)
     link = implied_w.cov[:, :p1]
-    mu, _, _ = structure.moments(fit.params)
+    mu, sigma_within, _ = structure.moments(fit.params)
     rows = sample.rows[0]
     seen = ~np.isnan(rows)
     codes = np.repeat(np.arange(sample.layout.n_clusters), np.asarray(sample.layout.sizes))
-    lookup = {tuple(pattern): i for i, pattern in enumerate(item.patterns.tolist())}
-    pattern = np.array([lookup.get(tuple(row), -1) for row in seen.tolist()])
-    inverse = np.concatenate([posterior.within.inverse, np.zeros((1, p1, p1))])[pattern]
-    latent = likelihood.between_means(posterior, item, fit.params)[:, :p1]
+    patterns, pattern = np.unique(seen, axis=0, return_inverse=True)
+    inverse = masked_inverse(sigma_within[None], patterns[None])[0][0][pattern.reshape(-1)]
+    latent = likelihood.between_means(posterior, params)[0, :, :p1]
     deviation = np.where(seen, rows - mu[:p1] - latent[codes], 0.0)
     weights = np.einsum("vp,npq->nvq", link, inverse)
     scores = np.einsum("nvq,nq->nv", weights, deviation)
-    spread_b = posterior.spread[item.kind][codes]
+    spread_b = posterior.spread[0, codes]
     variance = np.diagonal(implied_w.cov) - np.einsum("nvq,vq->nv", weights, link)
     variance = variance + np.einsum("nvq,nqr,nvr->nv", weights, spread_b, weights)
     if units is not None:

@@ -208,7 +208,7 @@ def _against_the_other(
     scaled = np.nan
     if one["df"] > 0 and not np.isnan(one["scaling_h0"]):
         engine = engine_for(sample.arrange(model.level1, model.level2), other.structure)
-        _, scaling = engine.robust(other.best.params)
+        _, scaling = engine.robust(other.best, engine.inverse_observed(other.best))
         factor = (other.npar * float(scaling[0]) - one["npar"] * one["scaling_h0"]) / one["df"]
         scaled = chisq / factor if factor > 0 else np.nan
     return {"chisq": chisq, "df": one["df"], "chisq_scaled": scaled}

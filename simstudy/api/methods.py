@@ -6,11 +6,12 @@ import dataclasses
 import inspect
 import re
 import typing
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from simstudy.methods import registry
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STORY = ("estimator", "year", "title", "idea", "levels", "options", "can", "cannot", "same_as", "reference", "theory")
 
@@ -31,8 +32,14 @@ def estimators() -> pd.DataFrame:
     >>> table.loc[table["estimator"] == "muml", ["year", "levels"]].values.tolist()
     [[1989, 'within, between']]
     """
-    table = pd.DataFrame([_told(name) for name in registry.names()], columns=list(STORY))
-    return table.astype({"year": "Int64"})
+    import pandas as pd
+
+    return pd.DataFrame(story(), columns=list(STORY)).astype({"year": "Int64"})
+
+
+def story() -> list[dict[str, Any]]:
+    """What `estimators` tells, a record a method; ``year`` is None where a method gives none."""
+    return [_told(name) for name in registry.names()]
 
 
 def describe_estimator(name: str) -> dict[str, Any]:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from simstudy.design.templates import template_names, template_text, template_title
 from simstudy.errors import SimstudyError
 from simstudy.runner.files import write_bytes
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 def templates() -> pd.DataFrame:
     """Every template: name, and what it is."""
-    return pd.DataFrame([{"template": name, "title": template_title(name)} for name in template_names()])
+    import pandas as pd
+
+    return pd.DataFrame(titles(), columns=["template", "title"])
+
+
+def titles() -> list[tuple[str, str]]:
+    """Name and title of every template."""
+    return [(name, template_title(name)) for name in template_names()]
 
 
 def init(template: str, out: str | Path | None = None) -> Path:

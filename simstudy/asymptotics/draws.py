@@ -11,7 +11,6 @@ from functools import lru_cache
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 from simstudy.asymptotics.result import Asymptotics
 from simstudy.linalg.psd import psd_factor
@@ -33,6 +32,8 @@ Numbers = dict[str, dict[str, float]]
 @lru_cache(maxsize=16)
 def _normals(dimension: int, count: int, seed: int) -> FloatArray:
     """Standard normal points (count, dimension), evenly spread."""
+    from scipy.stats import qmc  # a second to import
+
     points: FloatArray = ndtri(qmc.Sobol(dimension, seed=np.random.default_rng(seed)).random(count))
     return points
 

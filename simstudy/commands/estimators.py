@@ -28,17 +28,14 @@ def estimators(
 
     console = Console(highlight=False)
     width = min(console.width, TEXT_WIDTH) if console.is_terminal else TEXT_WIDTH
-    table = api.estimators()
     lines: list[Line] = []
     if names:
         blocks = [story_lines(api.describe_estimator(name), width) for name in names]
     elif full:
-        blocks = [
-            story_lines(dict(zip(table.columns, row, strict=True)), width) for row in table.itertuples(index=False)
-        ]
+        blocks = [story_lines(told, width) for told in api.story()]
     else:
         more = "`simstudy estimators NAME` tells one in full, `--full` what each can and cannot do."
-        blocks = [story_table_lines(table, width), [Line(more, "dim")]]
+        blocks = [story_table_lines(api.story(), width), [Line(more, "dim")]]
     for k, block in enumerate(blocks):
         lines += [Line("")] * (k > 0) + block
     print_lines(lines)

@@ -142,7 +142,6 @@ def _check_further(
     request: FitRequest, wald: str | None, scores: Path | None, tables: Mapping[str, bool], all_parameters: bool
 ) -> list[str]:
     """Problems of what is asked beyond the summary, found before anything is fitted."""
-    from simstudy.analysis.nested import parse_restrictions
     from simstudy.model.twolevel import TwoLevelModel
 
     named = {_OPTION_OF.get(name, f"--{name.replace('_', '-')}"): on for name, on in tables.items()}
@@ -154,6 +153,8 @@ def _check_further(
     assert isinstance(request.model, TwoLevelModel)  # read already
     try:
         if wald is not None:
+            from simstudy.analysis.nested import parse_restrictions
+
             parse_restrictions(request.model, wald)
     except SimstudyError as error:
         return [f"--wald: {problem}" for problem in error.problems]
@@ -259,6 +260,8 @@ class _Lines:
 
 def _extra(fit: FitRecord, wanted: Mapping[str, bool]) -> dict[str, pd.DataFrame]:
     """Tables that were asked for; what does not exist for this fit is said."""
+    if not any(wanted.values()):
+        return {}
     from simstudy.analysis import derived
     from simstudy.analysis.level_fit import level_fit
     from simstudy.analysis.reliability import reliability
@@ -289,10 +292,9 @@ def _write(
     csv: Path | None,
 ) -> None:
     """JSON with everything, CSV with the parameters."""
-    from simstudy.analysis.as_dict import fit_as_dict
-    from simstudy.report.tables.performance import write_csv
-
     if json_file is not None:
+        from simstudy.analysis.as_dict import fit_as_dict
+
         records = [fit_as_dict(one) for one in fits.values()]
         content: dict[str, Any] = records[0] if len(records) == 1 else {"estimator": ALL, "fits": records}
         if tests:
@@ -310,6 +312,8 @@ def _write(
         say(f"written: {json_file}")
     if csv is not None:
         import pandas as pd
+
+        from simstudy.report.tables.performance import write_csv
 
         tables = [one.parameters.assign(estimator=name) for name, one in fits.items()]
         table = pd.concat(tables, ignore_index=True)

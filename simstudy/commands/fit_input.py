@@ -20,9 +20,10 @@ def read_inputs(request: FitRequest, options: list[str], plot: Path | None) -> F
     from simstudy.analysis.choices import in_our_words, interval_problems, intervals_of, weight_problems
     from simstudy.analysis.inputs import as_model, what_is_beside
     from simstudy.analysis.read import read_data
-    from simstudy.design.load import find_modules_beside
 
     if ":" in request.estimator:
+        from simstudy.design.load import find_modules_beside
+
         find_modules_beside(Path("own.py"))  # in the current folder
     try:
         request = in_our_words(request)
@@ -70,9 +71,11 @@ def _check_estimator(name: str, options: list[str]) -> list[str]:
 
 
 def _check_plot(plot: Path | None) -> list[str]:
+    if plot is None:
+        return []
     from simstudy.report.figures.diagram.draw import FORMATS
 
-    if plot is None or plot.suffix.lower().removeprefix(".") in FORMATS:
+    if plot.suffix.lower().removeprefix(".") in FORMATS:
         return []
     allowed = [f".{name}" for name in FORMATS]
     hint = did_you_mean(plot.suffix.lower(), allowed)

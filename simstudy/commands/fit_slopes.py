@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 def check_slope_choices(request: FitRequest, tests: Sequence[str], caterpillar: Path | None) -> list[str]:
     """Problems of what is asked about random slopes, found before anything is fitted."""
     from simstudy.analysis.choices import check_no_slopes
-    from simstudy.analysis.nested import without_variance
     from simstudy.model.twolevel import TwoLevelModel
-    from simstudy.report.figures.kinds.caterpillar import check_format
 
     problems: list[str] = []
     model = request.model
@@ -30,6 +28,8 @@ def check_slope_choices(request: FitRequest, tests: Sequence[str], caterpillar: 
         except SimstudyError as error:
             problems += [f"--{problem}" for problem in error.problems]
     if caterpillar is not None:
+        from simstudy.report.figures.kinds.caterpillar import check_format
+
         try:
             check_format(caterpillar)
         except SimstudyError as error:
@@ -39,7 +39,9 @@ def check_slope_choices(request: FitRequest, tests: Sequence[str], caterpillar: 
             problems.append(f'{option}: the model has no random slope; write one as y ~ rv("s")*x')
         elif asked and request.estimator == "all":
             problems.append(f"{option}: it is about one fit; name the method with --estimator")
-    if model.slopes:
+    if model.slopes and tests:
+        from simstudy.analysis.nested import without_variance
+
         for name in tests:
             try:
                 without_variance(model, name)

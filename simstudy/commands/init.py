@@ -23,9 +23,9 @@ def init(
     from simstudy import api
 
     if template is None:
-        table = api.templates()
-        width = max(len(name) for name in table["template"])
-        for name, title in zip(table["template"], table["title"], strict=True):
+        told = api.titles()
+        width = max(len(name) for name, _ in told)
+        for name, title in told:
             print(f"{name:<{width}}  {title}")
         return
     if out is not None and str(out) == "-":

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from simstudy.data.incomplete import IncompleteStatistics, incomplete_statistics
+from simstudy.data.incomplete import IncompleteData, incomplete_data
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.statistics import TwoLevelStatistics, from_cluster_means
 from simstudy.errors import DataError, did_you_mean
 from simstudy.linalg.stacked import FloatArray, IntArray
+
+if TYPE_CHECKING:  # pandas is slow to import, and studies and the story of the methods do without
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,10 @@ class Sample:
             np.ascontiguousarray(self.clusters[..., second]),
         )
 
-    def incomplete(self) -> tuple[IncompleteStatistics, ...]:
-        """Reduce every data set, which may have missing values (NaN), to its patterns."""
+    def incomplete(self) -> IncompleteData:
+        """Reduce data sets, which may have missing values (NaN), to their patterns."""
         codes = np.repeat(np.arange(self.layout.n_clusters), np.asarray(self.layout.sizes)).astype(np.int64)
-        return tuple(
-            incomplete_statistics(rows, codes, clusters, self.level1, self.level2)
-            for rows, clusters in zip(self.rows, self.clusters, strict=True)
-        )
+        return incomplete_data(self.rows, codes, self.clusters, self.level1, self.level2)
 
     def _cluster_scatter(self, centred: FloatArray) -> FloatArray:
         """Within scatter (R, J, p1, p1) of every cluster."""
@@ -92,6 +91,8 @@ class Sample:
 
     def to_frame(self, replicate: int = 0, cluster: str = "cluster") -> pd.DataFrame:
         """One data set as a data frame with a cluster column; level-2 variables repeat in every row of a cluster."""
+        import pandas as pd
+
         ids = np.repeat(np.arange(1, self.layout.n_clusters + 1), np.asarray(self.layout.sizes))
         columns: dict[str, object] = {cluster: ids}
         columns.update({name: self.rows[replicate, :, k] for k, name in enumerate(self.level1)})
@@ -121,6 +122,8 @@ def from_frame(
     DataError
         Missing or non-numeric columns, missing values, or a level-2 variable that varies within a cluster.
     """
+    import pandas as pd
+
     problems = []
     for name in (cluster, *level1, *level2):
         count = list(data.columns).count(name)
@@ -169,6 +172,8 @@ def cluster_order(ids: pd.Series[Any]) -> tuple[IntArray, IntArray]:
     sizes : (J,)
         Sizes of clusters, by first appearance.
     """
+    import pandas as pd
+
     codes, _ = pd.factorize(ids)
     sizes = np.bincount(codes)
     rank = np.empty(len(sizes), dtype=np.int64)
@@ -181,4 +186,6 @@ def _cluster_values(values: FloatArray, layout: ClusterLayout) -> FloatArray:
     if not np.isnan(values).any():
         return values[layout.row_starts]
     codes = np.repeat(np.arange(layout.n_clusters), np.asarray(layout.sizes))
+    import pandas as pd
+
     return pd.DataFrame(values).groupby(codes).first().to_numpy(dtype=float)

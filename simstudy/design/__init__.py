@@ -1,6 +1,5 @@
 """Design files: TOML -> `Design` -> cells, with everything checked before anything runs."""
 
-from simstudy.design.design import Cell, Design, EstimatorEntry, Intervals
-from simstudy.design.load import load_design, parse_design
+from simstudy.lazy import attach
 
-__all__ = ["Cell", "Design", "EstimatorEntry", "Intervals", "load_design", "parse_design"]
+__getattr__, __dir__, __all__ = attach(__name__)

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from simstudy.data.incomplete import IncompleteStatistics
+from simstudy.data.incomplete import IncompleteData
 from simstudy.data.statistics import TwoLevelStatistics
+from simstudy.estimation.available_moments import available_moments
 from simstudy.estimation.free_moments import two_level_optimiser
 from simstudy.estimation.inference import covariance
 from simstudy.estimation.optimum import Box, Optimum
@@ -17,10 +18,10 @@ from simstudy.estimation.scoring import SCORING, Optimiser, try_again
 from simstudy.estimation.starts import Starts, feasible_between, starts_from_moments, two_level_starts
 from simstudy.likelihood.evaluation import Likelihood, Selectable
 from simstudy.likelihood.normal import two_group
-from simstudy.likelihood.normal.incomplete import IncompleteBatch, IncompleteLikelihood
+from simstudy.likelihood.normal.incomplete import IncompleteLikelihood
 from simstudy.likelihood.normal.pseudo_balanced import PseudoBalanced
 from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
-from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, dot, entries, transpose
+from simstudy.linalg.stacked import FloatArray, IntArray, dot, entries, transpose
 from simstudy.model.implied import TwoLevelStructure
 
 
@@ -74,14 +75,18 @@ class Engine:
         result: FloatArray = self.likelihood.observed_information(params, self.data)
         return result
 
-    def robust(self, params: FloatArray, held: BoolArray | None = None) -> tuple[FloatArray, FloatArray]:
+    def inverse_observed(self, best: Optimum) -> FloatArray:
+        """Inverse of the observed information at an optimum (R, q, q), 0 for parameters that a bound holds."""
+        return covariance(self.observed(best.params), best.held)
+
+    def robust(self, best: Optimum, bread: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Sandwich covariance (R, q, q), and the scaling factor tr(H^-1 meat) / q (R,) of theory C11.
 
-        Parameters that a bound holds (R, q) have covariances of 0 and add nothing to the trace.
+        ``bread`` is `inverse_observed`. Parameters that a bound holds have covariances of 0 and add nothing to the
+        trace.
         """
-        bread, meat = covariance(self.observed(params), held), self.meat(params)
-        product = np.matmul(bread, meat)
-        q = params.shape[-1]
+        product = np.matmul(bread, self.meat(best.params))
+        q = best.params.shape[-1]
         diagonal = entries(product, np.arange(q), np.arange(q))
         scaling = dot(diagonal, np.ones_like(diagonal)) / q
         return np.matmul(product, bread), scaling
@@ -162,43 +167,14 @@ def two_group_engine(
     return Engine(likelihood, data, meat, Starts.of(start))
 
 
-def incomplete_engine(structure: TwoLevelStructure, items: tuple[IncompleteStatistics, ...]) -> Engine:
+def incomplete_engine(structure: TwoLevelStructure, data: IncompleteData) -> Engine:
     """Engine of data sets with missing values whose variables stand in the model's order."""
     likelihood = IncompleteLikelihood(structure)
 
     def meat(params: FloatArray) -> FloatArray:
-        found = []
-        for values, item in zip(params, items, strict=True):
-            scores = likelihood.cluster_scores(values, item)
-            found.append(np.matmul(scores.T, scores))
-        return np.stack(found)
+        scores = likelihood.cluster_scores(params, data)
+        result: FloatArray = np.matmul(transpose(scores), scores)
+        return result
 
-    moments = [available_moments(item) for item in items]
-    mean, within, between = (np.stack(parts) for parts in zip(*moments, strict=True))
-    start = starts_from_moments(structure, mean, within, between)
-    return Engine(likelihood, IncompleteBatch(items), meat, Starts.of(start))
-
-
-def available_moments(item: IncompleteStatistics) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Crude mu (p,), Sigma_within (p1, p1) and Sigma_between (p, p), without covariances, from the values observed."""
-    p1, p2 = len(item.level1), len(item.level2)
-    seen = item.patterns[item.pattern]  # (G, p1)
-    weight = np.where(seen, item.count[:, None], 0.0)
-    mean = (weight * item.means).sum(axis=0) / weight.sum(axis=0)
-    total = (np.diagonal(item.scatter, axis1=1, axis2=2) + weight * (item.means - mean) ** 2).sum(axis=0)
-    total = total / weight.sum(axis=0)
-    rows = np.zeros((item.n_clusters, p1))
-    np.add.at(rows, item.cluster, weight)
-    sums = np.zeros((item.n_clusters, p1))
-    np.add.at(sums, item.cluster, weight * item.means)
-    cluster_mean = sums / np.maximum(rows, 1.0)
-    inside = np.diagonal(item.scatter, axis1=1, axis2=2) + weight * (item.means - cluster_mean[item.cluster]) ** 2
-    within = inside.sum(axis=0) / np.maximum(rows.sum(axis=0) - (rows > 0).sum(axis=0), 1.0)
-    within = np.clip(within, 0.05 * total, total)
-    between = np.zeros((p1 + p2, p1 + p2))
-    between[np.arange(p1), np.arange(p1)] = np.maximum(total - within, 0.05 * total)
-    z_seen = item.z_patterns[item.z_pattern]
-    z_mean = item.z.sum(axis=0) / np.maximum(z_seen.sum(axis=0), 1)
-    z_var = (np.where(z_seen, item.z - z_mean, 0.0) ** 2).sum(axis=0) / np.maximum(z_seen.sum(axis=0), 1)
-    between[np.arange(p1, p1 + p2), np.arange(p1, p1 + p2)] = z_var
-    return np.concatenate([mean, z_mean]), np.diag(within), between
+    start = starts_from_moments(structure, *available_moments(data))
+    return Engine(likelihood, data, meat, Starts.of(start))

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
-from scipy.special import gammaln, ndtr
-from scipy.stats import f as f_distribution
 
+from simstudy.lazy import special
 from simstudy.linalg.stacked import FloatArray, eigh, inverse
+from simstudy.linalg.tails import f_probability
 from simstudy.linalg.wald_intervals import quantile
 
 NEGLIGIBLE = 1e-9
@@ -40,7 +40,9 @@ def chi_square_grid(df: int) -> tuple[FloatArray, FloatArray]:
 
 def mean_inverse_chi(df: int) -> float:
     """E(1 / chi) with df degrees of freedom; infinite for 1."""
-    return float(np.exp(gammaln(0.5 * (df - 1)) - gammaln(0.5 * df)) / np.sqrt(2.0)) if df > 1 else np.inf
+    return (
+        float(np.exp(special.gammaln(0.5 * (df - 1)) - special.gammaln(0.5 * df)) / np.sqrt(2.0)) if df > 1 else np.inf
+    )
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,10 @@ class SlopeLaw:
         u, weight = self.spread
         half = quantile(level) * np.sqrt(u)
         if self.centre == target:
-            return float(weight @ (2.0 * ndtr(half) - 1.0))
+            return float(weight @ (2.0 * special.ndtr(half) - 1.0))
         q, q_weight = chi_square_grid(self.df)
         d = (self.centre - target) * np.sqrt(q / self.ratio)[:, None]
-        inside: FloatArray = ndtr(half - d) - ndtr(-half - d)
+        inside: FloatArray = special.ndtr(half - d) - special.ndtr(-half - d)
         return float(q_weight @ inside @ weight)
 
 
@@ -187,7 +189,7 @@ class Components:
     def at_boundary(self) -> float:
         """P(tau^2 = 0): the mean square between clusters is below that within."""
         ratio = self.within * self.df_within / self.divisor_within * self.divisor_between / self.df_between
-        return float(f_distribution.cdf(ratio / self.between, self.df_between, self.df_within))
+        return float(f_probability(ratio / self.between, self.df_between, self.df_within))
 
     def spreads(self) -> tuple[tuple[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]:
         """Laws of u for between and for within slopes; at the boundary both mean squares are pooled (theory B3)."""
@@ -276,7 +278,7 @@ def negative_variance(
     df_between, df_within = n_clusters - 1, n_clusters * (n - 1)
     kappa = 1.0 if unbiased else n_clusters / df_between
     at = kappa / (1.0 + n * variance_between / variance_within)
-    return float(f_distribution.cdf(at, df_between, df_within))
+    return float(f_probability(at, df_between, df_within))
 
 
 NEGATIVE = "negative_variance"

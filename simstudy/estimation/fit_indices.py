@@ -18,9 +18,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import optimize, stats
 
 from simstudy.linalg.stacked import FloatArray
+from simstudy.linalg.tails import chi_square_tail, noncentrality
 
 
 class Indices(NamedTuple):
@@ -105,25 +105,13 @@ def rmsea_interval(
         return 0.0, 0.0
     tail, statistic = (1.0 - level) / 2.0, chisq / scaling
 
-    def limit(probability: float) -> float:
-        def gap(nc: float) -> float:
-            value = stats.ncx2.cdf(statistic, df, nc) if nc > 0 else stats.chi2.cdf(statistic, df)
-            return float(value) - probability
-
-        if gap(0.0) < 0:
-            return 0.0
-        high = max(statistic, 1.0)
-        while gap(high) > 0:
-            high *= 2.0
-        return float(optimize.brentq(gap, 0.0, high, xtol=1e-12))
-
     factor = n_groups * scaling / (df * n_units)
-    return float(np.sqrt(factor * limit(1.0 - tail))), float(np.sqrt(factor * limit(tail)))
+    low, high = (noncentrality(statistic, df, probability) for probability in (1.0 - tail, tail))
+    return float(np.sqrt(factor * low)), float(np.sqrt(factor * high))
 
 
 def upper_tail(chisq: FloatArray, df: int) -> FloatArray:
     """P-values (R,); NaN without degrees of freedom."""
     if df <= 0:
         return np.full(len(chisq), np.nan)
-    result: FloatArray = stats.chi2.sf(chisq, df)
-    return result
+    return chi_square_tail(chisq, df)

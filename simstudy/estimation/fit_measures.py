@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -65,9 +66,15 @@ class Solved:
         found = np.zeros(len(self.best.loglik), dtype=bool) if self.tight is None else self.tight
         return found if self.best.held is None else found | self.best.held.any(axis=-1)
 
+    @cached_property
+    def inverse_observed(self) -> FloatArray:
+        """Inverse of the observed information of the free parameters (R, k, k), computed once for all who ask."""
+        return self.engine.inverse_observed(self.best)
+
+    @cached_property
     def robust(self) -> tuple[FloatArray, FloatArray]:
         """Sandwich covariance of the free parameters, and the scaling factor a parameter of the model (R,)."""
-        cov, scaling = self.engine.robust(self.best.params, self.best.held)
+        cov, scaling = self.engine.robust(self.best, self.inverse_observed)
         return cov, scaling * (self.best.params.shape[-1] / self.npar)
 
     @property
@@ -152,7 +159,7 @@ def _add_scaled(
     """Scaling factors, and scaled and robust measures."""
     n, chisq, chisq_baseline = len(model.best.loglik), found["chisq"], found["baseline_chisq"]
     df, df_baseline = unrestricted.npar - model.npar, unrestricted.npar - baseline.npar
-    c0, c1, cb = (solved.robust()[1] for solved in (model, unrestricted, baseline))
+    c0, c1, cb = (solved.robust[1] for solved in (model, unrestricted, baseline))
     nothing = np.full(n, np.nan)
     with np.errstate(all="ignore"):
         factor = (unrestricted.npar * c1 - model.npar * c0) / df if df > 0 else nothing

@@ -54,8 +54,8 @@ def swap(a: FloatArray) -> FloatArray:
     return np.ascontiguousarray(a.swapaxes(1, 2))
 
 
-def inverse_factor(a: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """N = L^-1 (lower triangular) of L L' = a, and log|a| (R, P); NaN where a is not positive definite."""
+def lower_factor(a: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """L (lower triangular) of L L' = a, and its diagonal (R, m, P); NaN where a is not positive definite."""
     n = a.shape[1]
     left = a.copy()
     factor = np.zeros_like(a)
@@ -66,8 +66,14 @@ def inverse_factor(a: FloatArray) -> tuple[FloatArray, FloatArray]:
         factor[:, k:, k] = left[:, k:, k] / root[:, None]
         for i in range(k + 1, n):
             left[:, i:, i] -= factor[:, i:, k] * factor[:, i, k, None]
+    return factor, pivots
+
+
+def inverse_factor(a: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """N = L^-1 (lower triangular) of L L' = a, and log|a| (R, P); NaN where a is not positive definite."""
+    factor, pivots = lower_factor(a)
     result = np.zeros_like(a)
-    for i in range(n):
+    for i in range(a.shape[1]):
         result[:, i, i] = 1.0 / pivots[:, i]
         for k in range(i):
             total = factor[:, i, k] * result[:, k, : k + 1].swapaxes(0, 1)

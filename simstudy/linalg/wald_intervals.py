@@ -7,8 +7,8 @@ its limit. Its own variability, of relative order 1 / sqrt(J), is left out: this
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
+from simstudy.lazy import special
 from simstudy.linalg.stacked import FloatArray
 
 NEWTON_STEPS = 8
@@ -17,7 +17,7 @@ NEWTON_STEPS = 8
 
 def quantile(level: float) -> float:
     """Normal quantile z of a two-sided interval."""
-    return float(ndtri(0.5 * (1.0 + level)))
+    return float(special.ndtri(0.5 * (1.0 + level)))
 
 
 def coverage(
@@ -26,7 +26,7 @@ def coverage(
     """P(limit - z reported <= target <= limit + z reported), arrays of one shape."""
     half = quantile(level) * reported
     with np.errstate(all="ignore"):
-        inside: FloatArray = ndtr((target + half - limit) / se) - ndtr((target - half - limit) / se)
+        inside: FloatArray = special.ndtr((target + half - limit) / se) - special.ndtr((target - half - limit) / se)
     return inside
 
 
@@ -36,8 +36,8 @@ def misses(
     """P(the interval lies below the target), P(it lies above)."""
     half = quantile(level) * reported
     with np.errstate(all="ignore"):
-        below: FloatArray = ndtr((target - half - limit) / se)
-        above: FloatArray = ndtr((limit - half - target) / se)
+        below: FloatArray = special.ndtr((target - half - limit) / se)
+        above: FloatArray = special.ndtr((limit - half - target) / se)
     return below, above
 
 
@@ -49,7 +49,7 @@ def median_distance(limit: FloatArray, se: FloatArray, target: FloatArray) -> Fl
         found = np.maximum(shift, quantile(0.5))  # between |shift| and |shift| + .67, where Newton's method converges
         for _ in range(NEWTON_STEPS):
             slope = (np.exp(-0.5 * (found - shift) ** 2) + np.exp(-0.5 * (found + shift) ** 2)) / np.sqrt(2.0 * np.pi)
-            found = found - (ndtr(found - shift) - ndtr(-found - shift) - 0.5) / slope
+            found = found - (special.ndtr(found - shift) - special.ndtr(-found - shift) - 0.5) / slope
         return np.where(se > 0, found * se, gap)
 
 
@@ -57,7 +57,7 @@ def rejection(limit: FloatArray, se: FloatArray, reported: FloatArray, level: fl
     """P(the interval excludes 0): power, or the type I error rate where the truth is 0."""
     half = quantile(level) * reported
     with np.errstate(all="ignore"):
-        outside: FloatArray = ndtr((limit - half) / se) + ndtr((-limit - half) / se)
+        outside: FloatArray = special.ndtr((limit - half) / se) + special.ndtr((-limit - half) / se)
     return outside
 
 
@@ -69,5 +69,5 @@ def width(reported: FloatArray, level: float) -> FloatArray:
 def negative(limit: FloatArray, se: FloatArray) -> FloatArray:
     """P(estimate <= 0), of interest for variances."""
     with np.errstate(all="ignore"):
-        below: FloatArray = ndtr(-limit / se)
+        below: FloatArray = special.ndtr(-limit / se)
     return below

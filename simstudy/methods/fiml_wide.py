@@ -12,7 +12,8 @@ from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.data.wide import wide_data
 from simstudy.errors import EstimatorError
-from simstudy.estimation.engine import Engine, available_moments
+from simstudy.estimation.available_moments import available_moments
+from simstudy.estimation.engine import Engine
 from simstudy.estimation.result import FitResult, Status, failed
 from simstudy.estimation.starts import Starts, starts_from_moments, two_level_starts
 from simstudy.likelihood.normal.wide import WideLikelihood
@@ -155,9 +156,7 @@ def wide_engine(structure: TwoLevelStructure, sample: Sample) -> Engine:
 
     if _is_complete(sample):
         return Engine(likelihood, data, meat, two_level_starts(structure, sample.statistics(cluster_wise=False)))
-    (item,) = sample.incomplete()
-    mean, within, between = available_moments(item)
-    start = starts_from_moments(structure, mean[None], within[None], between[None])
+    start = starts_from_moments(structure, *available_moments(sample.incomplete()))
     return Engine(likelihood, data, meat, Starts.of(start))
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from simstudy.data.incomplete import IncompleteStatistics
+from simstudy.data.incomplete import IncompleteData
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
@@ -17,8 +17,6 @@ from simstudy.estimation.constrained import Expander, Holding, exogenous_moments
 from simstudy.estimation.engine import Engine, complete_engine, incomplete_engine
 from simstudy.estimation.exact_laws import ExactNumber
 from simstudy.estimation.fit_measures import Solved, baseline_model, fit_measures
-from simstudy.estimation.inference import covariance
-from simstudy.estimation.optimum import Optimum
 from simstudy.estimation.result import FitResult, Status
 from simstudy.estimation.semidefinite import scored_once, semidefinite
 from simstudy.estimation.starts import Starts, starts_from_moments
@@ -209,8 +207,10 @@ class PreparedMsem:
         if closed_form is None:
             closed_form = layout.balanced and options.missing == "listwise"
         self.closed_form = closed_form
-        # where the model says something of the moments, crude ones are as good a start as the unrestricted maximum
-        self.restricted = not closed_form and options.missing == "listwise" and self.structure.q < self.unrestricted.q
+        # where the model says something of the moments, or values are missing, crude moments are as good a start as
+        # the unrestricted maximum
+        restricted = self.structure.q < self.unrestricted.q
+        self.restricted = not closed_form and (restricted or options.missing == "fiml")
 
     @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
@@ -220,17 +220,15 @@ class PreparedMsem:
             return FitResult.concat([self.fit(data.select(index[r : r + 1])) for r in index])
         if self.options.missing == "fiml":
             assert isinstance(data, Sample), "full-information estimation with missing values needs rows"
-            items = data.arrange(self.model.level1, self.model.level2).incomplete()
-            return self.fit_incomplete(items)
+            return self.fit_incomplete(data.arrange(self.model.level1, self.model.level2).incomplete())
         statistics = data.statistics() if isinstance(data, Sample) else data
         statistics = statistics.arrange(self.model.level1, self.model.level2)
         result = self.fit_with(lambda structure: complete_engine(structure, statistics), self.layout.n_obs)
         return judge_data(result, statistics, within=True)
 
-    def fit_incomplete(self, items: tuple[IncompleteStatistics, ...]) -> FitResult:
+    def fit_incomplete(self, data: IncompleteData) -> FitResult:
         """Fit data sets with missing values, reduced to patterns."""
-        n_obs = np.array([item.count.sum() for item in items])
-        return self.fit_with(lambda structure: incomplete_engine(structure, items), n_obs)
+        return self.fit_with(lambda structure: incomplete_engine(structure, data), data.n_rows)
 
     def fit_with(self, build: Build, n_obs: float | FloatArray) -> FitResult:
         """Fit by the likelihood that ``build`` makes of a model's structure, on ``n_obs`` rows."""
@@ -250,7 +248,7 @@ class PreparedMsem:
         best = solved.best
         if first is not None and not (self.closed_form or self.restricted):
             best = replace(best, n_iter=best.n_iter + first.best.n_iter)
-        covariances = self._covariances(solved, best, expand)
+        covariances = self._covariances(solved, expand)
         result = FitResult(
             labels=self.model.names,
             estimate=solved.params,
@@ -292,15 +290,13 @@ class PreparedMsem:
         better = starts_from_moments(self.structure, *self.unrestricted.moments(saturated.best.params))
         return np.where(ok[:, None], better, otherwise)
 
-    def _covariances(self, solved: Solved, best: Optimum, expand: Expander) -> dict[str, FloatArray]:
+    def _covariances(self, solved: Solved, expand: Expander) -> dict[str, FloatArray]:
         found: dict[str, FloatArray] = {}
         for kind in self.options.se:
             if kind == "expected":
-                cov = best.inverse
-            elif kind == "observed":
-                cov = covariance(solved.engine.observed(best.params), best.held)
+                cov = solved.best.inverse
             else:
-                cov, _ = solved.robust()
+                cov = solved.inverse_observed if kind == "observed" else solved.robust[0]
             found[kind] = expand(cov)
         return found
 

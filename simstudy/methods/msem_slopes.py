@@ -185,6 +185,8 @@ class PreparedSlopeMsem:
             self.likelihood = ObservedSlopes(self.structure, self.treatment)
         self.variances = model.table.variance_indices
         self.given = GivenVariables.of(model) if options.fixed_x else GivenVariables((), (), ())
+        self.counted = [k for k, name in enumerate(model.level1) if name not in self.given.level1]
+        """Places of the level-1 variables of which a row must have one to count (BIC)."""
         held = np.array(self.given.held, dtype=np.int64)
         self.search = SlopeSearch(
             model, self.likelihood, held, finer=self.finer, variances=options.bounds == "variances"
@@ -229,7 +231,8 @@ class PreparedSlopeMsem:
         for first in range(0, sample.n_replicates, size):
             some = sample.select(slice(first, first + size))
             data, filled = PatternProducts.of(some), completed(some).statistics()
-            parts.append(judge_data(self._fit(data, filled, data.n_rows), filled, within=True))
+            counted = (~np.isnan(some.rows[..., self.counted])).any(axis=-1).sum(axis=-1)
+            parts.append(judge_data(self._fit(data, filled, counted), filled, within=True))
         return FitResult.concat(parts)
 
     def _fit(self, data: Products, statistics: TwoLevelStatistics, n_obs: float | FloatArray) -> FitResult:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
-from scipy import stats
 
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
@@ -14,6 +13,7 @@ from simstudy.data.statistics import TwoLevelStatistics, total_scatter
 from simstudy.estimation.result import FitResult
 from simstudy.likelihood.normal.single_level import Data
 from simstudy.linalg.stacked import FloatArray, cholesky, columns, dot, submatrix
+from simstudy.linalg.tails import chi_square_tail
 from simstudy.methods.checks import check_kinds, judge_data, refuse_constraints
 from simstudy.methods.chosen_errors import ChosenErrors
 from simstudy.methods.likelihood_of import LikelihoodOf
@@ -162,7 +162,7 @@ class PreparedMultigroup:
         found = {
             "chisq": chisq,
             "df": np.full(len(own), df),
-            "pvalue": stats.chi2.sf(chisq, df),
+            "pvalue": chi_square_tail(chisq, df),
             "npar": np.full(len(own), npar),
             "loglik": result.loglik,
             "unrestricted_loglik": unrestricted,

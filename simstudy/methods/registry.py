@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import importlib.metadata
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from simstudy.errors import EstimatorError, did_you_mean
 from simstudy.methods.look import Look
@@ -18,6 +17,9 @@ from simstudy.methods.substitute import Substitute
 from simstudy.methods.verify import PROGRAM
 from simstudy.methods.wall import MethodError, describe, walled
 from simstudy.population.data_kinds import data_kind
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 _REGISTRY: dict[str, type[Any]] = {}
 T = TypeVar("T", bound=type[Any])
@@ -106,6 +108,8 @@ def create(name: str, values: Mapping[str, Any] | None = None) -> Estimator:
     EstimatorError
         Unknown method or option, or a value that an option does not take.
     """
+    from pydantic import ValidationError  # slow to import
+
     cls, given, allowed = find(name), dict(values or {}), options(name)
     problems = [
         f"method '{name}': unknown option '{key}'{did_you_mean(key, allowed)}; allowed: {', '.join(allowed) or 'none'}"
@@ -117,7 +121,7 @@ def create(name: str, values: Mapping[str, Any] | None = None) -> Estimator:
 
     def made() -> tuple[Estimator | None, ValidationError | None]:
         try:
-            return TypeAdapter(with_config(ConfigDict(extra="forbid"))(cls)).validate_python(given), None
+            return _reader(cls).validate_python(given), None
         except ValidationError as error:
             return None, error
 
@@ -135,6 +139,14 @@ def create(name: str, values: Mapping[str, Any] | None = None) -> Estimator:
     assert result is not None
     check_declared(result)
     return result
+
+
+@functools.cache
+def _reader(cls: type[Any]) -> TypeAdapter[Any]:
+    """What makes a method of options; making it takes as long as a fit."""
+    from pydantic import ConfigDict, TypeAdapter, with_config
+
+    return TypeAdapter(with_config(ConfigDict(extra="forbid"))(cls))
 
 
 def check_declared(method: Estimator) -> None:
@@ -219,8 +231,14 @@ def look_of(name: str) -> Look | None:
     return None if found is None else found.look
 
 
+@functools.cache
+def entry_points() -> tuple[importlib.metadata.EntryPoint, ...]:
+    """Methods of installed packages; what is installed is read once, which takes as long as a fit."""
+    return tuple(importlib.metadata.entry_points(group=ENTRY_POINTS))
+
+
 def _load_entry_points() -> None:
-    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+    for point in entry_points():
         if point.name not in _REGISTRY:
             try:
                 cls = walled(point.load)

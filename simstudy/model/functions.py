@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import special
+
+from simstudy.lazy import special
 
 Value = Any  # a float or an array of floats
 Rule = Callable[..., tuple[Value, tuple[Value, ...]]]
@@ -121,13 +122,13 @@ FUNCTIONS: dict[str, Function] = {
     "asinh": _plain(np.arcsinh, lambda x, f: 1.0 / np.sqrt(x * x + 1.0)),
     "acosh": _plain(np.arccosh, lambda x, f: 1.0 / np.sqrt(x * x - 1.0)),
     "atanh": _plain(np.arctanh, lambda x, f: 1.0 / (1.0 - x * x)),
-    "plogis": _plain(special.expit, lambda x, f: f * (1.0 - f)),
-    "qlogis": _plain(special.logit, lambda x, f: 1.0 / (x * (1.0 - x))),
+    "plogis": _plain(lambda x: special.expit(x), lambda x, f: f * (1.0 - f)),
+    "qlogis": _plain(lambda x: special.logit(x), lambda x, f: 1.0 / (x * (1.0 - x))),
     "pnorm": Function(_pnorm, 1, 3),
     "dnorm": Function(_dnorm, 1, 3),
     "qnorm": Function(_qnorm, 1, 3),
-    "gamma": _plain(special.gamma, lambda x, f: f * special.digamma(x)),
-    "lgamma": _plain(special.gammaln, lambda x, f: special.digamma(x)),
+    "gamma": _plain(lambda x: special.gamma(x), lambda x, f: f * special.digamma(x)),
+    "lgamma": _plain(lambda x: special.gammaln(x), lambda x, f: special.digamma(x)),
     "max": Function(_extreme(1.0), 1, MANY),
     "min": Function(_extreme(-1.0), 1, MANY),
     "sum": Function(_sum, 1, MANY),

@@ -17,10 +17,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import chdtrc
-from scipy.stats import norm
+from scipy.special import chdtrc, ndtr
 
 from simstudy.linalg.stacked import FloatArray, inverse_spd
+from simstudy.linalg.tails import normal_density
 from simstudy.planning.criterion import Criterion, basis, inverse_link, link
 
 STEP = 1.2
@@ -102,7 +102,7 @@ class Curve:
         """Standard error of the measure, by the delta method."""
         eta = self.eta(size)
         kind = self.criterion.measure.link
-        slope = norm.pdf(eta) if kind == "probit" else np.exp(eta) if kind == "log" else np.ones_like(eta)
+        slope = normal_density(eta) if kind == "probit" else np.exp(eta) if kind == "log" else np.ones_like(eta)
         return np.asarray(slope * self.se(size))
 
     def margin(self, size: FloatArray, z: float = 0.0) -> FloatArray:
@@ -168,7 +168,7 @@ def _working(
     kind = criterion.measure.link
     if kind == "probit":
         eta = np.clip(eta, -6.0, 6.0)
-        p, density = norm.cdf(eta), norm.pdf(eta)
+        p, density = ndtr(eta), normal_density(eta)
         return eta + (value - p) / density, n * density**2 / (p * (1.0 - p))
     slope = 1.0 / value if kind == "log" else np.ones_like(value)
     return link(kind)(value), 1.0 / np.square(np.maximum(slope * mcse, 1e-300))

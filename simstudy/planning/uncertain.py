@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from simstudy.design.scenario import Scenario
 from simstudy.errors import DesignError, ModelError, SimstudyError, did_you_mean
+from simstudy.lazy import stats
 from simstudy.model.expressions import parse_expression
 from simstudy.planning.limits import lattice
 from simstudy.population.streams import generator

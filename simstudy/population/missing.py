@@ -16,12 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import expit
 
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.errors import DataError, DesignError, did_you_mean
+from simstudy.lazy import special
 from simstudy.linalg.stacked import BoolArray, FloatArray
 from simstudy.population.streams import MISSING, Streams
 
@@ -147,8 +146,10 @@ def _intercept(rule: MissingRule, mean: float, sd: FloatArray, weights: FloatArr
     log_odds = rule.slope * (sd[:, None] * _NODES)
     share = weights[:, None] * _WEIGHTS
 
+    from scipy.optimize import brentq  # slow to import
+
     def excess(a: float) -> float:
-        return float((share * expit(a + log_odds)).sum()) - rule.rate
+        return float((share * special.expit(a + log_odds)).sum()) - rule.rate
 
     middle, reach = math.log(rule.rate / (1.0 - rule.rate)), float(np.abs(log_odds).max())
     root: float = brentq(excess, middle - reach - 1.0, middle + reach + 1.0, xtol=1e-13, rtol=1e-14)
@@ -180,7 +181,7 @@ def remove(sample: Sample, found: Rates, seed: int, key: str, replicates: Sequen
             elif rule.on:
                 x = np.ascontiguousarray(sample.clusters[r, :, names.index(rule.on) - len(sample.level1)])
                 log_odds = intercept + rule.slope * (np.repeat(x, sizes) if at_level1 else x)
-            gone = uniform[places[k] : places[k + 1]] < expit(log_odds)
+            gone = uniform[places[k] : places[k + 1]] < special.expit(log_odds)
             if at_level1:
                 rows[r, gone, k] = np.nan
             else:

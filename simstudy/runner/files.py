@@ -1,4 +1,7 @@
-"""Files that are either whole or not there: written to a temporary name, synced, renamed."""
+"""Files that are either whole or not there: written to a temporary name, synced, renamed.
+
+Arrow is imported where a table is written or read: a text file is written without.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 TEMPORARY = ".tmp"
 
@@ -61,6 +65,9 @@ def write_bytes(path: Path, content: bytes | memoryview) -> Written:
 
 def write_table(path: Path, table: pa.Table, metadata: Mapping[str, str] | None = None) -> Written:
     """Write a Parquet file with checksums of every page and of the whole; the same table gives the same bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     schema = table.schema
     text = [field.name for field in schema if pa.types.is_dictionary(field.type) or pa.types.is_string(field.type)]
     table = table.replace_schema_metadata({**(metadata or {}), "checksum": (_SEAL + _OPEN).decode()})
@@ -104,6 +111,9 @@ def read_metadata(path: Path) -> dict[bytes, bytes]:
     OSError, ValueError
         What is there is not what was written (`pyarrow.ArrowInvalid` is a ValueError).
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     return dict(pq.read_metadata(pa.BufferReader(read_sealed(path))).metadata or {})
 
 
@@ -115,6 +125,9 @@ def read_table(path: Path, expected: Written | None = None) -> pa.Table:
     OSError, ValueError
         What is there is not what was written.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     content = read_sealed(path)
     if expected is not None and Written.of(content) != expected:
         raise ValueError("it is a sound file, but another one than was written with the commit")

@@ -80,18 +80,25 @@ def conditional(fit: FitRecord, rows: pd.DataFrame, treatment: str, t: float | N
     centre[2 : 2 + n] += shift
     centre[2 + n :] += shift * np.tile(load, n)
     y = rows[["y1", "y2", "y3"]].to_numpy().ravel()
-    total += stats.multivariate_normal.logpdf(y, centre[2 + n :], joint[2 + n :, 2 + n :])
-    gain = joint[: 2 + n, 2 + n :] @ np.linalg.inv(joint[2 + n :, 2 + n :])
-    found = centre[: 2 + n] + gain @ (y - centre[2 + n :])
-    return found, np.diagonal(joint)[: 2 + n] - (gain * joint[: 2 + n, 2 + n :]).sum(axis=1), total
+    seen, wanted = 2 + n + np.flatnonzero(~np.isnan(y)), np.arange(2 + n)
+    y, inner, link = y[~np.isnan(y)], joint[np.ix_(seen, seen)], joint[np.ix_(wanted, seen)]
+    total += stats.multivariate_normal.logpdf(y, centre[seen], inner)
+    gain = link @ np.linalg.inv(inner)
+    found = centre[wanted] + gain @ (y - centre[seen])
+    return found, np.diagonal(joint)[wanted] - (gain * link).sum(axis=1), total
 
 
+@pytest.mark.parametrize("gaps", [False, True])
 @pytest.mark.parametrize(
     "treatment", ["observed", *(pytest.param(name, marks=pytest.mark.slow) for name in ("latent", "hybrid"))]
 )
-def test_scores_are_conditional_moments(treatment) -> None:
+def test_scores_are_conditional_moments(treatment, gaps) -> None:
     data = frame()
-    fit = simstudy.fit(CASES[treatment], data, cluster="g", slopes=treatment, nodes=15)
+    if gaps:
+        data["y1"] = data["y1"].where(np.arange(len(data)) % 3 > 0)
+        data.loc[data.index % 5 == 0, ["y2", "y3"]] = np.nan  # some rows have x alone
+    missing = "fiml" if gaps else "listwise"
+    fit = simstudy.fit(CASES[treatment], data, cluster="g", slopes=treatment, nodes=15, missing=missing)
     assert fit.converged
     scores = factor_scores(fit)
     assert list(scores.within.index) == list(data.index)

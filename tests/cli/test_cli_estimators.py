@@ -104,7 +104,7 @@ def test_a_plug_in_without_year_and_idea_is_listed_too(monkeypatch) -> None:
     registry.register(Bare)
     table = api.estimators()
     assert table["year"].isna().tolist() == [False] * (len(table) - 1) + [True]
-    lines = [line.text for line in story_table_lines(table, 110)]
+    lines = [line.text for line in story_table_lines(api.story(), 110)]
     assert lines[-1].split() == ["bare", "a", "method", "from", "elsewhere"]
     told = [line.text for line in story_lines(api.describe_estimator("bare"), 110)]
     assert told[0] == "bare: a method from elsewhere"
@@ -115,7 +115,7 @@ def test_a_plug_in_without_year_and_idea_is_listed_too(monkeypatch) -> None:
 
 
 def test_narrow_terminals_get_short_lines() -> None:
-    lines = story_table_lines(api.estimators(), 60)
+    lines = story_table_lines(api.story(), 60)
     assert max(len(line.text) for line in lines) <= 60
     lines = story_lines(api.describe_estimator("msem") | {"details": ""}, 60)
     assert max(len(line.text) for line in lines) <= 60

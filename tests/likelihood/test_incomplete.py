@@ -17,11 +17,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from simstudy.data.incomplete import IncompleteStatistics, incomplete_statistics
+from simstudy.data.incomplete import IncompleteData, incomplete_data
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample, from_frame
 from simstudy.errors import DataError
-from simstudy.likelihood.normal.incomplete import IncompleteBatch, IncompleteLikelihood
+from simstudy.estimation.available_moments import available_moments
+from simstudy.likelihood.normal.incomplete import IncompleteLikelihood
 from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
@@ -36,9 +37,6 @@ EXACT = 1e-12
 ROUNDING = 1e-12
 # Central differences of fourth order, step 1e-3: truncation 1e-12 of the fifth derivative, rounding 1e-14 |l| / 1e-3.
 STEP, DIFFERENCE = 1e-3, 2e-8
-# The observed information differences the score with step 1e-4: truncation 1e-8 / 6 of its third derivative, which is
-# some 100 times the second where variances are near .05.
-OBSERVED = 2e-7
 
 
 @dataclass(frozen=True)
@@ -52,9 +50,9 @@ class Case:
     z: np.ndarray
 
     @cached_property
-    def item(self) -> IncompleteStatistics:
+    def item(self) -> IncompleteData:
         model = self.structure.model
-        return incomplete_statistics(self.rows, self.codes, self.z, model.level1, model.level2)
+        return incomplete_data(self.rows[None], self.codes, self.z[None], model.level1, model.level2)
 
     @cached_property
     def likelihood(self) -> IncompleteLikelihood:
@@ -146,7 +144,7 @@ def close(found: np.ndarray, expected: np.ndarray, relative: float) -> None:
 
 def evaluate(case: Case, params: np.ndarray | None = None):
     point = case.params if params is None else params
-    return case.likelihood.evaluate(point[None], IncompleteBatch((case.item,)))
+    return case.likelihood.evaluate(point[None], case.item)
 
 
 # ---------------------------------------------------------------------- brute force
@@ -155,20 +153,20 @@ def evaluate(case: Case, params: np.ndarray | None = None):
 @pytest.mark.parametrize("name", NAMES)
 def test_loglikelihood_is_that_of_the_stacked_normal(name) -> None:
     case = make(name)
-    assert len(case.item.patterns) > 1 or case.rows.shape[1] == 1
-    if case.z.shape[1]:
-        assert len(case.item.z_patterns) > 1
+    ((block,),) = [part.blocks for part in case.item.parts]
+    assert block.patterns.shape[1] > 1 or case.rows.shape[1] == 1
+    assert block.z_patterns.shape[1] > 1 or not case.z.shape[1]
     found = evaluate(case)
     assert found.ok.all()
     close(found.loglik[0], Dense(case).cluster_logliks(case.params).sum(), EXACT)
-    assert case.likelihood.loglik(case.params[None], IncompleteBatch((case.item,)))[0] == found.loglik[0]
+    assert case.likelihood.loglik(case.params[None], case.item)[0] == found.loglik[0]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_are_derivatives_cluster_by_cluster_and_in_sum(name) -> None:
     case = make(name)
     by_cluster = differences(Dense(case).cluster_logliks, case.params).T
-    scores = case.likelihood.cluster_scores(case.params, case.item)
+    scores = case.likelihood.cluster_scores(case.params[None], case.item)[0]
     close(scores, by_cluster, DIFFERENCE)
     close(evaluate(case).score[0], by_cluster.sum(axis=0), DIFFERENCE)
     close(evaluate(case).score[0], scores.sum(axis=0), EXACT)
@@ -207,7 +205,7 @@ def test_expected_information_is_the_covariance_of_the_score() -> None:
             case.codes,
             np.where(np.isnan(case.z), np.nan, z),
         )
-        scores.append(one.likelihood.cluster_scores(case.params, one.item).sum(axis=0))
+        scores.append(one.likelihood.cluster_scores(case.params[None], one.item)[0].sum(axis=0))
     scores = np.array(scores)
     information = evaluate(case).information[0]
     products = scores[:, :, None] * scores[:, None, :]
@@ -221,9 +219,9 @@ def test_expected_information_is_the_covariance_of_the_score() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_observed_information_is_minus_the_second_derivative(name) -> None:
     case = make(name)
-    found = case.likelihood.observed_information(case.params[None], IncompleteBatch((case.item,)))[0]
+    found = case.likelihood.observed_information(case.params[None], case.item)[0]
     np.testing.assert_array_equal(found, found.T)
-    close(found, -differences(lambda at: evaluate(case, at).score[0], case.params), OBSERVED)
+    close(found, -differences(lambda at: evaluate(case, at).score[0], case.params), DIFFERENCE)
 
 
 # ---------------------------------------------------------------------- nothing missing
@@ -242,14 +240,14 @@ def test_with_nothing_missing_it_is_the_likelihood_of_complete_data(name) -> Non
     close(found.information, expected.information, ROUNDING)
     arrays = (statistics.cluster_means, statistics.cluster_scatter, layout.group)
     close(
-        case.likelihood.cluster_scores(case.params, case.item),
+        case.likelihood.cluster_scores(case.params[None], case.item)[0],
         complete.cluster_scores(case.params[None], *arrays)[0],
         ROUNDING,
     )
     close(
-        case.likelihood.observed_information(case.params[None], IncompleteBatch((case.item,))),
+        case.likelihood.observed_information(case.params[None], case.item),
         complete.observed_information(case.params[None], Data.of(statistics)),
-        OBSERVED,
+        ROUNDING,
     )
 
 
@@ -269,7 +267,7 @@ def test_rows_and_clusters_may_stand_in_any_order(name) -> None:
     close(second.loglik, first.loglik, EXACT)
     close(second.score, first.score, EXACT)
     close(second.information, first.information, EXACT)
-    scores = [c.likelihood.cluster_scores(c.params, c.item) for c in (case, mixed)]
+    scores = [c.likelihood.cluster_scores(c.params[None], c.item)[0] for c in (case, mixed)]
     close(scores[1][new_code], scores[0], EXACT)
 
 
@@ -295,7 +293,7 @@ def test_clusters_without_any_value_do_not_count(name) -> None:
     close(second.loglik, first.loglik, EXACT)
     close(second.score, first.score, EXACT)
     close(second.information, first.information, EXACT)
-    scores = more.likelihood.cluster_scores(case.params, more.item)
+    scores = more.likelihood.cluster_scores(case.params[None], more.item)[0]
     close(scores[-1], np.zeros(len(case.params)), EXACT)
 
 
@@ -319,7 +317,7 @@ def test_a_variable_without_any_value_is_an_error(level) -> None:
     else:
         z[:] = np.nan
     with pytest.raises(DataError, match=f"every value of '{'m' if level == 1 else 'x'}' is missing"):
-        incomplete_statistics(rows, case.codes, z, ("y", "m"), ("x",))
+        incomplete_data(rows[None], case.codes, z[None], ("y", "m"), ("x",))
 
 
 def test_level_2_values_count_where_any_row_has_them() -> None:
@@ -332,38 +330,73 @@ def test_level_2_values_count_where_any_row_has_them() -> None:
     )
     sample = from_frame(frame, "g", ["y"], ["z"], missing=True)
     np.testing.assert_array_equal(sample.clusters[0, :, 0], [7.0, 5.0, np.nan])
-    item = sample.incomplete()[0]
-    assert item.n_clusters == 3
-    assert item.count.sum() == 6
-    np.testing.assert_array_equal(item.z[:, 0], [7.0, 5.0, 0.0])
+    data = sample.incomplete()
+    assert (data.n_clusters, data.n_rows.tolist()) == (3, [6.0])
+    np.testing.assert_array_equal(data.parts[0].blocks[0].z[0, 0], [7.0, 5.0, 0.0])
 
 
 # ---------------------------------------------------------------------- statistics, failures, batches
 
 
-def test_statistics_group_clusters_of_one_make_up() -> None:
-    """What does not depend on values is kept once a kind of cluster; the rest reproduces the data's moments."""
+def test_statistics_reproduce_the_moments_of_every_pattern_in_every_cluster() -> None:
     case = make("parallel_mediators", sizes=(4,) * 30, missing=0.1)
-    item = case.item
-    assert len(item.kind_rows) < item.n_clusters
-    np.testing.assert_array_equal(item.kind_count, np.bincount(item.kind))
-    rebuilt = np.zeros((item.n_clusters, len(item.patterns)))
-    np.add.at(rebuilt, (item.cluster, item.pattern), item.count)
-    np.testing.assert_array_equal(rebuilt, item.kind_rows[item.kind])
-    for g in range(len(item.cluster)):
-        seen = item.patterns[item.pattern[g]]
-        here = case.rows[(case.codes == item.cluster[g]) & (~np.isnan(case.rows) == seen).all(axis=1)][:, seen]
-        assert len(here) == item.count[g]
-        close(item.means[g, seen], here.mean(axis=0), EXACT)
-        close(item.scatter[g][np.ix_(seen, seen)], len(here) * np.cov(here.T, bias=True), EXACT)
+    (block,) = case.item.parts[0].blocks
+    seen = ~np.isnan(case.rows)
+    assert block.count.sum() == case.item.n_rows[0] == seen.any(axis=1).sum()
+    for p, pattern in enumerate(block.patterns[0]):
+        for j in range(len(case.z)):
+            here = case.rows[(case.codes == j) & (seen == pattern).all(axis=1)][:, pattern]
+            count = len(here) if pattern.any() else 0
+            assert block.count[0, p, j] == count
+            if count:
+                close(block.means[0, p, pattern, j], here.mean(axis=0), EXACT)
+                found = block.scatter[0, p][pattern][:, pattern][..., j]
+                close(found, count * np.cov(here.T, bias=True).reshape(found.shape), EXACT)
+    close(block.pooled, block.scatter.sum(axis=-1), EXACT)
+
+
+@pytest.mark.parametrize("limit", [1, 1_000])
+def test_a_data_set_in_blocks_is_the_same_data_set(monkeypatch, limit) -> None:
+    """Down to one cluster a block; means of blocks are summed in another order."""
+    case = make("mediation_211", sizes=(4,) * 20)
+    whole = evaluate(case), case.likelihood.cluster_scores(case.params[None], case.item)
+    observed = case.likelihood.observed_information(case.params[None], case.item)
+    monkeypatch.setattr("simstudy.data.incomplete.BLOCK", limit)
+    again = Case(case.structure, case.params, case.rows, case.codes, case.z)
+    blocks = again.item.parts[0].blocks
+    assert len(blocks) == (20 if limit == 1 else len(blocks)) > 1
+    for field in ("loglik", "score", "information"):
+        close(getattr(evaluate(again), field), getattr(whole[0], field), EXACT)
+    close(again.likelihood.cluster_scores(case.params[None], again.item), whole[1], EXACT)
+    close(again.likelihood.observed_information(case.params[None], again.item), observed, EXACT)
+    for ours, theirs in zip(available_moments(again.item), available_moments(case.item), strict=True):
+        close(ours, theirs, EXACT)
+
+
+def test_more_variables_than_a_word_has_bits() -> None:
+    """Patterns of 70 variables are told apart, and lists of patterns are those of the data set alone."""
+    rng = np.random.default_rng(6)
+    rows = np.where(rng.uniform(size=(2, 12, 70)) < 0.1, np.nan, 1.0)
+    rows[:, 1], rows[0, 2], rows[:, 3] = rows[:, 0], rows[0, 0], np.nan
+    names = tuple(f"v{k}" for k in range(70))
+    codes, z = np.repeat(np.arange(3), 4), np.empty((2, 3, 0))
+    both = incomplete_data(rows, codes, z, names, ())
+    found = {int(r): part.select(np.array([i])).blocks for part in both.parts for i, r in enumerate(part.replicates)}
+    for r in range(2):
+        assert sum((block.count > 0).sum() for block in found[r]) == len(
+            {(j, *seen) for j, seen in zip(codes, ~np.isnan(rows[r]), strict=True) if seen.any()}
+        )
+        (alone,) = incomplete_data(rows[r : r + 1], codes, z, names, ()).parts
+        for ours, theirs in zip(alone.blocks, found[r], strict=True):
+            np.testing.assert_array_equal(ours.patterns, theirs.patterns)
+            np.testing.assert_array_equal(ours.count, theirs.count)
 
 
 def test_where_there_is_no_density_the_loglikelihood_is_minus_infinity() -> None:
     case = make("contextual")
     params = case.params.copy()
     params[case.structure.model.names.index("within: y ~~ y")] = -5.0
-    data = IncompleteBatch((case.item, case.item))
-    both = np.stack([params, case.params])
+    data, both = case.item.select(np.array([0, 0])), np.stack([params, case.params])
     found = case.likelihood.evaluate(both, data)
     np.testing.assert_array_equal(found.ok, [False, True])
     assert found.loglik[0] == -np.inf
@@ -382,21 +415,33 @@ def test_an_indefinite_between_matrix_has_a_density_while_clusters_do() -> None:
     close(found.loglik[0], Dense(case).cluster_logliks(params).sum(), EXACT)
 
 
-def test_data_sets_of_a_batch_do_not_touch_each_other() -> None:
-    cases = [make("mediation_112", seed=seed) for seed in (1, 2, 3)]
-    batch = IncompleteBatch(tuple(case.item for case in cases))
-    params = np.stack([case.params for case in cases])
-    likelihood = cases[0].likelihood
-    together = likelihood.evaluate(params, batch)
-    picked = likelihood.evaluate(params[[2, 0]], batch.select(np.array([2, 0])))
-    for r, case in enumerate(cases):
-        alone = likelihood.evaluate(params[r : r + 1], IncompleteBatch((case.item,)))
-        for field in ("loglik", "score", "information"):  # to the bit
-            np.testing.assert_array_equal(getattr(together, field)[r], getattr(alone, field)[0])
-    np.testing.assert_array_equal(picked.loglik, together.loglik[[2, 0]])
-    kept = batch.select(np.array([False, True, False])).items
-    assert len(kept) == 1
-    assert kept[0] is cases[1].item
+@pytest.mark.parametrize(("name", "chunk"), [("mediation_112", 1), ("mediation_211", 10**9), ("within_only", 60_000)])
+def test_data_sets_of_a_batch_do_not_touch_each_other(monkeypatch, name, chunk) -> None:
+    """To the bit, alone, in pairs and in a batch, whatever is evaluated at once; their patterns differ."""
+    monkeypatch.setattr("simstudy.data.incomplete.CHUNK", chunk)
+    cases = [make(name, seed=seed, missing=rate) for seed, rate in enumerate((0.3, 0.3, 0.05, 0.3, 0.5, 0.3, 0.0))]
+    first = cases[0]
+    model, codes = first.structure.model, first.codes
+    rows, z = np.stack([case.rows for case in cases]), np.stack([case.z for case in cases])
+    batch = incomplete_data(rows, codes, z, model.level1, model.level2)
+    assert len(batch.parts) > 1
+    params, likelihood = np.stack([case.params for case in cases]), first.likelihood
+
+    def numbers(at: np.ndarray, data: IncompleteData) -> list[np.ndarray]:
+        found = likelihood.evaluate(at, data)
+        assert found.ok.all()
+        observed, scores = likelihood.observed_information(at, data), likelihood.cluster_scores(at, data)
+        return [found.loglik, found.score, found.information, observed, scores, *available_moments(data)]
+
+    together = numbers(params, batch)
+    for some in ([2], [5, 0], [6, 1, 4], list(range(7))):
+        which = np.array(some)
+        again = incomplete_data(rows[which], codes, z[which], model.level1, model.level2)
+        for data in (again, batch.select(which)):
+            for ours, theirs in zip(numbers(params[which], data), together, strict=True):
+                np.testing.assert_array_equal(ours, theirs[which])
+    kept = batch.select(np.array([False, True] + [False] * 5))
+    assert (kept.n_replicates, kept.n_rows[0]) == (1, batch.n_rows[1])
 
 
 # ---------------------------------------------------------------------- what is known of the between parts
@@ -407,9 +452,9 @@ def test_posterior_of_the_between_parts_is_the_conditional_normal(name) -> None:
     case = make(name)
     dense = Dense(case)
     mu, _, between = case.structure.moments(case.params)
-    posterior = case.likelihood.posterior(case.params, case.item)
-    means = case.likelihood.between_means(posterior, case.item, case.params)
-    information = case.likelihood.between_information(posterior, case.item)[case.item.kind]
+    posterior = case.likelihood.posterior(case.params[None], case.item)
+    means = case.likelihood.between_means(posterior, case.params[None])[0]
+    information = posterior.information[0]
     p1 = dense.p1
     for j, y in enumerate(dense.values):
         mean, cov = dense.moments(j, case.params)

@@ -1,4 +1,4 @@
-"""Slopes in every role of the between block against brute-force integration over the slopes, complete data."""
+"""Slopes in every role of the between block against brute force over the slopes, without and with missing values."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from slope_cases import Case, brute_force, gentle, products, sample
 
+from simstudy.data.products import PatternProducts
+from simstudy.data.sample import Sample
 from simstudy.likelihood.slopes.latent import LatentSlopes
 from simstudy.likelihood.slopes.observed import ObservedSlopes
 from simstudy.model.slope_structure import SlopeStructure
@@ -62,25 +64,39 @@ MEDIATION = {
 }
 
 
-def clusterwise(case: Case, params: np.ndarray, model: TwoLevelModel) -> np.ndarray:
+def with_holes(model: TwoLevelModel) -> Sample:
+    """A third of the level-1 values that carry no slope, and of the level-2 values, is missing."""
+    data, rng = sample(model), np.random.default_rng(23)
+    rows, clusters = data.rows.copy(), data.clusters.copy()
+    carry = {slope.predictor for slope in model.slopes}
+    for k, name in enumerate(model.level1):
+        if name not in carry:
+            rows[..., k][rng.random(rows.shape[:2]) < 0.33] = np.nan
+    clusters[rng.random(clusters.shape) < 0.33] = np.nan
+    assert np.isnan(rows).any()
+    return Sample(data.layout, data.level1, data.level2, rows, clusters)
+
+
+def clusterwise(case: Case, params: np.ndarray, model: TwoLevelModel, data: Sample) -> np.ndarray:
     """Log-likelihood of every cluster by the code."""
-    data = products(sample(model))
+    held = PatternProducts.of(data) if np.isnan(data.rows).any() else products(data)
     if case.treatment == "latent":
         nodes = 25 if len(model.slopes) < 3 else 15
-        return LatentSlopes(SlopeStructure(model), nodes).cluster_logliks(params[None], data)[0]
-    _, found = ObservedSlopes(SlopeStructure(model), case.treatment).integral(params[None], data)  # type: ignore[arg-type]
+        return LatentSlopes(SlopeStructure(model), nodes).cluster_logliks(params[None], held)[0]
+    _, found = ObservedSlopes(SlopeStructure(model), case.treatment).integral(params[None], held)  # type: ignore[arg-type]
     assert found.ok.all()
     return np.asarray(found.loglik[0])
 
 
-def check(case: Case, limit: float, shrink: float = 1.0) -> None:
-    """With slopes' (co)variances ``shrink`` times those of `gentle`, for a rule over the slopes that converges."""
+def check(case: Case, data: Sample) -> None:
+    """Several slopes have small (co)variances, so that few nodes a slope are enough for the brute force."""
     model = case.model
     params = gentle(model)
     names = {slope.name for slope in model.slopes}
+    shrink = 1.0 if len(names) == 1 else 0.2
     params[[r.free for r in model.table.at("between") if r.op == "~~" and {r.lhs, r.rhs} <= names]] *= shrink
-    exact = brute_force(model, params, sample(model), case.treatment, case.nodes)
-    np.testing.assert_allclose(clusterwise(case, params, model), exact, rtol=0, atol=limit)
+    exact = brute_force(model, params, data, case.treatment, case.nodes)
+    np.testing.assert_allclose(clusterwise(case, params, model, data), exact, rtol=0, atol=1e-9)  # the rules
 
 
 def marked(cases: dict[str, Case]) -> list[object]:
@@ -88,12 +104,15 @@ def marked(cases: dict[str, Case]) -> list[object]:
     return [pytest.param(n, marks=pytest.mark.slow) if len(c.model.slopes) > 1 else n for n, c in cases.items()]
 
 
-@pytest.mark.parametrize("name", marked(CASES))
+ALL = CASES | MEDIATION
+
+
+@pytest.mark.parametrize("name", marked(ALL))
 def test_a_slope_in_every_role_has_the_brute_force_likelihood(name) -> None:
-    case = CASES[name]
-    check(case, 1e-9, 1.0 if len(case.model.slopes) == 1 else 0.2)  # the rule over the slopes
+    check(ALL[name], sample(ALL[name].model))
 
 
-@pytest.mark.parametrize("name", marked(MEDIATION))
-def test_mediation_with_random_paths_has_the_brute_force_likelihood(name) -> None:
-    check(MEDIATION[name], 1e-9, 1.0 if len(MEDIATION[name].model.slopes) == 1 else 0.2)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL)
+def test_with_missing_outcomes_and_level_2_variables(name) -> None:
+    check(ALL[name], with_holes(ALL[name].model))

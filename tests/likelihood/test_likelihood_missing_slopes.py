@@ -112,6 +112,16 @@ def test_no_bit_depends_on_the_batch(name) -> None:
         np.testing.assert_array_equal(alone[1], cov[part])
 
 
+def test_a_within_level_without_free_parameters() -> None:
+    """There is no direction then in which rows' moments move."""
+    fixed = " x ~~ 1*x\n x ~ 0.1*1\n y ~~ 0.8*y\n"
+    model = TwoLevelModel.from_syntax(f"level: 1\n y ~ rv('s')*x\n{fixed}level: 2\n y + s ~ w\n y ~~ s\n")
+    assert all(row.free < 0 for row in model.table.at("within"))
+    rows, at, target = sample(model, LAYOUT), values(model)[None], ObservedSlopes(SlopeStructure(model))
+    one, other = target.evaluate(at, products(rows)), target.evaluate(at, PatternProducts.of(rows))
+    np.testing.assert_allclose(other.information, one.information, rtol=1e-9, atol=1e-9)  # rounding
+
+
 @every
 def test_complete_data_are_the_case_of_one_pattern(name) -> None:
     """Two ways to the second derivatives, by coordinates and by directions, agree."""

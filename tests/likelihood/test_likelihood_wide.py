@@ -10,7 +10,7 @@ from scipy import stats
 from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.wide import wide_data
-from simstudy.likelihood.normal.incomplete import IncompleteBatch, IncompleteLikelihood
+from simstudy.likelihood.normal.incomplete import IncompleteLikelihood
 from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
 from simstudy.likelihood.normal.wide import WideLikelihood
 from simstudy.model.implied import TwoLevelStructure
@@ -101,12 +101,12 @@ def test_incomplete_data_agree_with_the_latent_between_parts() -> None:
     structure, at, sample = TwoLevelStructure(MODEL), parameters(), draw(missing=0.25)
     wide, other = WideLikelihood(structure), IncompleteLikelihood(structure)
     data, items = wide_data(sample), sample.incomplete()
-    ours, theirs = wide.evaluate(at, data), other.evaluate(at, IncompleteBatch(items))
+    ours, theirs = wide.evaluate(at, data), other.evaluate(at, items)
     assert ours.loglik[0] == pytest.approx(theirs.loglik[0], rel=SAME)
     close(ours.score, theirs.score, SAME)
     close(ours.information, theirs.information, SAME)
     # that one differences its score: step 1e-4, truncation 1e-8 of the third derivatives
-    close(wide.observed_information(at, data), other.observed_information(at, IncompleteBatch(items)), 1e-6)
+    close(wide.observed_information(at, data), other.observed_information(at, items), 1e-6)
 
 
 def test_clusters_alike_share_a_vector_and_persons_are_exchangeable() -> None:

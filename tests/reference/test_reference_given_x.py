@@ -111,6 +111,28 @@ def test_loglikelihood_at_stated_parameters(name) -> None:
     assert found[0] == pytest.approx(theirs["loglik_stated"], abs=1e-8)  # sums of some hundred terms
 
 
+def test_rows_without_an_outcome_say_nothing_given_x(differences) -> None:
+    """lme4 and glmmTMB leave them out: the same maximum; BIC counts the other rows, as lme4 does."""
+    name = "rs_missing_y_one"
+    text, frame, theirs = slope_case(name)
+    kept = theirs["rows"] - theirs["rows_without_y"]
+    given, joint, listwise = (
+        fit(text, frame, cluster="g", se="robust", missing=how, fixed_x=x)
+        for how, x in (("fiml", True), ("fiml", False), ("listwise", True))
+    )
+    differences(name, "loglik", given.measures["loglik"], theirs["loglik_maximum"], MAXIMUM)
+    differences(name, "loglik", given.measures["loglik"], -192.634068477, MAXIMUM, "lme4, glmmTMB")
+    differences(name, "loglik", joint.measures["loglik"], theirs["loglik_maximum_joint"], MAXIMUM, "joint")
+    for row in theirs["parameters"]:
+        at = place(given.model, row["name"])
+        differences(name, "estimate", given.params[at], row["est"], ESTIMATE, row["name"])
+    assert (given.n_obs, given.n_dropped, joint.n_obs) == (kept, theirs["rows_without_y"], theirs["rows"])
+    for key in ("loglik", "npar", "aic", "bic"):
+        assert given.measures[key] == pytest.approx(listwise.measures[key], abs=1e-8)
+    differences(name, "scaling", given.measures["scaling_h0"], listwise.measures["scaling_h0"], SE, "listwise")
+    assert any("80 of 227 rows have no value of y" in note for note in given.notes)
+
+
 @pytest.mark.parametrize("name", ["rs_fixed_x_crosslevel", "rs_slope_mediator"])
 def test_estimates_and_errors_are_those_of_the_joint_likelihood(name) -> None:
     """The likelihoods have different maxima in x's moments alone, and no information in common."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -178,7 +179,7 @@ def assemble(inside: FloatArray, across: FloatArray, between: FloatArray) -> Flo
     """Put (cov row by row, mean) of the between coordinates into the order cov, mean."""
     n, w = inside.shape[:2]
     f = across.shape[2]
-    across = np.concatenate([across[..., :f].reshape(n, w, -1), across[..., f]], axis=-1)
+    across = np.concatenate([across[..., :f].reshape(n, w, f * f), across[..., f]], axis=-1)
     cov, mean = between[:, :, :f], between[:, :, f]
     parts = [
         [inside, across],
@@ -208,7 +209,7 @@ def along(found: Integral, directions: Sequence[FloatArray], weights: FloatArray
     f, q = found.pull.shape[1], directions[0].shape[-1]
     alpha, d_a = np.zeros((n, r, q, points)), np.zeros((n, q, r, r, points))  # db - dA u, and dA
     for rows, flat in zip(found.rows, directions, strict=True):
-        turned = np.ascontiguousarray(flat.reshape(n, r, -1, q).swapaxes(-1, -2))  # (R, r, q, c)
+        turned = np.ascontiguousarray(flat.reshape(n, r, flat.shape[1] // r, q).swapaxes(-1, -2))  # (R, r, q, c)
         alpha += np.matmul(turned, loads(found, rows))
         d_a += np.ascontiguousarray(turned[..., :r].swapaxes(1, 2))[..., None] * rows.among[:, None]
     bend, one = bends(found), np.ones((n, points)) if weights is None else weights
@@ -222,8 +223,9 @@ def along(found: Integral, directions: Sequence[FloatArray], weights: FloatArray
 
     def flat_products(x: FloatArray, y: FloatArray) -> FloatArray:
         """Sums (R, q, q) over all but the second axis of (R, q, ..., P), weighted."""
-        left: FloatArray = (x * one.reshape(n, *[1] * (x.ndim - 2), points)).reshape(n, q, -1)
-        sums: FloatArray = np.matmul(left, transpose(y.reshape(n, q, -1)))
+        flat = (n, q, math.prod(x.shape[2:]))
+        left = (x * one.reshape(n, *[1] * (x.ndim - 2), points)).reshape(flat)
+        sums: FloatArray = np.matmul(left, transpose(y.reshape(flat)))
         return sums
 
     inside = flat_products(np.ascontiguousarray(alpha.swapaxes(1, 2)), np.ascontiguousarray(solved.swapaxes(1, 2)))

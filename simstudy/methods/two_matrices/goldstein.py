@@ -136,14 +136,14 @@ class PreparedGoldstein:
         nothing = np.isnan(rows).all(axis=0).any() or np.isnan(clusters).all(axis=0).any()
         if nothing or np.isinf(rows).any() or np.isinf(clusters).any():
             return failed(self.model.names, self.options.se, 1, Status.NONFINITE)
-        (item,) = sample.incomplete()
-        fitter = self._fitter(int(item.count.sum()), item.n_clusters)
-        return self._two_steps(incomplete_engine(self.unrestricted, (item,)), fitter)
+        data = sample.incomplete()
+        fitter = self._fitter(int(data.n_rows[0]), data.n_clusters)
+        return self._two_steps(incomplete_engine(self.unrestricted, data), fitter)
 
     def _two_steps(self, first: Engine, second: TwoMatrixFitter) -> FitResult:
         best = first.solve()
         known: FirstStep | None = None
         if "robust" in self.options.se:
-            known = FirstStep(self.unrestricted, best.params, first.robust(best.params)[0])
+            known = FirstStep(self.unrestricted, best.params, first.robust(best, first.inverse_observed(best))[0])
         result = second.fit(TwoMatrices(*self.unrestricted.moments(best.params)), known)
         return with_first_step(result, best.status, best.n_iter)

@@ -9,7 +9,6 @@ import numpy as np
 from simstudy.estimation.constrained import Holding, solve_model
 from simstudy.estimation.engine import Engine, FirstStep, two_group_engine
 from simstudy.estimation.fit_measures import Solved, baseline_model, fit_measures
-from simstudy.estimation.inference import covariance
 from simstudy.estimation.result import FitResult, Status
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.likelihood.normal import two_group
@@ -131,9 +130,7 @@ class TwoMatrixFitter:
 def _covariance(kind: str, solved: Solved) -> FloatArray:
     if kind == "expected":
         return solved.best.inverse
-    if kind == "observed":
-        return covariance(solved.engine.observed(solved.best.params))
-    return solved.engine.robust(solved.best.params)[0]
+    return solved.inverse_observed if kind == "observed" else solved.robust[0]
 
 
 def _positive_definite(matrix: FloatArray) -> BoolArray:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import pandas as pd
-from scipy.stats import chi2
 
 from simstudy.analysis.result import FitRecord
+from simstudy.linalg.tails import chi_square_tail
 from simstudy.report.tables.fit_tables import LABEL, VALUE, fact, number
 from simstudy.report.tables.text import NOT_AVAILABLE, Line, TextTable, wrapped
 
@@ -125,7 +125,7 @@ def _baseline(found: _Measures) -> None:
     found.found |= {"baseline_chisq_scaled": chisq / factor if scaled else math.nan}
     for name in ("", "_scaled"):
         found.found[f"baseline_pvalue{name}"] = float(
-            chi2.sf(found.get(f"baseline_chisq{name}"), found.get("baseline_df"))
+            chi_square_tail(found.get(f"baseline_chisq{name}"), found.get("baseline_df"))
         )
     pair = ("", "_scaled") if scaled else ("",)
     found.row("Test statistic", *(f"baseline_chisq{name}" for name in pair))

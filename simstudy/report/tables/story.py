@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from simstudy.report.tables.text import Line, wrapped
 
 PARTS = ("idea", "can", "cannot", "levels", "options", "same_as", "reference", "theory")
@@ -14,21 +12,21 @@ HEADINGS = {"same_as": "same as", "theory": "formulas"}
 LISTS = ("options", "theory")
 
 
-def story_table_lines(methods: pd.DataFrame, width: int) -> list[Line]:
+def story_table_lines(methods: Sequence[Mapping[str, Any]], width: int) -> list[Line]:
     """One method a row: name, year, what it is.
 
     Parameters
     ----------
-    methods : DataFrame
-        From `estimators`.
+    methods : sequence of mappings
+        A record a method, with estimator, year and title.
     width : int
         Characters a line; what a method is goes on below itself.
     """
-    names = [str(name) for name in methods["estimator"]]
+    names = [str(row["estimator"]) for row in methods]
     left = max([len(name) for name in names] + [len("Method")])
     indent = " " * (left + 8)
     lines = [Line(f"{'Method':{left}}  Year  What it is", "bold")]
-    for row in methods.to_dict("records"):
+    for row in methods:
         start = f"{row['estimator']:{left}}  {_year(row['year']):>4}  "
         lines += [Line(text) for text in wrapped(start + str(row["title"]), width, indent)]
     return lines
@@ -58,5 +56,5 @@ def _part(heading: str, texts: Sequence[str], width: int) -> list[Line]:
     return lines
 
 
-def _year(value: Any) -> str:
-    return "" if value is None or pd.isna(value) else str(int(value))
+def _year(value: int | None) -> str:
+    return "" if value is None else str(value)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
 from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import random_effects, random_means
 from simstudy.errors import SimstudyError, did_you_mean
+from simstudy.linalg.wald_intervals import quantile
 from simstudy.methods.look import COLOURS
 from simstudy.report.figures import FORMATS
 from simstudy.report.figures.chart import write_figure
@@ -66,7 +66,7 @@ def caterpillar_data(fit: FitRecord, names: str | Sequence[str] | None = None, l
     ]
     if problems or not chosen:
         raise SimstudyError(problems or "caterpillar plot: no name is given")
-    z = float(norm.ppf(0.5 + level / 2.0))
+    z = quantile(level)
     tables = []
     for name in chosen:
         table = pd.DataFrame({"cluster": effects.index, "estimate": effects[name], "se": effects[f"{name}_se"]})
