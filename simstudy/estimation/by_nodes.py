@@ -19,9 +19,9 @@ from simstudy.estimation.result import Status
 from simstudy.likelihood.evaluation import Selectable
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, dot, matvec
 
-EXACT, GROWTH = 1e-6, 0.625
-"""The error that a log-likelihood may have. Its logarithm grows with the nodes, by a factor of 1.5 to 1.8 from 5 to 9
-(theory D1.4's tables): from n to m nodes by 1 + .625 (m / n - 1) at least."""
+EXACT, DOUBLED, POWER = 1e-6, 1.75, 1.5
+"""The error that a log-likelihood may have. Twice the nodes make its logarithm 1.5 to 1.8 times as large (theory D1.4's
+tables); with fewer more than that it is taken to be no less than the difference."""
 SURE = 1e-3
 """From an error below this on, only the log-likelihood can gain by more nodes: estimates have been moved."""
 SHORT = 1e-7
@@ -105,7 +105,7 @@ def by_nodes(
         gain = dot(score, step)
         with np.errstate(invalid="ignore"):
             gap = np.abs(loglik - mine.loglik)
-            missed = np.minimum(gap, gap ** (1.0 + GROWTH * (finer.nodes / rungs[k - 1].nodes - 1.0)))
+            missed = np.minimum(gap, gap**POWER) if finer.nodes >= DOUBLED * rungs[k - 1].nodes else gap
             near = (mine.status == int(Status.OK)) & ok & (gain >= 0.0) & (gain < SHORT)
         nodes[left], error[left], sure[left] = float(finer.nodes), missed, near & (gap < SURE)
         moved = replace(mine, params=mine.params + step, loglik=loglik + 0.5 * gain)

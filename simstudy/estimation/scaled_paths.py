@@ -24,6 +24,8 @@ from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, transpose
 from simstudy.model.constraints import ConstraintSet
 from simstudy.model.twolevel import TwoLevelModel
 
+VANISHED = 1e-4
+"""Of the variance that a predictor starts with: as good as none."""
 LEAST = 0.1
 """No step takes a Cholesky diagonal nearer to 0 than this share of it: what is 0 stays 0."""
 
@@ -154,6 +156,17 @@ class ScaledPaths:
         bent = np.matmul(np.matmul(transpose(jacobian), bend), jacobian)
         result: FloatArray = bent + self.cholesky.curvature(xi, moved)
         return result
+
+    def vanished(self, xi: FloatArray, start: FloatArray) -> BoolArray:
+        """Where (R,) the predictor of a scaled path has next to no variance left of what it started with."""
+        left, before = (self.cholesky.natural(x)[:, self.variances] for x in (xi, start))
+        return np.asarray((left < VANISHED * before).any(axis=-1))
+
+    def with_paths(self, xi: FloatArray, sign: float) -> FloatArray:
+        """The same with all scaled paths multiplied by ``sign``."""
+        found = xi.copy()
+        found[:, self.paths] *= sign
+        return found
 
     @np.errstate(all="ignore")  # where the straight line is not feasible
     def move(self, xi: FloatArray, step: FloatArray) -> FloatArray:

@@ -16,6 +16,8 @@ from simstudy.linalg.stacked import FloatArray
 
 FIRST, LATER = 20, 60
 """Steps of the first try, and of those that follow."""
+HIGHER = 1e-6
+"""Another maximum's log-likelihood is higher by that."""
 
 
 class InCoordinates(Likelihood[D], Protocol[D]):
@@ -34,7 +36,8 @@ def climb_slopes(
     """The best point found from all starts (R, q).
 
     The tries, in order: from the first start; from where that stopped, in coordinates that turn Cholesky factors about;
-    from the other starts, each likewise; with an information made positive definite.
+    from the other starts, each likewise; with an information made positive definite. Where a predictor has lost its
+    variance the path from it may have run off to the wrong side: starts with that path reversed, and with none, follow.
     """
     turned = likelihood.turned()
 
@@ -64,4 +67,14 @@ def climb_slopes(
     for start in starts[1:]:
         best = try_again(best, data, start, climb)
         best = try_again(best, data, best.params, turn)
-    return with_newton(likelihood, data, best, (best.params, starts[-1]), tolerance=tolerance)
+    best = with_newton(likelihood, data, best, (best.params, starts[-1]), tolerance=tolerance)
+    for start in starts:
+        for sign in (-1.0, 0.0):
+            left = np.flatnonzero(likelihood.cholesky.vanished(best.params, starts[-1]))
+            if len(left):
+                subset = data.select(left)
+                again = climb(subset, likelihood.cholesky.with_paths(start[left], sign))
+                again = try_again(again, subset, again.params, turn)
+                higher = (again.status == int(Status.OK)) & ~(again.loglik <= best.loglik[left] + HIGHER)
+                best = best.put(left[higher], again.pick(np.flatnonzero(higher)))
+    return best
