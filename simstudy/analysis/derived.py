@@ -20,8 +20,10 @@ from simstudy.estimation.starts import starts_from_moments
 from simstudy.estimation.unrestricted import unrestricted_model
 from simstudy.linalg.stacked import FloatArray
 from simstudy.linalg.tails import normal_tail
+from simstudy.model.carriers import reached_by_slopes
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.parameters import LEVEL_NAMES
+from simstudy.model.slope_structure import SlopeStructure
 from simstudy.model.twolevel import TwoLevelModel
 
 STEP = 1e-5
@@ -42,14 +44,16 @@ def standardized(fit: FitRecord) -> pd.DataFrame:
     their own level; variances become shares, residual covariances correlations, intercepts multiples of the standard
     deviation; ``:=`` parameters are computed from standardised ones.
 
+    With random slopes, variances of what these act on within clusters depend on the predictors: standardised values of
+    the within level that need them are NaN, and so are ``:=`` parameters of a slope's mean.
+
     Returns
     -------
     DataFrame
         lhs, op, rhs, level, label, est, se, z, pvalue.
     """
-    refuse_slopes(fit, "standardised estimates")
     require_solution(fit)
-    structure = TwoLevelStructure(fit.model)
+    structure = _structure(fit.model)
     center = _standardize(structure, fit.params)
     jacobian = np.empty((len(center), len(fit.params)))
     for k in range(len(fit.params)):
@@ -68,9 +72,14 @@ def standardized(fit: FitRecord) -> pd.DataFrame:
     return table
 
 
-def _standardize(structure: TwoLevelStructure, params: FloatArray) -> FloatArray:
+def _structure(model: TwoLevelModel) -> TwoLevelStructure | SlopeStructure:
+    return SlopeStructure(model) if model.slopes else TwoLevelStructure(model)
+
+
+def _standardize(structure: TwoLevelStructure | SlopeStructure, params: FloatArray) -> FloatArray:
     """Standardised values of every row of the table, then of ``:=`` parameters."""
     model = structure.model
+    unclear, slopes = reached_by_slopes(model), {slope.name for slope in model.slopes}
     values: list[float] = []
     labelled: dict[str, float] = {}
     sds: dict[str, dict[str, float]] = {}
@@ -78,6 +87,7 @@ def _standardize(structure: TwoLevelStructure, params: FloatArray) -> FloatArray
         variance = np.diagonal(level.implied(params).cov)
         with np.errstate(invalid="ignore"):
             sds[name] = dict(zip(level.maps.variables, np.sqrt(variance).tolist(), strict=True))
+    sds["within"] |= dict.fromkeys(unclear, np.nan)
     own = {
         (row.level, row.lhs): float(params[row.free]) if row.free >= 0 else row.value
         for row in model.table.rows
@@ -99,7 +109,8 @@ def _standardize(structure: TwoLevelStructure, params: FloatArray) -> FloatArray
                 value = value / np.sqrt(np.float64(own[row.level, row.lhs] * own[row.level, row.rhs]))
         values.append(float(value))
         if row.label:
-            labelled.setdefault(row.label, float(value))
+            mean = row.op == "~1" and row.lhs in slopes  # no effect in units of standard deviations
+            labelled.setdefault(row.label, np.nan if mean else float(value))
     env: dict[str, Any] = {**model.table.constants, **labelled}
     for name, expression in model.estimands.definitions:
         env[name] = float(expression.evaluate(env))
@@ -108,10 +119,13 @@ def _standardize(structure: TwoLevelStructure, params: FloatArray) -> FloatArray
 
 
 def r_squared(fit: FitRecord) -> pd.DataFrame:
-    """Explained share of every outcome's and indicator's variance at its level: variable, level, r2."""
-    refuse_slopes(fit, "R-squares")
+    """Explained share of every outcome's and indicator's variance at its level: variable, level, r2.
+
+    With random slopes that of what they act on within clusters depends on the predictors, and is NaN.
+    """
     require_solution(fit)
-    structure = TwoLevelStructure(fit.model)
+    structure = _structure(fit.model)
+    unclear = reached_by_slopes(fit.model)
     rows = []
     for name, level in zip(LEVEL_NAMES, (structure.within, structure.between), strict=True):
         variance = dict(zip(level.maps.variables, np.diagonal(level.implied(fit.params).cov), strict=True))
@@ -122,7 +136,8 @@ def r_squared(fit: FitRecord) -> pd.DataFrame:
                 row = fit.model.table.find(name, variable, "~~", variable)
                 assert row is not None
                 residual = fit.params[row.free] if row.free >= 0 else row.value
-                rows.append((variable, name, 1.0 - float(residual) / float(variance[variable])))
+                share = 1.0 - float(residual) / float(variance[variable])
+                rows.append((variable, name, np.nan if name == "within" and variable in unclear else share))
     return pd.DataFrame(rows, columns=["variable", "level", "r2"])
 
 

@@ -14,8 +14,10 @@ from simstudy.data.products import ClusterProducts, PatternProducts, Products
 from simstudy.errors import EstimatorError
 from simstudy.linalg.stacked import BoolArray, FloatArray
 from simstudy.methods import ask
+from simstudy.methods.msem_slopes import integrated
 from simstudy.methods.protocol import PreparedSlopes
 from simstudy.methods.wall import MethodError
+from simstudy.model.carriers import lacking_slopes
 from simstudy.model.implied import LevelImplied
 from simstudy.model.representation import fill, level_matrices
 from simstudy.model.slopes import RandomSlope
@@ -51,6 +53,10 @@ MEANING = {
         "The mean of {s} is the effect of {x} within clusters, and a path from {x} in the between block the effect "
         "between clusters; but what a cluster's slope departs from the mean by multiplies {x} as observed (Mplus with "
         "ML). If slopes vary on the latent within part, the variance of {s} is too small (Asparouhov & Muthén 2019)."
+    ),
+    "factor": (
+        "{s} multiplies the factor {x} within clusters, which has no part between them: its mean and variance are "
+        "those of the effect within clusters."
     ),
     "fixed": (
         "{s} does not vary in the model that was fitted: the path of {y} on {x} within clusters stands for its mean. "
@@ -94,9 +100,19 @@ def _fact(slope: RandomSlope, model: TwoLevelModel, meaning: str, choice: bool) 
     if slope.predictor in model.both:
         place = "both" if slope.predictor in model.outcomes("within") else "exogenous"
     key = "within" if meaning == "observed" and place == "within" else meaning
+    choice = choice and meaning != "factor"
     others = {name: text.format(**words) for name, text in OTHERWISE[place].items() if choice and name != meaning}
     text = MEANING.get(key, "").format(**words)
     return SlopeFact(slope.name, slope.outcome, slope.predictor, meaning, text, others)
+
+
+def integrated_slopes(fit: FitRecord) -> tuple[str, ...]:
+    """Slopes over which the likelihood of a fit by `msem` is an integral: of factors, or with missing predictors."""
+    sample = fit.context.sample.arrange(fit.model.level1, fit.model.level2)
+    lacking = lacking_slopes(fit.model, ~np.isnan(sample.rows))[0]
+    names = [slope.name for slope, one in zip(fit.model.slopes, lacking, strict=True) if one]
+    latent = any(slope.meaning == "latent" for slope in fit.slopes)
+    return integrated(fit.model, "latent" if latent else "observed", names)
 
 
 ALMOST = 1e-5

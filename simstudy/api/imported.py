@@ -12,7 +12,8 @@ from simstudy.analysis.read import read_data
 from simstudy.errors import SimstudyError
 from simstudy.performance import (
     Foreign,
-    failures_table,
+    count_statuses,
+    failures_of,
     find_columns,
     performance_table,
     read_foreign,
@@ -100,7 +101,7 @@ def import_results(request: ForeignRequest) -> Imported:
 
 
 def _summarised(found: Foreign, name: str, level: float, reference: str | None) -> Imported:
-    summaries, failures = [], []
+    summaries, counted = [], []
     rows_of, fits_of = (_by_cell(table, len(found.cells)) for table in (found.replicates, found.fits))
     for replicates, fits in zip(rows_of, fits_of, strict=True):
         summaries.append(
@@ -114,11 +115,9 @@ def _summarised(found: Foreign, name: str, level: float, reference: str | None) 
                 reference=reference,
             )
         )
-        failures.append(failures_table(fits, found.methods))
+        counted.append(count_statuses(fits, found.methods))
     performance = performance_table(summaries, found.cells, found.factors)
-    failed = pd.concat(failures, ignore_index=True)
-    counts = [column for column in failed.columns if column not in ("cell", "estimator")]
-    failed = failed.fillna(dict.fromkeys(counts, 0)).astype(dict.fromkeys(counts, "int64"))
+    failed = failures_of(counted, found.methods)
     return Imported(name, performance, failed, found.factors, level, found.replications, found.notes)
 
 

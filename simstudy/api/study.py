@@ -15,7 +15,8 @@ from simstudy.design.inputs import DesignLike, as_design
 from simstudy.errors import SimstudyError, StoreError
 from simstudy.performance import (
     SUMMARY_COLUMNS,
-    failures_table,
+    count_statuses,
+    failures_of,
     measure_names,
     performance_table,
     summarise_cell,
@@ -257,7 +258,7 @@ def _analyse(root: Path, reference: str | None = None) -> tuple[Results, list[Da
     """Performance and failures, cell by cell; written only if no part is damaged."""
     folder = read_folder(root)
     damaged = list(folder.contents.damaged)
-    summaries, failures, measures = [], [], []
+    summaries, counted, measures = [], [], []
     for rows in iterate_cells(folder, damaged):
         summaries.append(
             summarise_cell(
@@ -270,12 +271,10 @@ def _analyse(root: Path, reference: str | None = None) -> tuple[Results, list[Da
                 reference=reference,
             )
         )
-        failures.append(failures_table(rows.fits, folder.methods))
+        counted.append(count_statuses(rows.fits, folder.methods))
         measures.append(summarise_fit_measures(rows.fits, folder.methods))
     performance = performance_table(summaries, folder.cells, folder.manifest.factors)
-    failed = pd.concat(failures, ignore_index=True) if failures else failures_table(_no_fits(), folder.methods)
-    counts = failed.columns.difference(["cell", "estimator"], sort=False)
-    failed = failed.fillna(dict.fromkeys(counts, 0)).astype(dict.fromkeys(counts, "int64"))
+    failed = failures_of(counted, folder.methods)
     filled = [table for table in measures if len(table)]
     fit_measures = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(SUMMARY_COLUMNS))
     fit_measures = fit_measures.sort_values("cell", kind="stable", ignore_index=True)
@@ -286,11 +285,6 @@ def _analyse(root: Path, reference: str | None = None) -> tuple[Results, list[Da
         write_table(root / f"{PERFORMANCE}.parquet", pa.Table.from_pandas(performance, preserve_index=False))
         write_csv(performance, root / f"{PERFORMANCE}.csv")
     return Results(root, folder.manifest, performance, failed, fit_measures), damaged
-
-
-def _no_fits() -> pd.DataFrame:
-    columns = {"cell": "int64", "estimator": "str", "status": "str", "admissible": "bool"}
-    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
 
 
 def up_to_date(folder: str | Path) -> Results:

@@ -29,8 +29,9 @@ class ClusterLayout:
             raise DataError("cluster sizes: there is no cluster")
         if min(self.sizes) < 1:
             raise DataError(f"cluster sizes: found {min(self.sizes)}; every cluster needs at least 1 row")
-        if any(a > b for a, b in zip(self.sizes, self.sizes[1:], strict=False)):
-            object.__setattr__(self, "sizes", tuple(sorted(self.sizes)))
+        ordered = tuple(sorted(self.sizes))
+        if ordered != self.sizes:
+            object.__setattr__(self, "sizes", ordered)
 
     @classmethod
     def of(cls, sizes: Sequence[int] | IntArray) -> ClusterLayout:

@@ -6,7 +6,7 @@ Likelihoods take either, as `Products`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray
+
+Array = TypeVar("Array", FloatArray, IntArray)
 
 
 class Products(Protocol):
@@ -60,6 +62,10 @@ class Products(Protocol):
 
     def select(self, replicates: IntArray | BoolArray | slice) -> Self:
         """Some of the replicates."""
+        ...
+
+    def one_by_one(self, clusters: IntArray) -> Self:
+        """Some clusters, of one size, as data sets of one cluster each, data set by data set."""
         ...
 
 
@@ -140,6 +146,15 @@ class ClusterProducts:
     def select(self, replicates: IntArray | BoolArray | slice) -> ClusterProducts:
         """Some of the replicates."""
         return replace(self, products=self.products[replicates], clusters=self.clusters[replicates])
+
+    def one_by_one(self, clusters: IntArray) -> ClusterProducts:
+        """Some clusters, of one size, as data sets of one cluster each, data set by data set."""
+        return replace(
+            self,
+            layout=ClusterLayout.of([self.layout.sizes[int(clusters[0])]]),
+            products=_one_by_one(self.products, clusters),
+            clusters=_one_by_one(self.clusters, clusters),
+        )
 
 
 @dataclass(frozen=True)
@@ -222,6 +237,16 @@ class PatternProducts:
             z_pattern=self.z_pattern[replicates],
         )
 
+    def one_by_one(self, clusters: IntArray) -> PatternProducts:
+        """Some clusters, of one size, as data sets of one cluster each, data set by data set."""
+        return replace(
+            self,
+            layout=ClusterLayout.of([self.layout.sizes[int(clusters[0])]]),
+            products=_one_by_one(self.products, clusters),
+            clusters=_one_by_one(self.clusters, clusters),
+            z_pattern=_one_by_one(self.z_pattern, clusters),
+        )
+
 
 def _sums(rows: FloatArray, member: BoolArray, layout: ClusterLayout) -> FloatArray:
     """Sums (R, k, k, J) of (1, v)(1, v)' over each cluster's rows in ``member`` (R, N)."""
@@ -233,3 +258,9 @@ def _sums(rows: FloatArray, member: BoolArray, layout: ClusterLayout) -> FloatAr
         block = inside[:, first : first + n * count].reshape(-1, count, n, k)
         parts.append(np.matmul(block.swapaxes(-1, -2), block))
     return np.ascontiguousarray(np.moveaxis(np.concatenate(parts, axis=1), 1, -1))
+
+
+def _one_by_one(values: Array, clusters: IntArray) -> Array:
+    """Values (R, ..., J) of some clusters as (R n, ..., 1)."""
+    moved = np.moveaxis(values[..., clusters], -1, 1)
+    return np.ascontiguousarray(moved.reshape(moved.shape[0] * moved.shape[1], *moved.shape[2:])[..., None])

@@ -33,6 +33,9 @@ ROUGH, SLACK = 1e-7, 1e-4
 """Newton decrement of a maximum that a finer rule of quadrature looks at; by how much its log-likelihood may fall."""
 RIDGE = 1e-10
 """Added to the information, relative to its diagonal: for directions that leave a singular matrix as it is."""
+SUSPECT, OPEN = 1e4, 1e8
+"""Variance inflation from which a maximum is looked at again, and from which a direction is held by `RIDGE` alone
+(which allows 1e10), and by nothing in the data."""
 ZERO = 1e-7
 """A random element's standard deviation below sqrt(ZERO) times its start is on the boundary."""
 
@@ -212,7 +215,7 @@ class SlopeSearch:
         finer: tuple[LatentSlopes, ...] = (),
         variances: bool = False,
     ) -> None:
-        self.finer = finer
+        self.finer, self.variances = finer, variances
         self.model, self.likelihood, self.held = model, likelihood, held
         self.holding = Holding.of(model, {}, variances=variances)
         self.lower, self.upper = self.holding.boundary.lower.copy(), self.holding.boundary.upper.copy()
@@ -221,6 +224,10 @@ class SlopeSearch:
         self.lower[held], self.upper[held] = -np.inf, np.inf
         self.cholesky = self._cholesky(self.holding.constraints)
         self.problem = CholeskyLikelihood(likelihood, self.cholesky)
+
+    def beside(self, likelihood: Likelihood[Any]) -> SlopeSearch:
+        """The same for another likelihood of the model."""
+        return SlopeSearch(self.model, likelihood, self.held, variances=self.variances)
 
     @property
     def one_by_one(self) -> bool:
@@ -244,8 +251,29 @@ class SlopeSearch:
         """The maximum for R data sets from starts (R, q), held parameters at those of ``anchor`` (R, q)."""
         if self.one_by_one:
             assert len(anchor) == 1, "inequalities are imposed on one data set at a time"
-            return self._under_inequalities(data, starts, anchor)
-        return self._solve(self.cholesky, data, starts, anchor)
+            return self._identified(self._under_inequalities(data, starts, anchor), data)
+        return self._identified(self._solve(self.cholesky, data, starts, anchor), data)
+
+    def _identified(self, found: Found, data: Any) -> Found:
+        """Take the verdict OK from points where the data leave a direction open, which the ridge hides.
+
+        The information is that of the final point: the search's own is of the point before its last step, where a small
+        score bends directions that are flat. On the boundary directions may be open that move no parameter (those of L
+        where a row of it is 0).
+        """
+        best = found.best
+        with np.errstate(all="ignore"):
+            suspect = _inflation(best.information, best.held) > SUSPECT
+            where = np.flatnonzero(suspect & (best.status == int(Status.OK)) & ~found.singular)
+            if not len(where):
+                return found
+            problem: CholeskyLikelihood[Any] = CholeskyLikelihood(self.likelihood, found.cholesky)
+            there = problem.evaluate(found.xi[where], data.select(where)).information
+            held = None if best.held is None else best.held[where]
+            bad = where[_inflation(submatrix(there, found.free, found.free), held) > OPEN]
+        status = best.status.copy()
+        status[bad] = int(Status.SINGULAR_INFORMATION)
+        return replace(found, best=replace(best, status=status))
 
     def _solve(self, cholesky: ScaledPaths, data: Any, starts: tuple[FloatArray, ...], anchor: FloatArray) -> Found:
         constraints = cholesky.constraints
@@ -330,6 +358,13 @@ class SlopeSearch:
             status = np.where(status == int(Status.OK), int(Status.MAX_ITER), status)
             found = replace(found, best=replace(found.best, status=status))
         return replace(found, tight=np.array([bool(active)]))
+
+
+def _inflation(information: FloatArray, held: BoolArray | None) -> FloatArray:
+    """Largest variance inflation of R informations (R,)."""
+    inverse, ok = inverse_beside(information, held)
+    found = np.diagonal(inverse, axis1=-2, axis2=-1) * np.diagonal(information, axis1=-2, axis2=-1)
+    return np.where(ok, found.max(axis=-1, initial=0.0), np.inf)
 
 
 def _kept_positive(model: TwoLevelModel) -> IntArray:

@@ -148,6 +148,19 @@ def on_sums(method: Estimator) -> Estimator | None:
     return walled(variant)
 
 
+def on_rows_left(method: Estimator, model: TwoLevelModel) -> Estimator | None:
+    """A method as it fits what listwise deletion leaves of many data sets, or None; a `MethodError` else."""
+
+    def variant() -> Estimator | None:
+        found: Estimator | None = method.on_rows_left(model)
+        if found is not None:
+            check_class(type(found), "what on_rows_left() returned")
+            check_declared(found)
+        return found
+
+    return walled(variant)
+
+
 def exact_numbers(
     method: Estimator, model: TwoLevelModel, population: Population, level: float
 ) -> tuple[ExactNumber, ...]:

@@ -29,7 +29,7 @@ from simstudy.methods.closed_forms import negative_variances
 from simstudy.methods.fixed_slopes import WithFixedSlopes
 from simstudy.methods.likelihood_of import LikelihoodOf, joint
 from simstudy.methods.look import BLACK, SOLID, Look
-from simstudy.methods.msem_slopes import NODES, SlopeMsem
+from simstudy.methods.msem_slopes import SlopeMsem
 from simstudy.methods.protocol import LATER, Estimator, PreparedEstimator, PreparedSlopes
 from simstudy.methods.registry import register
 from simstudy.model.exogenous import exogenous_variables
@@ -69,7 +69,8 @@ class Msem(ChosenErrors):
         mediators included, else observed), ``observed``, ``latent``, ``hybrid``; or
         ``fixed``: slopes do not vary in the model that is fitted, and the path stands for the mean.
     nodes : int
-        Quadrature nodes a latent predictor of random slopes, to begin with.
+        Quadrature nodes a latent predictor of random slopes to begin with (5), or a slope that is integrated over (as
+        many as the error of the log-likelihood asks for).
     h1 : str
         What chi-square, CFI and RMSEA compare with: ``unrestricted``, the maximum over all moments, or ``psd``, that
         over positive semidefinite between covariance matrices, as software that fits the unrestricted model by EM
@@ -101,15 +102,13 @@ class Msem(ChosenErrors):
     bounds: Literal["none", "variances"] = "none"
     measures: bool = False
     slopes: Literal["auto", "observed", "latent", "hybrid", "fixed"] = field(default="auto", metadata=LATER)
-    nodes: int = field(default=NODES, metadata=LATER)
+    nodes: int | None = field(default=None, metadata=LATER)
     h1: Literal["unrestricted", "psd"] = field(default="unrestricted", metadata=LATER)
 
     def __post_init__(self) -> None:
         check_kinds(self.name, self.se)
-        if self.nodes < 1:
-            raise EstimatorError(
-                f"method 'msem': option 'nodes': found {self.nodes}; at least 1 is needed, {NODES} are enough"
-            )
+        if self.nodes is not None and self.nodes < 1:
+            raise EstimatorError(f"method 'msem': option 'nodes': found {self.nodes}; at least 1 is needed")
 
     @property
     def needs(self) -> str:
@@ -153,6 +152,10 @@ class Msem(ChosenErrors):
         """Build index maps and constants."""
         chosen = self.for_model(model)
         return PreparedMsem(self, model, layout) if isinstance(chosen, Msem) else chosen.prepare(model, layout)
+
+    def on_rows_left(self, model: TwoLevelModel) -> Estimator | None:
+        """Full information of what is left: one pattern, clusters of any size, and none of those that lost all rows."""
+        return None if model.slopes or self.missing == "fiml" else replace(self, missing="fiml")
 
     def prepare_slopes(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopes | None:
         """Of the method for models with random slopes, where there are any."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -12,13 +13,17 @@ from simstudy.data.layout import ClusterLayout
 from simstudy.data.products import ClusterProducts, PatternProducts, Products
 from simstudy.data.sample import Sample
 from simstudy.data.statistics import TwoLevelStatistics
+from simstudy.errors import EstimatorError
 from simstudy.estimation.completed import completed
+from simstudy.estimation.given_starts import given_starts
+from simstudy.estimation.refined import refined
 from simstudy.estimation.result import FitResult
 from simstudy.estimation.slope_search import Found, SlopeSearch, refuse_bounds_of_variances
 from simstudy.estimation.slope_starts import slope_starts
 from simstudy.likelihood.slopes.chain import Treatment
 from simstudy.likelihood.slopes.exogenous import ExogenousPart
 from simstudy.likelihood.slopes.expected import ExpectedInformation, refuse_expected
+from simstudy.likelihood.slopes.given import GivenSlopes
 from simstudy.likelihood.slopes.latent import LatentSlopes
 from simstudy.likelihood.slopes.observed import ObservedSlopes
 from simstudy.likelihood.slopes.scores import within_scores
@@ -27,6 +32,7 @@ from simstudy.methods.checks import check_kinds, judge_data
 from simstudy.methods.likelihood_of import LikelihoodOf, given_x
 from simstudy.methods.protocol import Estimator
 from simstudy.methods.slope_gaps import has_gaps, refuse_gaps
+from simstudy.model.carriers import lacking_slopes
 from simstudy.model.exogenous import GivenVariables, refuse_given
 from simstudy.model.slope_structure import SlopeStructure
 from simstudy.model.slopes import RandomSlope
@@ -36,10 +42,14 @@ SeKind = Literal["expected", "observed", "robust"]
 Choice = Literal["auto", "observed", "latent", "hybrid"]
 
 AT_ONCE = 10_000
-"""Clusters that are worked on together: more leave the cache, fewer pay for calls."""
+"""Clusters (times nodes of slopes) that are worked on together: more leave the cache, fewer pay for calls."""
 NODES = 5
 """A latent predictor, to begin with."""
 MOST_LATENT = 3
+TYPICAL = 50
+"""Nodes of a slope that is integrated over, about: for what is worked on together."""
+MOST_GIVEN = 3
+"""Slopes that are integrated over; a further one needs some thirty times the nodes."""
 
 WITH_GAPS = "the expected information needs complete data: with missing = 'fiml', se = observed and robust work"
 
@@ -58,16 +68,17 @@ class SlopeMsem(Estimator):
         What a random slope multiplies: ``observed``, the predictor as it is; ``latent``, its deviation from the
         cluster's latent mean; ``hybrid``, as Mplus does with maximum likelihood; ``auto``, latent where a predictor
         stands in both blocks, mediators included, else observed.
-    nodes : int
-        Quadrature nodes a latent predictor, to begin with: where their error asks for it there are more (theory D1.4).
+    nodes : int or None
+        Quadrature nodes: a latent predictor, 5 by default, to begin with (where their error asks for it there are more,
+        theory D1.4); a slope that is integrated over, by default as many as the error of the log-likelihood asks for.
     measures : bool
         Compute number of parameters, AIC and BIC.
     fixed_x : bool
         The likelihood is conditional on exogenous observed variables (see `model.exogenous.GivenVariables`), whose
         moments are then no parameters: log-likelihood, AIC, BIC and scaling factor of lme4 and Mplus.
     missing : str
-        ``listwise``, or ``fiml``: every observed value is used. Predictors of random slopes must be there wherever
-        what depends on them is.
+        ``listwise``, or ``fiml``: every observed value is used. Where predictors of random slopes are missing, the
+        likelihood is an integral over these.
     bounds : str
         ``variances``: no variance may be negative, as none between clusters can in any case.
     refused : tuple of str
@@ -83,11 +94,11 @@ class SlopeMsem(Estimator):
     imposes_bounds: ClassVar[bool] = True
     likelihood_of_model: ClassVar[bool] = True
     can: ClassVar[str] = "slopes that vary over clusters, with predictors and outcomes of their own"
-    cannot: ClassVar[str] = "random loadings; slopes of latent predictors, or of predictors with missing values"
+    cannot: ClassVar[str] = "random loadings"
 
     se: tuple[SeKind, ...] = ("observed",)
     slopes: Choice = "auto"
-    nodes: int = NODES
+    nodes: int | None = None
     measures: bool = False
     fixed_x: bool = False
     missing: Literal["listwise", "fiml"] = "listwise"
@@ -134,7 +145,11 @@ class SlopeMsem(Estimator):
                         f"slopes = 'observed' takes '{name}' as it is, but '{name}' stands in both blocks and is no "
                         "outcome; choose latent or hybrid, or keep it to the within block"
                     )
-        if treatment(model, self.slopes) == "latent" and len(set(both)) > MOST_LATENT:
+        given = integrated(model, self.slopes)
+        reason = too_many(given)
+        if reason is not None:
+            return reason
+        if not given and treatment(model, self.slopes) == "latent" and len(set(both)) > MOST_LATENT:
             return f"slopes on the latent within parts of more than {MOST_LATENT} predictors: each is an integral"
         return None
 
@@ -155,6 +170,8 @@ class SlopeMsem(Estimator):
 
     def slope_meaning(self, model: TwoLevelModel, slope: RandomSlope) -> str:
         """As chosen, where there is a choice."""
+        if slope.predictor in model.factors("within"):
+            return "factor"
         return treatment(model, self.slopes) if slope.predictor in model.both else "observed"
 
 
@@ -169,18 +186,57 @@ def treatment(model: TwoLevelModel, choice: Choice) -> Treatment:
     return "latent" if choice == "auto" else choice
 
 
-class PreparedSlopeMsem:
-    """`SlopeMsem` for one model and layout."""
+def integrated(model: TwoLevelModel, choice: Choice, lacking: Sequence[str] = ()) -> tuple[str, ...]:
+    """Slopes over which the likelihood is an integral (theory D1.8): those of factors and ``lacking`` ones.
 
-    def __init__(self, options: SlopeMsem, model: TwoLevelModel, layout: ClusterLayout) -> None:
-        self.options, self.model, self.layout = options, model, layout
+    Where there are any, so are those of latent within parts; without them the integral is over latent means.
+
+    Parameters
+    ----------
+    lacking : sequence of str
+        Slopes whose predictors have missing values where they are needed (`model.carriers`).
+    """
+    factors = model.factors("within")
+    if not lacking and not any(slope.predictor in factors for slope in model.slopes):
+        return ()
+    latent = model.both if treatment(model, choice) == "latent" else ()
+    return tuple(s.name for s in model.slopes if s.predictor in (*factors, *latent) or s.name in lacking)
+
+
+def too_many(given: Sequence[str]) -> str | None:
+    """Why an integral over slopes cannot be done, or None."""
+    if len(given) <= MOST_GIVEN:
+        return None
+    return (
+        f"an integral over {len(given)} slopes ({', '.join(given)}); at most {MOST_GIVEN} can be done: leave some "
+        "fixed. Slopes of observed variables without missing values that live within clusters, or with "
+        "slopes = 'observed' or 'hybrid', cost no integral"
+    )
+
+
+class PreparedSlopeMsem:
+    """`SlopeMsem` for one model and layout, and data in which slopes ``lacking`` lack predictors (`model.carriers`)."""
+
+    def __init__(
+        self, options: SlopeMsem, model: TwoLevelModel, layout: ClusterLayout, lacking: tuple[str, ...] = ()
+    ) -> None:
+        self.options, self.model, self.layout, self.lacking = options, model, layout, lacking
+        self._others: dict[tuple[str, ...], PreparedSlopeMsem] = {}
         self.structure = SlopeStructure(model)
         self.treatment = treatment(model, options.slopes)
-        self.likelihood: ObservedSlopes | LatentSlopes
-        self.finer: tuple[LatentSlopes, ...] = ()
-        if self.treatment == "latent":
-            self.likelihood = LatentSlopes(self.structure, options.nodes)
-            self.finer = self.likelihood.finer()
+        self.likelihood: ObservedSlopes | LatentSlopes | GivenSlopes
+        self.fine: LatentSlopes | GivenSlopes | None = None
+        finer: tuple[LatentSlopes, ...] = ()
+        self.points = layout.n_clusters
+        given, nodes = integrated(model, options.slopes, lacking), options.nodes
+        if given:
+            self.likelihood = GivenSlopes(model, given, self.treatment, nodes)
+            self.fine = self.likelihood.finer(1)
+            self.points *= (nodes or TYPICAL) ** len(given)
+        elif self.treatment == "latent":
+            self.likelihood = LatentSlopes(self.structure, nodes or NODES)
+            finer = self.likelihood.finer()
+            self.fine = finer[0]
         else:
             self.likelihood = ObservedSlopes(self.structure, self.treatment)
         self.variances = model.table.variance_indices
@@ -188,14 +244,25 @@ class PreparedSlopeMsem:
         self.counted = [k for k, name in enumerate(model.level1) if name not in self.given.level1]
         """Places of the level-1 variables of which a row must have one to count (BIC)."""
         held = np.array(self.given.held, dtype=np.int64)
-        self.search = SlopeSearch(
-            model, self.likelihood, held, finer=self.finer, variances=options.bounds == "variances"
-        )
+        self.search = SlopeSearch(model, self.likelihood, held, finer=finer, variances=options.bounds == "variances")
 
-    @property
-    def fine(self) -> ObservedSlopes | LatentSlopes:
-        """The likelihood at one point, which may take more nodes than the search."""
-        return self.finer[0] if self.finer else self.likelihood
+    def _beside(self, lacking: BoolArray) -> PreparedSlopeMsem:
+        """The same for data in which predictors of some slopes (K,) are lacking.
+
+        Raises
+        ------
+        EstimatorError
+            If there are too many of them.
+        """
+        names = tuple(slope.name for slope, one in zip(self.model.slopes, lacking, strict=True) if one)
+        if names == self.lacking:
+            return self
+        reason = too_many(integrated(self.model, self.options.slopes, names))
+        if reason is not None:
+            raise EstimatorError(f"missing='fiml': with missing predictors of slopes the likelihood is {reason}")
+        if names not in self._others:
+            self._others[names] = PreparedSlopeMsem(self.options, self.model, self.layout, names)
+        return self._others[names]
 
     @np.errstate(all="ignore")  # failures are statuses, not warnings
     def fit(self, data: TwoLevelStatistics | Sample) -> FitResult:
@@ -207,16 +274,20 @@ class PreparedSlopeMsem:
         if not gaps.any():
             return self._fit_complete(sample.statistics())
         refuse_gaps(self.model, self.given, sample)
-        whole, holed = np.flatnonzero(~gaps), np.flatnonzero(gaps)
-        parts = [self._fit_incomplete(sample.select(holed))]
-        if len(whole):
-            parts.append(self._fit_complete(sample.select(whole).statistics()))
-        return FitResult.concat(parts).select(np.argsort(np.concatenate([holed, whole])))
+        lacking = lacking_slopes(self.model, ~np.isnan(sample.rows))
+        parts, places = [], []
+        for kind in np.unique(lacking[gaps], axis=0):
+            places.append(np.flatnonzero(gaps & (lacking == kind).all(axis=1)))
+            parts.append(self._beside(kind)._fit_incomplete(sample.select(places[-1])))
+        if not gaps.all():
+            places.append(np.flatnonzero(~gaps))
+            parts.append(self._fit_complete(sample.select(places[-1]).statistics()))
+        return FitResult.concat(parts).select(np.argsort(np.concatenate(places)))
 
     def _fit_complete(self, statistics: TwoLevelStatistics) -> FitResult:
         """Fit data sets without missing values."""
         statistics = statistics.arrange(self.model.level1, self.model.level2)
-        size = 1 if self.search.one_by_one else max(1, AT_ONCE // self.layout.n_clusters)
+        size = 1 if self.search.one_by_one else max(1, AT_ONCE // self.points)
         parts = []
         for first in range(0, statistics.n_replicates, size):
             some = statistics.select(slice(first, first + size))
@@ -226,7 +297,7 @@ class PreparedSlopeMsem:
     def _fit_incomplete(self, sample: Sample) -> FitResult:
         """Fit data sets with missing values; data made complete give starting values."""
         patterns, _ = distinct_patterns(~np.isnan(sample.rows))
-        size = 1 if self.search.one_by_one else max(1, AT_ONCE // (self.layout.n_clusters * len(patterns)))
+        size = 1 if self.search.one_by_one else max(1, AT_ONCE // (self.points * len(patterns)))
         parts = []
         for first in range(0, sample.n_replicates, size):
             some = sample.select(slice(first, first + size))
@@ -237,13 +308,18 @@ class PreparedSlopeMsem:
 
     def _fit(self, data: Products, statistics: TwoLevelStatistics, n_obs: float | FloatArray) -> FitResult:
         """Fit some data sets together."""
-        starts = self.starts(statistics)
+        starts = self.starts(statistics, data)
         exogenous = ExogenousPart(self.structure, self.given, statistics)
-        found = self.search.solve(data, starts, exogenous.anchor(starts[0]))
-        loglik = found.best.loglik - exogenous.loglik(found.params)
+        anchor = exogenous.anchor(starts[0])
+        found = self.search.solve(data, starts, anchor)
+        loglik, extra = found.best.loglik, found.quadrature
+        if isinstance(self.likelihood, GivenSlopes):
+            by_error = refined(self.search, self.likelihood, found, data, anchor)
+            found, loglik, extra = by_error.found, by_error.loglik, by_error.measures
+        loglik = loglik - exogenous.loglik(found.params)
         meat: FloatArray | None = None
         if "robust" in self.options.se:
-            scores = found.of_free(self.fine.cluster_scores(found.params, data))
+            scores = found.of_free((self.fine or self.likelihood).cluster_scores(found.params, data))
             meat = np.matmul(transpose(scores), scores)
         covariances = self._covariances(found, meat, data)
         result = FitResult(
@@ -255,25 +331,37 @@ class PreparedSlopeMsem:
             admissible=self._admissible(found.params),
             n_iter=found.best.n_iter,
             loglik=loglik,
-            measures=self._measures(loglik, found, meat, n_obs),
+            measures=self._measures(loglik, found, meat, n_obs) | extra,
         )
         return result.blank_failures()
 
     def elements(self, params: FloatArray, data: Products) -> tuple[FloatArray, FloatArray]:
         """Posterior means (R, J, r) and covariances (R, J, r, r) of random elements at parameters (R, q)."""
-        return self.fine.elements(params, data)
+        method = self._for(data)
+        return (method.fine or method.likelihood).elements(params, data)
+
+    def _for(self, data: Products) -> PreparedSlopeMsem:
+        """The same for some data."""
+        there = np.stack([one[:, 0, 0].sum(axis=(0, -1)) > 0.0 for one in data.by_pattern])
+        return self._beside(lacking_slopes(self.model, data.patterns[there]))
 
     def within_scores(
         self, params: FloatArray, data: Products, rows: FloatArray, wanted: IntArray
     ) -> tuple[FloatArray, FloatArray]:
         """Posterior means and variances (N, m) of variables ``wanted`` (m,) of the within level, for one data set."""
-        likelihood = self.fine
+        method = self._for(data)
+        likelihood = method.fine or method.likelihood
         codes = np.repeat(np.arange(self.layout.n_clusters), np.asarray(self.layout.sizes))
+        if isinstance(likelihood, GivenSlopes):
+            return likelihood.within_scores(params[None], data, rows, codes, wanted)
         pieces, posterior = likelihood.chain.reduce(params[None]), likelihood.by_node(params[None], data)
         return within_scores(likelihood.chain, pieces, posterior, rows, codes, wanted)
 
-    def starts(self, statistics: TwoLevelStatistics) -> tuple[FloatArray, ...]:
+    def starts(self, statistics: TwoLevelStatistics, data: Products) -> tuple[FloatArray, ...]:
         """Parameters to start from: moment estimates, and the same with larger variances of slopes."""
+        integral = self.likelihood
+        if isinstance(integral, GivenSlopes):
+            return given_starts(self.structure, statistics, lambda params: integral.loglik(params, data))
         first = slope_starts(self.structure, statistics, raw=self.treatment == "observed")
         second = first.copy()
         names = {slope.name for slope in self.model.slopes}
@@ -314,7 +402,7 @@ class PreparedSlopeMsem:
         All are those of the likelihood that ``loglik`` is of: the joint one, or that given exogenous variables.
         """
         boundary = found.singular | found.at_bound.any(axis=-1) | found.tight
-        measures = {"boundary": boundary.astype(np.float64), **found.quadrature}
+        measures = {"boundary": boundary.astype(np.float64)}
         if self.options.measures:
             npar = float(self.search.n_free)
             measures["npar"] = np.full(len(boundary), npar)

@@ -231,6 +231,13 @@ class Estimator(Protocol):
         """
         return self if self.needs == "statistics" else None
 
+    def on_rows_left(self, model: TwoLevelModel) -> Estimator | None:
+        """A variant that finds the same numbers in samples whose incomplete rows are blank (NaN), many at once.
+
+        None where listwise deletion needs a fit of its own for each data set.
+        """
+        return None
+
     def prepare_slopes(self, model: TwoLevelModel, layout: ClusterLayout) -> PreparedSlopes | None:
         """`prepare`, where slopes vary by full-information maximum likelihood; None where they do not."""
         return None

@@ -213,9 +213,14 @@ def values_of(method: Estimator) -> dict[str, Any]:
 
 def complete_again(estimator: Estimator) -> None:
     """Give the class of a method its defaults where it was imported by unpickling, as in a worker process."""
+    complete(type(innermost(estimator)))
+
+
+def innermost(estimator: Estimator) -> Estimator:
+    """The method that does the work, without what stands in for it."""
     while isinstance(estimator, Substitute):
         estimator = estimator.method
-    complete(type(estimator))
+    return estimator
 
 
 def with_option(estimator: Estimator, option: str, value: Any) -> Estimator:

@@ -7,7 +7,6 @@ import numpy as np
 from simstudy.data.sample import Sample
 from simstudy.errors import EstimatorError
 from simstudy.linalg.stacked import BoolArray, FloatArray
-from simstudy.model.carriers import carriers
 from simstudy.model.exogenous import GivenVariables
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -27,19 +26,7 @@ def refuse_gaps(model: TwoLevelModel, given: GivenVariables, sample: Sample) -> 
     sample : Sample
         In the model's order.
     """
-    seen = ~np.isnan(sample.rows)
     problems = []
-    for carrier in carriers(model):
-        bad = carrier.lacking(seen.reshape(-1, seen.shape[-1])).reshape(seen.shape[:-1]).sum(axis=1)
-        if bad.any():
-            slope, count = carrier.slope, int(bad.max())
-            rows = "1 row" if count == 1 else f"{count:,} rows"
-            problems.append(
-                f"missing='fiml': '{slope.predictor}' is missing in {rows} where '{slope.outcome}', or what depends on "
-                f"it, is not, and it carries the random slope '{slope.name}': there the likelihood has no closed form. "
-                f"Leave the rows without '{slope.predictor}' out (missing values of outcomes and level-2 variables may "
-                "stay), or use missing='listwise'"
-            )
     empty = [*_incomplete(sample.level1, sample.rows), *_incomplete(sample.level2, sample.clusters)]
     problems += [
         f"missing='fiml': '{name}' has missing values, and fixed_x takes it as given: leave fixed_x out, so that it is "

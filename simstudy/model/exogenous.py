@@ -90,6 +90,16 @@ def refuse_given(model: TwoLevelModel) -> str | None:
                 f"fixed_x takes the moments of {', '.join(given.names)} as given, but '{row.label or row.path}' is a "
                 "parameter of the model, too: give it a name of its own, or leave fixed_x out"
             )
+    names = {model.names[index] for index in given.held}
+    restrictions = [(one.text, one.names) for one in model.table.constraints]
+    restrictions += [(one.text, one.names) for one in model.table.inequalities]
+    for text, labels in restrictions:
+        for name in labels:
+            if name in names:
+                return (
+                    f"fixed_x takes the moments of {', '.join(given.names)} as given, but '{text}' restricts one of "
+                    f"them, '{name}': take it out, or leave fixed_x out"
+                )
     return None
 
 

@@ -2,9 +2,9 @@
 
 In the terms of Muthen & Asparouhov (2008), y_ij = nu_j + Lambda_j eta_ij + K_j x_ij + eps_ij and
 eta_ij = alpha_j + B_j eta_ij + Gamma_j x_ij + zeta_ij, the entries that may vary over clusters are nu_j and alpha_j
-(any variable that stands in both blocks), and those of K_j, Gamma_j and B_j whose predictor is an observed level-1
-variable. What varies over clusters is a level-2 variable with a mean, residual variance, predictors and outcomes of its
-own. Loadings that vary (Lambda_j) and slopes of factors are refused by name.
+(any variable that stands in both blocks), and those of K_j, Gamma_j and B_j: paths from a level-1 variable or a factor
+of the within block. What varies over clusters is a level-2 variable with a mean, residual variance, predictors and
+outcomes of its own. Loadings that vary (Lambda_j) are refused by name.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class RandomSlope:
     outcome : str
         Observed or latent variable of the within block.
     predictor : str
-        Observed level-1 variable.
+        Level-1 variable, or factor of the within block.
     """
 
     name: str
@@ -48,6 +48,7 @@ def slope_problems(statements: Sequence[Statement]) -> list[str]:
     problems: list[str] = []
     taken = _names(statements, "within") | {s.lhs for s in statements if s.level == "between" and s.op == "=~"}
     factors = {s.lhs for s in statements if s.level == "within" and s.op == "=~"}
+    outer = {s.lhs for s in statements if s.level == "between" and s.op == "=~"}
     seen: dict[str, Statement] = {}
     for s in asked:
         where, term = f"model line {s.line}, column {s.column}", f'rv("{s.random_slope}")*{s.rhs or 1}'
@@ -63,10 +64,10 @@ def slope_problems(statements: Sequence[Statement]) -> list[str]:
         elif s.random_slope in seen:
             first = seen[s.random_slope].line
             wrong = f"the random slope '{s.random_slope}' is that of another path already (line {first})"
-        elif s.rhs in factors:
+        elif s.rhs in outer - factors:
             wrong = (
-                f"'{term}': '{s.rhs}' is a latent variable; random slopes of latent predictors are not supported, "
-                "only those of observed level-1 variables"
+                f"'{term}': '{s.rhs}' is measured in the between block; a random slope is that of a variable within "
+                f"clusters: give the within block its own factor ('f =~ ...') and write rv(\"{s.random_slope}\")*f"
             )
         elif s.label or s.fixed is not None or s.start is not None or s.freed:
             wrong = (

@@ -24,7 +24,14 @@ from simstudy.performance.measure import (
 )
 from simstudy.performance.moments import Measured
 from simstudy.performance.pivot import kind_order
-from simstudy.performance.table import FAILURE_COLUMNS, STATUSES, failures_table, performance_table
+from simstudy.performance.table import (
+    FAILURE_COLUMNS,
+    STATUSES,
+    count_statuses,
+    failures_of,
+    failures_table,
+    performance_table,
+)
 
 __all__ = [
     "BASES",
@@ -46,8 +53,10 @@ __all__ = [
     "Measure",
     "Measured",
     "Numbers",
+    "count_statuses",
     "expected_percentiles",
     "factor_effects",
+    "failures_of",
     "failures_table",
     "find_columns",
     "kind_order",

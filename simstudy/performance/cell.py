@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
+from pandas.api.extensions import ExtensionArray
 
 from simstudy.errors import SimstudyError, StoreError, did_you_mean
 from simstudy.performance.blocks import (
@@ -147,35 +148,39 @@ def _assemble(
 ) -> pd.DataFrame:
     """Long table of the blocks; within a block, parameters then measures."""
     sizes = [len(block.params) * len(block.names) for block in blocks]
+    of = np.repeat(np.arange(len(blocks)), sizes)
 
-    def spread(values: Sequence[object], dtype: str = "object") -> np.ndarray[tuple[int], np.dtype[np.generic]]:
-        return np.repeat(np.array(values, dtype=dtype), sizes)
-
-    def stack(field: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def stack(field: str) -> FloatArray:
         parts = []
         for block in blocks:
-            found = [getattr(result, field) for result in block.results]
             nothing = np.full(len(block.params), np.nan)
-            parts.append(np.stack([nothing if x is None else x for x in found], axis=-1).ravel())
+            found = [getattr(result, field) for result in block.results]
+            parts.append(np.array([nothing if x is None else x for x in found], dtype=np.float64).T.ravel())
         return np.concatenate(parts)
 
-    index = np.concatenate([np.repeat(block.params, len(block.names)) for block in blocks])  # -1: no parameter
-    names = np.concatenate([np.tile(np.array(block.names, dtype="object"), len(block.params)) for block in blocks])
+    param = np.concatenate([np.repeat(block.params, len(block.names)) for block in blocks])  # -1: no parameter
+    place = {name: k for k, name in enumerate(dict.fromkeys(name for block in blocks for name in block.names))}
+    orders = {names: np.array([place[name] for name in names]) for names in {block.names for block in blocks}}
+    measure = np.concatenate([np.tile(orders[block.names], len(block.params)) for block in blocks])
     columns = {
         "cell": np.full(sum(sizes), cell, dtype=np.int32),
-        "basis": spread([block.basis for block in blocks]),
-        "estimator": spread([estimators[block.estimator] for block in blocks]),
-        "se_kind": spread([block.se_kind for block in blocks]),
-        "parameter": np.array([*params, ""], dtype="object")[index],
-        "level": np.array([*truth[1], ""], dtype="object")[index],
-        "truth": np.append(truth[0], np.nan)[index],
-        "measure": names,
+        "basis": _texts([block.basis for block in blocks], of),
+        "estimator": _texts([estimators[block.estimator] for block in blocks], of),
+        "se_kind": _texts([block.se_kind for block in blocks], of),
+        "parameter": _texts([*params, ""], param),
+        "level": _texts([*truth[1], ""], param),
+        "truth": np.append(truth[0], np.nan)[param],
+        "measure": _texts(list(place), measure),
         "value": stack("value"),
         "mcse": stack("mcse"),
         "n": stack("n").astype(np.int64),
-        "n_attempted": spread([int(attempts[block.estimator]) for block in blocks], "int64"),
-        "reference": spread(["" if block.reference < 0 else estimators[block.reference] for block in blocks]),
+        "n_attempted": np.array([attempts[block.estimator] for block in blocks], dtype=np.int64)[of],
+        "reference": _texts(["" if block.reference < 0 else estimators[block.reference] for block in blocks], of),
         "mcse_jackknife": stack("jackknife"),
     }
-    text = dict.fromkeys(("basis", "estimator", "se_kind", "parameter", "level", "measure", "reference"), "str")
-    return pd.DataFrame(columns, columns=list(COLUMNS)).astype(text)
+    return pd.DataFrame(columns, columns=list(COLUMNS))
+
+
+def _texts(names: Sequence[str], where: IntArray) -> ExtensionArray:
+    """Column of texts, each of which is made once; place -1 is the last."""
+    return pd.array(list(names), dtype="str").take(np.where(where < 0, len(names) - 1, where))

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from simstudy.linalg.tails import chi_square_quantile
 from simstudy.performance.moments import FloatArray
+from simstudy.performance.pivot import OK, codes, numbers
 from simstudy.performance.rates import rate
 
 SUMMARY_COLUMNS = (
@@ -49,19 +50,32 @@ def summarise_fit_measures(fits: pd.DataFrame, estimators: Sequence[str]) -> pd.
         chi-squares the rejection rate at the 5 % level with its Monte Carlo SE, and df. Without measures, no rows.
     """
     names = [name for name in fits.columns if name not in _FACTS | set(_CHI_SQUARES.values())]
+    columns = {name: numbers(fits, name) for name in names}
+    some = np.zeros(len(fits), dtype=np.bool_)
+    for name in names:
+        if name != "loglik":
+            some |= ~np.isnan(columns[name])
+    method, rep = codes(fits["estimator"], estimators), fits["rep"].to_numpy()
+    converged = codes(fits["status"], (OK,)) == 0
     rows: list[dict[str, object]] = []
-    for estimator in estimators:
-        mine = fits[(fits["estimator"] == estimator) & (fits["status"] == "OK")].sort_values("rep")
-        if mine.empty or bool(mine[[name for name in names if name != "loglik"]].isna().to_numpy().all()):
+    for place, estimator in enumerate(estimators):
+        mine = np.flatnonzero(converged & (method == place))
+        if not some[mine].any():
             continue
+        mine = mine[np.argsort(rep[mine], kind="stable")]
         for name in names:
-            values = mine[name].to_numpy(dtype=float)
+            values = columns[name][mine]
             values = values[np.isfinite(values)]
             if len(values):
-                row: dict[str, object] = {"cell": mine["cell"].iloc[0], "estimator": estimator, "measure": name}
-                row.update(_summary(values))
+                row: dict[str, object] = {
+                    "cell": fits["cell"].iloc[mine[0]],
+                    "estimator": estimator,
+                    "measure": name,
+                    **_summary(values),
+                }
                 if name in _CHI_SQUARES:
-                    row.update(_rejection(mine[_CHI_SQUARES[name]].to_numpy(dtype=float)), df=mine["df"].iloc[0])
+                    row |= _rejection(numbers(fits, _CHI_SQUARES[name])[mine])
+                    row["df"] = fits["df"].iloc[mine[0]]
                 rows.append(row)
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
 
@@ -69,7 +83,7 @@ def summarise_fit_measures(fits: pd.DataFrame, estimators: Sequence[str]) -> pd.
 def _summary(values: FloatArray) -> dict[str, float]:
     n = len(values)
     sd = float(np.std(values, ddof=1)) if n > 1 else np.nan
-    low, middle, high = (float(np.quantile(values, p)) for p in (0.05, 0.5, 0.95))
+    low, middle, high = (float(value) for value in np.quantile(values, (0.05, 0.5, 0.95)))
     mean = float(np.mean(values))
     return {"n": n, "mean": mean, "mean_mcse": sd / np.sqrt(n), "sd": sd, "p05": low, "p50": middle, "p95": high}
 
@@ -84,5 +98,5 @@ def _rejection(pvalues: FloatArray) -> dict[str, float]:
 
 def expected_percentiles(df: float) -> tuple[float, float, float]:
     """Percentiles 5, 50 and 95 of the chi-square distribution that a true model's statistic follows."""
-    low, middle, high = (float(stats.chi2.ppf(p, df)) for p in (0.05, 0.5, 0.95))
+    low, middle, high = (float(chi_square_quantile(p, df)) for p in (0.05, 0.5, 0.95))
     return low, middle, high

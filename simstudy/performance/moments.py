@@ -47,7 +47,7 @@ def quiet(function: Function) -> Function:
 
 def over_replicates(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return (R, ...) as a contiguous (..., R): reductions over the last axis are then pairwise sums."""
-    return np.ascontiguousarray(np.moveaxis(x, 0, -1))
+    return np.ascontiguousarray(x.transpose(*range(1, x.ndim), 0))
 
 
 def total(x: npt.NDArray[np.float64], valid: BoolArray) -> FloatArray:

@@ -84,17 +84,19 @@ def kind_order(kind: str) -> tuple[int, str]:
 
 def codes(column: pd.Series, names: Sequence[str]) -> IntArray:
     """Position of each entry of a text column (plain or dictionary-encoded) in `names`; -1 for what is not there."""
-    index = pd.Index(list(names), dtype="object")
     if isinstance(column.dtype, pd.CategoricalDtype):
-        lookup = index.get_indexer(pd.Index(column.cat.categories.astype("object")))
-        position = np.append(lookup, -1)[column.cat.codes.to_numpy()]  # a missing category has code -1
-    else:
-        position = index.get_indexer(pd.Index(column.astype("object")))
-    return np.asarray(position, dtype=np.int64)
+        place = {name: k for k, name in enumerate(names)}
+        lookup = np.array([*(place.get(name, -1) for name in column.cat.categories.tolist()), -1], dtype=np.int64)
+        return lookup[column.cat.codes.to_numpy()]  # a missing category has code -1
+    index = pd.Index(list(names), dtype="object")
+    return np.asarray(index.get_indexer(pd.Index(column.astype("object"))), dtype=np.int64)
 
 
 def distinct(column: pd.Series) -> list[str]:
     """Distinct entries of a text column, sorted."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        there = np.bincount(column.cat.codes.to_numpy() + 1, minlength=len(column.cat.categories) + 1)[1:]
+        return sorted(str(name) for name, n in zip(column.cat.categories.tolist(), there.tolist(), strict=True) if n)
     return sorted(str(value) for value in column.dropna().unique())
 
 

@@ -53,8 +53,8 @@ class Ordered:
         """Order statistic of each parameter, ranks (k,) from 1; NaN where there are no replicates at all."""
         if self.values.shape[-1] == 0:
             return np.full(self.n.shape, np.nan)
-        index = np.clip(rank - 1, 0, self.values.shape[-1] - 1)
-        return np.asarray(np.take_along_axis(self.values, index[..., None], axis=-1)[..., 0])
+        index = np.minimum(np.maximum(rank - 1, 0), self.values.shape[-1] - 1)
+        return np.asarray(self.values[np.arange(len(index)), index])
 
     def median(self) -> FloatArray:
         """Medians, (k,)."""
@@ -97,7 +97,7 @@ def trimmed_bias(estimate: FloatArray, truth: FloatArray) -> Measured:
     kept = (place >= cut[:, None]) & (place < (n - cut)[:, None])
     mean = np.where(kept, ordered.values, 0.0).sum(axis=-1) / (n - 2 * cut)
     low, high = ordered.statistic(cut + 1), ordered.statistic(n - cut)
-    winsorised = np.clip(ordered.values, low[:, None], high[:, None])
+    winsorised = np.minimum(np.maximum(ordered.values, low[:, None]), high[:, None])
     there = place < n[:, None]
     centre = np.where(there, winsorised, 0.0).sum(axis=-1) / n
     squares = np.where(there, (winsorised - centre[:, None]) ** 2, 0.0).sum(axis=-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 
 from simstudy.errors import StoreError
 from simstudy.performance.cell import COLUMNS
+from simstudy.performance.moments import IntArray
 from simstudy.performance.pivot import OK, codes, distinct
 
 STATUSES: tuple[str, ...] = (
@@ -82,23 +84,64 @@ def failures_table(fits: pd.DataFrame, estimators: Sequence[str] | None = None) 
         `STATUSES` always, others when they occur.  Tables of single cells can be concatenated and `fillna(0)`-ed.
     """
     methods = list(estimators) if estimators is not None else distinct(fits["estimator"])
-    statuses = [*STATUSES, *(status for status in distinct(fits["status"]) if status not in STATUSES)]
+    return failures_of([count_statuses(fits, methods)], methods)
+
+
+@dataclass(frozen=True)
+class StatusCounts:
+    """Fits of C cells by method and status.
+
+    Attributes
+    ----------
+    cells : (C,)
+    statuses : tuple of str
+    counts : (C, E, statuses)
+    improper : (C, E)
+        Inadmissible solutions among the converged.
+    """
+
+    cells: IntArray
+    statuses: tuple[str, ...]
+    counts: IntArray
+    improper: IntArray
+
+
+def count_statuses(fits: pd.DataFrame, methods: Sequence[str]) -> StatusCounts:
+    """Count the fits of some cells; rows of `failures_of`."""
+    statuses = (*STATUSES, *(status for status in distinct(fits["status"]) if status not in STATUSES))
     method, status = codes(fits["estimator"], methods), codes(fits["status"], statuses)
-    cell_numbers, cell = np.unique(fits["cell"].to_numpy(dtype=np.int64), return_inverse=True)
+    cells, cell = np.unique(fits["cell"].to_numpy(dtype=np.int64), return_inverse=True)
     wanted = (method >= 0) & (status >= 0)
     slot = (cell * len(methods) + method)[wanted]
-    shape = (len(cell_numbers) * len(methods), len(statuses))
-    counts = np.bincount(slot * shape[1] + status[wanted], minlength=shape[0] * shape[1]).reshape(shape)
+    rows = len(cells) * len(methods)
+    counts = np.bincount(slot * len(statuses) + status[wanted], minlength=rows * len(statuses))
     admissible = fits["admissible"].to_numpy(dtype=np.bool_, na_value=False)[wanted]
-    improper = (status[wanted] == 0) & ~admissible
+    improper = np.bincount(slot[(status[wanted] == 0) & ~admissible], minlength=rows)
+    shape = (len(cells), len(methods))
+    return StatusCounts(cells, statuses, counts.reshape(*shape, len(statuses)), improper.reshape(shape))
+
+
+def failures_of(counted: Sequence[StatusCounts], methods: Sequence[str]) -> pd.DataFrame:
+    """`failures_table` of cells that were counted one by one."""
+    statuses = list(dict.fromkeys([*STATUSES, *(status for part in counted for status in part.statuses)]))
+    n_cells = sum(len(part.cells) for part in counted)
+    counts = np.zeros((n_cells, len(methods), len(statuses)), dtype=np.int64)
+    start = 0
+    for part in counted:
+        rows = slice(start, start + len(part.cells))
+        counts[rows][..., [statuses.index(status) for status in part.statuses]] = part.counts
+        start = rows.stop
+    flat = counts.reshape(-1, len(statuses))
+    cells = np.concatenate([part.cells for part in counted]) if counted else np.zeros(0, dtype=np.int64)
+    improper = np.concatenate([part.improper.ravel() for part in counted]) if counted else np.zeros(0, dtype=np.int64)
     table = pd.DataFrame(
         {
-            "cell": np.repeat(cell_numbers, len(methods)).astype(np.int32),
-            "estimator": np.tile(np.array(methods, dtype="object"), len(cell_numbers)),
-            "attempted": counts.sum(axis=1).astype(np.int64),
-            "converged": counts[:, 0].astype(np.int64),
-            "inadmissible": np.bincount(slot[improper], minlength=shape[0]).astype(np.int64),
-            **{name: counts[:, column].astype(np.int64) for column, name in enumerate(statuses)},
+            "cell": np.repeat(cells, len(methods)).astype(np.int32),
+            "estimator": pd.array(list(methods) * n_cells, dtype="str"),
+            "attempted": flat.sum(axis=1),
+            "converged": flat[:, 0],
+            "inadmissible": improper.astype(np.int64),
+            **{name: flat[:, column] for column, name in enumerate(statuses)},
         }
-    ).astype({"estimator": "str"})
+    )
     return table[table["attempted"] > 0].reset_index(drop=True)

@@ -22,8 +22,7 @@ def arrays_of(data: Any) -> list[np.ndarray[Any, Any]]:
     """All arrays in data: in its fields or attributes, and in containers and dataclasses among these."""
     found: list[np.ndarray[Any, Any]] = []
     left, seen = [*_parts(data), *vars(data).values()] if hasattr(data, "__dict__") else _parts(data), set[int]()
-    while left:
-        part = left.pop(0)
+    for part in left:  # which grows meanwhile
         if id(part) in seen:
             continue
         seen.add(id(part))
@@ -34,14 +33,17 @@ def arrays_of(data: Any) -> list[np.ndarray[Any, Any]]:
     return found
 
 
+_PLAIN = frozenset({int, float, bool, str, type(None)})
+"""Types that hold nothing."""
+
+
 def _parts(data: Any) -> list[Any]:
     """What a container or a dataclass, with what it has computed, is made of."""
     if isinstance(data, np.ndarray):
         return [data]
-    if isinstance(data, tuple | list):
-        return list(data)
-    if isinstance(data, dict):
-        return list(data.values())
+    if isinstance(data, tuple | list | dict):
+        members = data.values() if isinstance(data, dict) else data
+        return [member for member in members if type(member) not in _PLAIN]  # a layout's sizes are many
     if not dataclasses.is_dataclass(data) or isinstance(data, type):
         return []
     fields = [getattr(data, field.name) for field in dataclasses.fields(data)]

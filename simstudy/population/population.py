@@ -113,8 +113,8 @@ class Population:
     def shapes(self) -> tuple[Shape, Shape]:
         """From standard normals to deviations within and between clusters.
 
-        With random slopes: to the within deviations that do not come through them, and to random elements (intercepts,
-        slopes, level-2 variables).
+        With random slopes: to the within deviations that do not come through them, those of factors that carry slopes
+        included, and to random elements (intercepts, slopes, level-2 variables).
 
         Raises
         ------
@@ -123,8 +123,10 @@ class Population:
         """
         if self.model.slopes:
             structure, values = SlopeStructure(self.model), np.asarray(self.values)
-            inner, outer = structure.within.implied(values).sigma, structure.between.implied(values).sigma
-            first = self.distribution.within.shape(self.model.level1, inner, "within")
+            outer, place = structure.between.implied(values).sigma, structure.carriers
+            inner = structure.within.implied(values).cov[np.ix_(place, place)]
+            names = [structure.within.maps.variables[k] for k in place]
+            first = self.distribution.within.shape(names, inner, "within")
             return first, self.distribution.between.shape(structure.elements, outer, "between")
         m = self.moments
         within = self.distribution.within.shape(m.level1, m.sigma_within, "within")

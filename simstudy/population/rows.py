@@ -49,26 +49,28 @@ def _slope_rows(population: Population, seed: int, replicates: Sequence[int]) ->
     model, layout, structure = population.model, population.layout, SlopeStructure(population.model)
     values, sizes = np.asarray(population.values), np.asarray(layout.sizes, dtype=np.int64)
     inner, outer = structure.within.implied(values), structure.between.implied(values)
-    columns = inner.total[: structure.p1][:, structure.outcome]
+    place, p1 = structure.carriers, structure.p1
+    columns = inner.total[np.ix_(place, structure.outcome)]
+    predictors = np.searchsorted(place, structure.predictor)
     within, between = population.shapes
     streams = [Streams(seed, population.data_key, stream) for stream in (BETWEEN, WITHIN)]
     elements = _deviations(between, streams[0], replicates, layout.n_clusters, None) + outer.mu[:, None]
     fixed = _deviations(within, streams[1], replicates, layout.n_obs, sizes)
     if structure.within.has_means:
-        fixed += inner.mu[:, None]
+        fixed += inner.mean[place, None]
     level = np.repeat(elements[:, : structure.r], sizes, axis=-1)
     fixed[:, structure.both] += level[:, : len(structure.both)]
     rows = fixed
     for _ in model.slopes:
         added = fixed.copy()
-        for k, (predictor, shared) in enumerate(zip(structure.predictor, structure.shared, strict=True)):
+        for k, (predictor, shared) in enumerate(zip(predictors, structure.shared, strict=True)):
             centred = population.slopes == "latent" and shared >= 0
             x = rows[:, predictor] - level[:, shared] if centred else rows[:, predictor]
             product = level[:, len(structure.both) + k] * x
             for variable in np.flatnonzero(columns[:, k]):
                 added[:, variable] += columns[variable, k] * product
         rows = added
-    return Sample(layout, model.level1, model.level2, _last(rows), _last(elements[:, structure.r :]))
+    return Sample(layout, model.level1, model.level2, _last(rows[:, :p1]), _last(elements[:, structure.r :]))
 
 
 def reduce_rows(

@@ -132,9 +132,10 @@ class FitRequest:
             more="x is the slope's predictor; fixed: slopes do not vary.",
         ),
     ] = None
-    nodes: Annotated[int | None, Option("Nodes per latent predictor of random slopes to begin with (5).", least=1)] = (
-        None
-    )
+    nodes: Annotated[
+        int | None,
+        Option("Quadrature nodes per latent predictor to begin with (5), or slope of a factor (by error).", least=1),
+    ] = None
     h1: Annotated[
         str | None,
         Option(

@@ -156,7 +156,7 @@ def test_choices_need_a_random_slope() -> None:
 
 @pytest.mark.parametrize(
     "function",
-    [derived.standardized, derived.r_squared, derived.residuals, level_fit, reliability],
+    [derived.residuals, level_fit, reliability],
     ids=lambda function: function.__name__,
 )
 def test_what_needs_one_covariance_matrix_is_declined(function) -> None:
@@ -401,3 +401,24 @@ def test_a_slopes_variance_is_tested_under_the_models_constraints() -> None:
     bounded = simstudy.fit(LATENT + "  s ~~ lower(.05)*s\n", data, cluster="school")
     with pytest.raises(EstimatorError, match="a bound says more of 'between: s ~~ s'"):
         slope_variance_test(bounded, "s")
+
+
+def test_standardised_values_and_r_squares_of_slopes_are_those_of_the_between_level() -> None:
+    """Within clusters, variances of what slopes act on depend on the predictors: there is no number."""
+    data = school_data()
+    text = LATENT.replace("  y ~~ s\n", "  s ~ b*size\n  y ~~ s\n") + "twice := 2*b\nmean := gamma\n"
+    fit = simstudy.fit(text, data, cluster="school")
+    values = dict(zip(fit.model.names, fit.params, strict=True))
+    size = values["between: size ~~ size"]
+    total = values["b"] ** 2 * size + values["between: s ~~ s"]
+    r2 = derived.r_squared(fit).set_index(["level", "variable"])["r2"]
+    assert r2["between", "s"] == pytest.approx(1.0 - values["between: s ~~ s"] / total, abs=1e-12)
+    assert np.isnan(r2["within", "y"])
+    found = derived.standardized(fit)
+    table = found.set_index(["level", "lhs", "op", "rhs"])["est"]
+    assert table["between", "s", "~", "size"] == pytest.approx(values["b"] * np.sqrt(size / total), abs=1e-12)
+    assert table["within", "x", "~~", "x"] == pytest.approx(1.0, abs=1e-12)
+    assert np.isnan(table["within", "y", "~~", "y"])
+    defined = found.query("op == ':='").set_index("lhs")["est"]
+    assert defined["twice"] == pytest.approx(2 * table["between", "s", "~", "size"], abs=1e-12)
+    assert np.isnan(defined["mean"])  # a slope's mean over its standard deviation is no standardised effect

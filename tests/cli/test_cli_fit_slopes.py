@@ -124,7 +124,7 @@ def test_messages(folder, model, arguments, messages) -> None:
 
 
 def test_what_does_not_exist_is_a_note(folder) -> None:
-    done = fit("within.lav", "--standardized", "--residuals")
+    done = fit("within.lav", "--standardized", "--residuals", "--level-fit")
     assert done.exit_code == 0
     assert done.stderr.count("models with random slopes have no") == 2
 

@@ -83,5 +83,5 @@ def test_options_that_came_later_leave_digests_of_stored_estimates() -> None:
     """The digest of msem before it had the options `slopes` and `nodes`: folders begun then can be resumed."""
     before = "5868039599a8a87e42249e5cd6480fbf1d5e395e012f202e189864f8d1303026"
     assert methods('se = ["expected", "robust"]').estimators[0].digest == before
-    assert methods('se = ["expected", "robust"], slopes = "auto", nodes = 7').estimators[0].digest == before
+    assert methods('se = ["expected", "robust"], slopes = "auto"').estimators[0].digest == before
     assert methods('se = ["expected", "robust"], nodes = 9').estimators[0].digest != before

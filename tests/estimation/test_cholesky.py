@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from simstudy.estimation.cholesky import CholeskyParameters
+from simstudy.model.constraints import ConstraintSet
 from simstudy.model.twolevel import TwoLevelModel
 
 BLOCKS = {
@@ -82,3 +83,51 @@ def test_singular_matrices_are_feasible() -> None:
     np.testing.assert_allclose(working.natural(xi), theta, atol=1e-15)
     assert working.boundary(xi, np.full_like(xi, 1e-12)).all()
     assert not working.boundary(working.of_natural(feasible(found)), np.full_like(xi, 1e-12)).any()
+
+
+TIED = {
+    "path": "y ~ a*w\n s ~ b*w\n y ~~ s\n a == b^2\n",
+    "variances": "y ~~ vy*y\n s ~~ vs*s\n y ~~ s\n vs == exp(vy)/3\n",
+    "covariance": "y ~~ vy*y\n s ~~ vs*s\n y ~~ r*s\n t ~~ t\n r == .5*sqrt(vs*vy)\n",
+    "chain": "y ~ a*w\n s ~ b*w + c*1\n a == b*c\n b == exp(c)\n",
+}
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_constraints_hold_and_have_derivatives(name) -> None:
+    text = TIED[name].replace("y ~ a*w\n", "")
+    found = TwoLevelModel.from_syntax(
+        f"level: 1\n y ~ rv('s')*x + rv('t')*z\nlevel: 2\n y ~ {'a*' if 'a*w' in TIED[name] else ''}w\n {text}"
+    )
+    table = found.table
+    constraints = ConstraintSet(table.names, table.constants, table.constraints)
+    working = CholeskyParameters(found, constraints)
+    xi = working.of_natural(constraints.fill(feasible(found)))[:1]
+    env = dict(zip(table.names, working.natural(xi)[0], strict=True))
+    assert [one.gap(env) for one in table.constraints] == pytest.approx([0.0] * len(table.constraints), abs=1e-14)
+    q, h = working.q, 1e-5
+    points = np.repeat(xi, 2 * q, axis=0)
+    points[np.arange(2 * q), np.tile(np.arange(q), 2)] += np.repeat([h, -h], q)
+    values = working.natural(points)
+    numeric = ((values[:q] - values[q:]) / (2 * h)).T
+    np.testing.assert_allclose(working.jacobian(xi)[0], numeric, atol=1e-8)  # h^2 and rounding / h
+    score = np.random.default_rng(2).normal(size=(1, q))
+    slopes = np.matmul(score, working.jacobian(points))[:, 0]
+    bend = (slopes[:q] - slopes[q:]) / (2 * h)
+    np.testing.assert_allclose(working.curvature(xi, score)[0], bend, atol=1e-8)
+    assert np.abs(working.jacobian(xi)[0][:, constraints.dependent]).max() == 0.0  # no coordinate of their own
+
+
+def test_bounds_of_parameters_are_bounds_of_their_coordinates() -> None:
+    found = model("y ~~ vy*y\n s ~~ vs*s\n y ~~ r*s\n")
+    at = {name: i for i, name in enumerate(found.names)}
+    lower, upper = np.full(len(at), -np.inf), np.full(len(at), np.inf)
+    lower[at["vy"]], upper[at["vs"]], lower[at["r"]], upper[at["within: y ~~ y"]] = 0.3, 0.5, -0.2, 2.0
+    working = CholeskyParameters(found, bounded=[at["vy"], at["vs"], at["r"], at["within: y ~~ y"]])
+    box = working.box(lower, upper)
+    for name, value in (("vy", 0.3), ("vs", 0.5), ("r", -0.2), ("within: y ~~ y", 2.0)):
+        side = box.lower if np.isfinite(lower[at[name]]) else box.upper
+        xi = working.of_natural(feasible(found))[:1]
+        xi[0, at[name]] = side[at[name]]
+        assert working.natural(xi)[0, at[name]] == pytest.approx(value, rel=1e-15)
+    assert np.isinf(box.lower[at["within: y ~~ y"]])

@@ -84,6 +84,8 @@ def test_given_are_predictors_of_one_level_that_nothing_explains(text, level1, l
         ("level: 1\n y ~ rv('s')*x + v\nlevel: 2\n y ~ v\n y ~~ s\n", "'v' stands in both blocks"),
         ("level: 1\n y ~ rv('s')*x\nlevel: 2\n y ~ w + m2\n m2 ~~ y\n", r"'w' covaries with 'm2'.*'m2 ~ w'"),
         ("level: 1\n y ~ rv('s')*x\nlevel: 2\n y ~ w\n y ~~ k*y\n w ~~ k*w\n", "'k' is a parameter of the model, too"),
+        ("level: 1\n y ~ rv('s')*x\n x ~~ a*x\n y ~~ b*y\na == 2*b\nlevel: 2\n y ~~ s\n", "'a == 2.b' restricts.*'a'"),
+        ("level: 1\n y ~ rv('s')*x\n x ~~ a*x\n y ~~ b*y\na < b\nlevel: 2\n y ~~ s\n", "'a < b' restricts.*'a'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_given_is_refused_by_name(text, says) -> None:
@@ -306,3 +308,16 @@ def test_a_study_has_both_likelihoods_and_names_them(tmp_path) -> None:
     rows = study.to_frame().query("measure == 'bias' and parameter == 'gamma'")
     np.testing.assert_allclose(rows["value"], rows["value"].iloc[0], rtol=0, atol=1e-8)
     assert set(rows["estimator"]) == {"msem", "given"}
+
+
+def test_constraints_of_what_is_modelled_go_with_given_variables() -> None:
+    """The same maximum as of the joint likelihood, and one parameter fewer."""
+    text = CROSS.replace("y ~ w", "y ~ a*w").replace("s ~ w", "s ~ b*w") + " a == b\n"
+    given, joint = fitted(text, fixed_x=True), fitted(text)
+    np.testing.assert_allclose(given.params, joint.params, rtol=0, atol=1e-7)  # two searches to 1e-10
+    assert given.measures["npar"] == fitted(fixed_x=True).measures["npar"] - 1 == 8
+    density = normal(rows()["x"], rows()["v"]) + normal(rows().groupby("g")["w"].first())
+    assert joint.loglik - given.loglik == pytest.approx(density, abs=1e-7)
+    test = likelihood_ratio_test(given, fitted(fixed_x=True))
+    assert test.df == 1
+    assert test.statistic == pytest.approx(likelihood_ratio_test(joint, fitted()).statistic, abs=1e-6)

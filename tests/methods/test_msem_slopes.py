@@ -33,6 +33,7 @@ MEDIATION = TwoLevelModel.from_syntax(
     " a ~~ sab*b\nind := aw*bw + sab\n"
 )
 BALANCED = ClusterLayout.of([5] * 50)
+BALANCED_6 = ClusterLayout.of([6] * 50)
 UNBALANCED = ClusterLayout.of([2, 3, 5, 8, 12] * 12)
 
 
@@ -125,7 +126,7 @@ def test_estimates_are_maxima(name, layout) -> None:
     assert found.converged.all()
     data = ClusterProducts.of(drawn(name, layout, 4).arrange(model.level1, model.level2))
     xi = prepared.search.cholesky.of_natural(found.estimate)
-    problem = CholeskyLikelihood(prepared.fine, prepared.search.cholesky)
+    problem = CholeskyLikelihood(prepared.fine or prepared.likelihood, prepared.search.cholesky)
     assert np.abs(problem.evaluate(xi, data).score).max() < 1e-4  # of some 1e2 a unit
     one = data.select(np.array([1]))
     away = xi[1] + 0.2 * np.random.default_rng(1).normal(size=xi.shape[1])
@@ -279,3 +280,35 @@ def test_bias_and_standard_errors(name, variance) -> None:
     for kind in ("observed", "robust"):
         ratio = np.sqrt((found.se[kind] ** 2).mean(axis=0)) / sd
         assert np.abs(ratio - 1.0).max() < 0.15
+
+
+@pytest.mark.parametrize(
+    "between", ["s ~ w\n w ~ s", "s ~ y\n y ~ s", "f =~ s\n y ~~ s", "s ~ w + v\n f =~ w\n f ~~ s"]
+)
+def test_what_the_data_leave_open_is_not_identified(between) -> None:
+    """The ridge of the search must not pass for information."""
+    model = TwoLevelModel.from_syntax(f"level: 1\n y ~ rv('s')*x\nlevel: 2\n {between}\n")
+    rng = np.random.default_rng(6)
+    x, g = rng.normal(size=300), np.repeat(np.arange(50), 6)
+    w, v = rng.normal(size=(2, 50))
+    y = (0.3 + 0.4 * w + 0.5 * rng.normal(size=50))[g] * x + 0.5 * rng.normal(size=50)[g] + rng.normal(size=300)
+    level2 = np.stack([{"w": w, "v": v}[name] for name in model.level2] or [np.zeros((50, 0))], axis=-1)
+    data = Sample(BALANCED_6, model.level1, model.level2, np.stack([y, x], axis=-1)[None], level2.reshape(1, 50, -1))
+    found = SlopeMsem().prepare(model, BALANCED_6).fit(data)
+    assert found.status[0] == int(Status.SINGULAR_INFORMATION)
+    assert np.isnan(found.estimate[0]).all()
+
+
+def test_a_predictor_far_from_zero_is_identified() -> None:
+    """Years: intercept and slope are correlated to six digits, which is no lack of identification."""
+    model = TwoLevelModel.from_syntax("level: 1\n y ~ rv('s')*x\nlevel: 2\n y ~~ s\n")
+    rng = np.random.default_rng(6)
+    years, g = rng.uniform(0.0, 10.0, size=300), np.repeat(np.arange(50), 6)
+    y = (0.3 + 0.2 * rng.normal(size=50))[g] * years + 2.0 * rng.normal(size=50)[g] + rng.normal(size=300)
+    fits = []
+    for shift in (0.0, 2000.0):
+        rows = np.stack([y, years + shift], axis=-1)[None]
+        data = Sample(BALANCED_6, model.level1, (), rows, np.zeros((1, 50, 0)))
+        fits.append(SlopeMsem().prepare(model, BALANCED_6).fit(data))
+    assert all(found.converged.all() for found in fits)
+    assert fits[0].loglik[0] == pytest.approx(fits[1].loglik[0], abs=1e-6)  # two searches; T turned, the same maximum

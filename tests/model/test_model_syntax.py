@@ -225,9 +225,9 @@ MESSAGES = {
     ),
     "random mean": ('level: 1\n y ~ x + rv("v")*1\nlevel: 2\n y ~~ y', "a random intercept needs no rv()"),
     "slope between": ('level: 1\n y ~ x\nlevel: 2\n y ~ rv("s")*x', "a random slope is a path of the within block"),
-    "slope of a factor": (
-        'level: 1\n f =~ a + b\n y ~ rv("s")*f\nlevel: 2\n y ~~ s',
-        "line 3, column 6: 'rv(\"s\")*f': 'f' is a latent variable; random slopes of latent predictors",
+    "slope of a between factor": (
+        'level: 1\n y ~ rv("s")*f\nlevel: 2\n f =~ a + b\n y ~~ s',
+        "line 2, column 6: 'rv(\"s\")*f': 'f' is measured in the between block",
     ),
     "slope's name taken": ('level: 1\n y ~ rv("x")*x\nlevel: 2\n y ~~ y', "'x' has the name of another variable"),
     "slope's name twice": (

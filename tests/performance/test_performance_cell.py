@@ -16,6 +16,9 @@ from simstudy.performance import (
     COLUMNS,
     MEASURES,
     STATUSES,
+    blocks,
+    count_statuses,
+    failures_of,
     failures_table,
     kind_order,
     measure_names,
@@ -279,6 +282,26 @@ def test_failures_are_counted_by_status() -> None:
         assert row["inadmissible"] == ((mine["status"] == "OK") & ~mine["admissible"]).sum()
         assert row["LOST"] == (mine["status"] == "LOST").sum()
     assert failures_table(fits)["estimator"].tolist()[:4] == sorted(METHODS)
+
+
+def test_cells_counted_one_by_one_are_the_study() -> None:
+    """A status that occurs in one cell only is 0 in the others."""
+    tables = [cell_tables(cell)[1] for cell in range(3)]
+    tables[1]["status"] = tables[1]["status"].replace({"SINGULAR_INFORMATION": "LOST"})
+    one_by_one = failures_of([count_statuses(table, METHODS) for table in tables], METHODS)
+    pd.testing.assert_frame_equal(one_by_one, failures_table(pd.concat(tables), METHODS))
+    assert one_by_one.groupby("cell")["LOST"].sum().tolist() == [0, 1, 0]
+    assert failures_of([], METHODS).empty
+
+
+@pytest.mark.parametrize("batch", [1, 3 * 8 * R, 7 * 8 * R])
+def test_numbers_do_not_depend_on_what_is_measured_with_them(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs are measured beside each other, as many as fit in cache: one, some or all give the same bits."""
+    replicates, fits, truth = cell_tables()
+    choices = {"estimators": METHODS, "params": PARAMS, "level": 0.95, "reference": "careful"}
+    together = summarise_cell(replicates, fits, truth, **choices)
+    monkeypatch.setattr(blocks, "BATCH_BYTES", batch)
+    pd.testing.assert_frame_equal(summarise_cell(replicates, fits, truth, **choices), together, check_exact=True)
 
 
 def test_kinds_of_se_have_one_order() -> None:

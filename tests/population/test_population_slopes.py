@@ -157,3 +157,30 @@ def test_what_must_be_given_of_a_slope() -> None:
     assert "'between: b ~~ b' (the variance of a random slope" in text
     with pytest.raises(DesignError, match="this slope is random; give its mean as 'between: a ~ 1'"):
         calibrate(MEDIATION, VALUES | {"within: m ~ x": 0.3})
+
+
+@pytest.mark.parametrize("slopes", ["latent", "observed"])
+def test_slopes_of_factors_have_their_moments(slopes) -> None:
+    """A factor that carries one slope and is the outcome of another; with an observed predictor in both blocks, too."""
+    model = TwoLevelModel.from_syntax(
+        "level: 1\n f =~ x1 + x2\n h =~ y1 + y2\n h ~ rv('s')*f + rv('u')*w\n v ~ rv('t')*h\n"
+        "level: 2\n v ~~ t\n s ~~ t\n w ~~ v\n"
+    )
+    rng = np.random.default_rng(3)
+    values = rng.uniform(0.1, 0.3, size=len(model.names))
+    values[model.table.variance_indices] += 0.4
+    values[[k for k, name in enumerate(model.names) if "~~" in name and k not in model.table.variance_indices]] *= 0.3
+    layout = ClusterLayout.of([5] * 3000)
+    population = Population(model, tuple(values.tolist()), layout, "factor slopes", slopes=slopes)
+    sample = draw_sample(population, 1, range(4))
+    rows = sample.rows.reshape(-1, 5, len(model.level1))
+    means = rows.mean(axis=1)
+    inside = (rows - means[:, None]).reshape(-1, len(model.level1))
+    within, between = inside.T @ inside / (len(rows) * 4), np.cov(means.T)
+    moments = population.moments
+    limit = (
+        4.0 * 3.0 / np.sqrt(len(rows))
+    )  # 4 SEs of covariances of 12,000 clusters, of variables with variances of 1-3
+    np.testing.assert_allclose(means.mean(axis=0), moments.mu, atol=limit / 2)
+    np.testing.assert_allclose(within, moments.sigma_within, atol=limit)
+    np.testing.assert_allclose(between, moments.sigma_between + moments.sigma_within / 5, atol=limit)

@@ -52,6 +52,9 @@ MODELS = {
         "level: within\n f1 =~ a1 + a2 + a3\n f2 =~ b1 + b2 + b3\n g =~ 1*f1 + 1*f2\n"
         "level: between\n h =~ a1 + b1 + a2 + b2"
     ),
+    "slopes": (
+        "level: within\n m ~ rv('a')*x\n y ~ rv('b')*m + x\nlevel: between\n m ~ x\n y ~ m + x\n a ~~ b\n z ~ a + w"
+    ),
     "no path": "level: within\n y ~~ y\nlevel: between\n y ~~ w",
     "feedback": "level: within\n a ~ x + b\n b ~ z + a\nlevel: between\n a ~ x\n b ~ z",
 }
@@ -216,6 +219,16 @@ def test_a_small_negative_variance_does_not_look_like_zero():
     drawn = panels(path_diagram(fit))
     assert "-0.003" in texts(drawn["within"])
     assert "0.00" in texts(drawn["between"])
+
+
+def test_random_slopes_are_arrows_with_a_dot_and_their_name():
+    for labels in ("estimates", "names"):
+        drawn = panels(path_diagram(fit_by_hand(MODELS["slopes"]), labels=labels))
+        assert {"a", "b"} <= set(texts(drawn["within"]))
+        dots = [line.get_xydata()[0] for line in drawn["within"].lines if line.get_markersize() > 4.0]
+        assert len(dots) == 2  # not y ~ x
+        assert not drawn["between"].lines
+        assert "n/a" not in texts(drawn["within"])
 
 
 def test_names_instead_of_estimates():

@@ -20,6 +20,7 @@ from simstudy import api
 from simstudy.design import parse_design
 from simstudy.errors import SimstudyError
 from simstudy.population.draw import draw_statistics
+from simstudy.runner.backends import local
 from simstudy.runner.backends.local import n_workers
 from simstudy.runner.parts import read_part
 
@@ -177,6 +178,23 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path, start):
     assert message.count("KeyboardInterrupt") == 1  # of the parent alone
     assert 0 < finished(root) < blocks
     assert all(read_part(root, path.name) for path in (root / "fits").glob("*.parquet"))
+
+
+@pytest.mark.slow
+def test_few_fast_fits_start_no_process(tmp_path, monkeypatch):
+    """What is done before another process has started is done here; others' methods never are, nor more than that."""
+    pools = []
+    parallel = local._execute_parallel
+    monkeypatch.setattr(local, "_execute_parallel", lambda *args: pools.append(args) or parallel(*args))
+    few, own, many = (tmp_path / name for name in ("few", "own", "many"))
+    run(design_text("mlm", "msem", reps=20), few)
+    assert not pools
+    run(design_text("Fake", reps=20), own)
+    assert len(pools) == 1
+    monkeypatch.setattr(local, "FEW_FITS", 2 * 2 * 20 - 1)
+    run(design_text("mlm", "msem", reps=20), many)
+    assert len(pools) == 2
+    assert tables(few) == tables(many)
 
 
 def test_number_of_workers():

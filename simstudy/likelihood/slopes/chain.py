@@ -85,9 +85,10 @@ class SlopeChain:
         first = len(self.intercepts)
         self.at_slope: IntArray = np.arange(first, self.r)  # columns of X
         self.at_mean = self.r
-        hybrid = treatment == "hybrid"
-        self.linked: IntArray = np.flatnonzero(shared >= 0) if hybrid else np.zeros(0, dtype=np.int64)
-        self.at_linked: IntArray = shared[self.linked]  # columns of the intercepts that a mean slope multiplies
+        links, self.lifts = self._links(), self._lifts()
+        self.linked: IntArray = links[:, 0]  # outcomes of slopes whose means multiply between parts of predictors
+        self.at_linked: IntArray = links[:, 1]  # the columns of these
+        self.linked_mean: IntArray = links[:, 2]  # the slopes' places among the variables of the between level
         self.base = np.zeros((structure.p1, self.c))
         self.base[structure.both[self.intercepts], np.arange(first)] = 1.0
         self.base[np.arange(structure.p1), self.r + 1 + np.arange(structure.p1)] = 1.0
@@ -106,6 +107,16 @@ class SlopeChain:
         self.scatter_mean = np.zeros((len(level.mean_free), structure.q))
         self.scatter_mean[np.arange(len(level.mean_free)), level.mean_free] = 1.0
 
+    def _links(self) -> IntArray:
+        """Outcome, column and mean (h, 3) of slopes that, as hybrids, leave their means to within parts."""
+        shared = self.structure.shared
+        at = np.flatnonzero(shared >= 0) if self.treatment == "hybrid" else np.zeros(0, dtype=np.int64)
+        return np.stack([self.structure.outcome[at], shared[at], self.slopes[at]], axis=-1).astype(np.int64)
+
+    def _lifts(self) -> IntArray:
+        """Outcome, column and parameter (n, 3) of given slopes that multiply between parts of predictors, too."""
+        return np.zeros((0, 3), dtype=np.int64)
+
     def reduce(self, params: FloatArray) -> Pieces:
         """Everything at free parameters (R, q)."""
         s = self.structure
@@ -116,8 +127,10 @@ class SlopeChain:
         outcomes = columns(within.total, s.outcome)
         spanned[:, :, self.at_slope] = outcomes
         spanned[:, :, self.at_mean] = -within.mean
-        for k, column in zip(self.linked, self.at_linked, strict=True):
-            spanned[:, :, column] -= between.mu[:, self.slopes[k], None] * outcomes[:, :, k]
+        for outcome, column, mean in zip(self.linked, self.at_linked, self.linked_mean, strict=True):
+            spanned[:, :, column] -= between.mu[:, mean, None] * within.total[:, :, outcome]
+        for outcome, column, place in self.lifts:
+            spanned[:, :, column] += params[:, place, None] * within.total[:, :, outcome]
         x = self.base + spanned[:, : s.p1]
         weighted = np.matmul(precision, x)
         phi = np.matmul(transpose(x), weighted)
@@ -143,6 +156,14 @@ class SlopeChain:
         reduced = replace(whole.reduced, phi=phi, log_det=log_det[:, 0])
         return replace(whole, precision=precision, weighted=weighted, reduced=reduced)
 
+    def arrange(self, pieces: Pieces, x: FloatArray) -> FloatArray:
+        """Rows of between variables (R, ., n) as the integral takes them (R, f, n)."""
+        return np.take(x, self.order, axis=1)
+
+    def pull_back(self, pieces: Pieces, mean: FloatArray, cov: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Derivatives with respect to means (R, f) and covariances (R, f, f) of ``order``, given the integral's."""
+        return mean, cov
+
     # ------------------------------------------------------------------------------------------------------ derivatives
 
     def _entries(self, pieces: Pieces) -> tuple[FloatArray, FloatArray, CovDerivatives]:
@@ -153,14 +174,14 @@ class SlopeChain:
         unit = np.zeros((n, self.c, self.n_means + len(self.linked)))
         unit[:, self.at_mean, : self.n_means] = -1.0
         unit[:, self.at_linked, self.n_means + np.arange(len(self.linked))] = -1.0
-        lefts = np.concatenate([self.paths.row, self.means.row, s.outcome[self.linked]])
+        lefts = np.concatenate([self.paths.row, self.means.row, self.linked])
         right = np.concatenate([transpose(np.take(pieces.spanned, self.paths.column, axis=1)), unit], axis=-1)
         return columns(g, lefts), right, s.within.moment_derivatives(pieces.within)
 
     def _linked_means(self, pieces: Pieces) -> FloatArray:
         """Derivatives (R, h, q) of the mean slopes that are entries of X."""
         mean = self.structure.between.mean_derivatives(pieces.between)
-        mean = np.take(mean, self.slopes[self.linked], axis=1)
+        mean = np.take(mean, self.linked_mean, axis=1)
         result: FloatArray = np.matmul(mean, self.scatter_mean)
         return result
 
@@ -198,8 +219,8 @@ class SlopeChain:
         """Derivatives (R, f^2 + f, q) of cov and mean."""
         s, n = self.structure, len(pieces.precision)
         t = s.between.moment_derivatives(pieces.between)
-        cov = _pairs(np.take(t.left, self.order, axis=1), np.take(t.right, self.order, axis=1))
-        mean = np.take(s.between.mean_derivatives(pieces.between), self.order, axis=1)
+        cov = _pairs(self.arrange(pieces, t.left), self.arrange(pieces, t.right))
+        mean = self.arrange(pieces, s.between.mean_derivatives(pieces.between))
         parts = [np.matmul(cov.reshape(n, self.f**2, -1), self.scatter_cov), np.matmul(mean, self.scatter_mean)]
         return np.concatenate(parts, axis=1)
 
@@ -227,13 +248,14 @@ class SlopeChain:
         result = s.within.curvature(pieces.within, grad_sigma, np.zeros((n, s.p1)), s.q)
         result += bilinear
         grad_mean = np.zeros_like(pieces.between.mu)
-        grad_mean[:, self.order] = gradient[:, first + ff :]
-        back = np.matmul(transpose(pieces.within.total[:, : s.p1]), grad_x)  # (R, v, c)
-        for k, column in zip(self.linked, self.at_linked, strict=True):
-            grad_mean[:, self.slopes[k]] -= back[:, s.outcome[k], column]
-        result += self._path_curvature(pieces, back)
         grad_cov = np.zeros_like(pieces.between.sigma)
-        grad_cov[:, self.order[:, None], self.order] = gradient[:, first : first + ff].reshape(n, self.f, self.f)
+        grad_mean[:, self.order], grad_cov[:, self.order[:, None], self.order] = self.pull_back(
+            pieces, gradient[:, first + ff :], gradient[:, first : first + ff].reshape(n, self.f, self.f)
+        )
+        back = np.matmul(transpose(pieces.within.total[:, : s.p1]), grad_x)  # (R, v, c)
+        for outcome, column, mean in zip(self.linked, self.at_linked, self.linked_mean, strict=True):
+            grad_mean[:, mean] -= back[:, outcome, column]
+        result += self._path_curvature(pieces, back)
         result += s.between.curvature(pieces.between, grad_cov, grad_mean, s.q)
         return result
 
@@ -294,8 +316,8 @@ class SlopeChain:
         means = -e[:, j[:, None], self.means.row[None, :]] * back[:, i, self.at_mean, None]
         full[:, :a, first : first + m] = means
         full[:, first : first + m, :a] = transpose(means)
-        for h, (k, column) in enumerate(zip(self.linked, self.at_linked, strict=True)):
-            mixed = -e[:, j, self.structure.outcome[k]] * back[:, i, column]
+        for h, (outcome, column) in enumerate(zip(self.linked, self.at_linked, strict=True)):
+            mixed = -e[:, j, outcome] * back[:, i, column]
             full[:, :a, first + m + h] = full[:, first + m + h, :a] = mixed
         return self._gather(pieces, full)
 

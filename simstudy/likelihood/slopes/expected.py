@@ -21,6 +21,7 @@ from simstudy.data.products import ClusterProducts
 from simstudy.likelihood.slopes.observed import ObservedSlopes
 from simstudy.linalg.psd import psd_factor
 from simstudy.linalg.stacked import FloatArray, IntArray, columns, eigh, inverse, matvec, submatrix, transpose
+from simstudy.model.carriers import reached_by_slopes
 from simstudy.model.exogenous import GivenVariables
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -30,7 +31,7 @@ RANK = 1e-10
 
 def refuse_expected(model: TwoLevelModel) -> str | None:
     """Why the expected information has no closed form, or None."""
-    reached = _reached(model)
+    reached = reached_by_slopes(model)
     for slope in model.slopes:
         if slope.predictor in model.both or slope.predictor in reached:
             why = "stands in both blocks" if slope.predictor in model.both else "depends on a random slope itself"
@@ -40,18 +41,6 @@ def refuse_expected(model: TwoLevelModel) -> str | None:
                 "robust work"
             )
     return None
-
-
-def _reached(model: TwoLevelModel) -> set[str]:
-    """Variables of the within block that random slopes have an effect on."""
-    reached = {slope.outcome for slope in model.slopes}
-    rows = [row for row in model.table.at("within") if row.op in ("~", "=~")]
-    paths = [(row.rhs, row.lhs) if row.op == "~" else (row.lhs, row.rhs) for row in rows]
-    size = -1
-    while size != len(reached):
-        size = len(reached)
-        reached |= {effect for cause, effect in paths if cause in reached}
-    return reached
 
 
 def hadamard(n: int) -> FloatArray:

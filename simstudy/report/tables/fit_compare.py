@@ -110,10 +110,16 @@ def side_by_side_blocks(fits: Mapping[str, FitRecord], parameters: Sequence[str]
     blocks: list[Block] = [Heading("Side by side: estimate (standard error)", 1)]
     blocks.append(Paragraph(_data_line(first).text, quiet=True))
     rows = [
-        (name, *(_cell(fits[name], item, item.row in conflated[name]).rstrip() for item in items), _verdict(fit))
+        (
+            name,
+            *(_cell(fit, item, item.row in conflated[name]).rstrip() for item in items),
+            _loglik(fit),
+            _verdict(fit),
+        )
         for name, fit in fits.items()
     ]
-    blocks.append(TextTable(("Method", *(item.name for item in items), "converged"), tuple(rows), left=1))
+    header = ("Method", *(item.name for item in items), "log-likelihood", "converged")
+    blocks.append(TextTable(header, tuple(rows), left=1))
     if any(conflated.values()):
         blocks.append(Paragraph(f"{SAME} one number for both levels (a conflated effect)", quiet=True))
     blocks += [Paragraph(f"Log-likelihood of {line}", quiet=True) for line in _likelihood_lines(fits)]

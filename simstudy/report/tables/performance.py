@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from simstudy.errors import SimstudyError, did_you_mean
+from simstudy.report.tables.as_csv import csv_text
 from simstudy.report.tables.blocks import Block
 from simstudy.report.tables.render import to_html, to_latex, to_lines, to_markdown
 from simstudy.report.tables.styles.mplus import mplus_blocks, mplus_frame
@@ -196,11 +197,6 @@ def _frame(performance: pd.DataFrame, failures: pd.DataFrame, style: str, option
     if options.get("measures"):
         keep &= performance["measure"].isin(choose_measures(options["measures"]))
     return performance[keep]
-
-
-def csv_text(table: pd.DataFrame) -> str:
-    """Table as CSV with every digit, missing numbers empty."""
-    return str(table.to_csv(index=False, lineterminator="\n"))
 
 
 def write_text(text: str, path: str | Path) -> Path:

@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from simstudy.errors import SimstudyError
 from simstudy.methods.protocol import Estimator
+from simstudy.methods.registry import innermost
 from simstudy.population.data_kinds import DataKind
 from simstudy.runner.block import StudyContext
 from simstudy.runner.limit import Overrun, read_notes, set_watchdog
@@ -30,6 +31,8 @@ from simstudy.runner.task import Done, Task, give_up, run_task
 from simstudy.runner.todo import n_replicates
 from simstudy.runner.worker import kinds_of, prepare_worker
 
+FEW_FITS = 1_000
+"""So many fits from statistics are done before a worker process has started."""
 MAX_KILLS = 3
 """Workers that a block may cost before it is reported as failed."""
 
@@ -87,14 +90,15 @@ def execute(study: StudyContext, tasks: Sequence[Task], jobs: int, reporter: Rep
     tasks : sequence of Task
         In the order in which they are started; they may finish in any.
     jobs : int
-        Processes; 1 is this one, or with a time limit one other, which can be ended.
+        Processes; 1 is this one, or with a time limit one other, which can be ended. What takes less time than to start
+        another is done in this one.
     reporter : Reporter
     """
     if not tasks:
         return
     tally = _Tally(float(n_replicates(tasks)), Counter(task.cell.index for task in tasks), reporter)
     tally.show()
-    if jobs == 1 and study.timeout is None:
+    if study.timeout is None and (jobs == 1 or _done_at_once(tasks)):
         with threadpool_limits(1):
             for task in tasks:
                 tally.add(task, run_task(study, task))
@@ -103,6 +107,15 @@ def execute(study: StudyContext, tasks: Sequence[Task], jobs: int, reporter: Rep
             _execute_parallel(study, tasks, jobs, tally)
         finally:  # idle workers would keep their memory for minutes
             get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+
+
+def _done_at_once(tasks: Sequence[Task]) -> bool:
+    """Few fits by methods of this package, which do not take their process with them, from statistics: milliseconds."""
+    methods = [innermost(method) for task in tasks for method in _methods(task)]
+    return sum(len(task.replicates) * len(task.entries) for task in tasks) <= FEW_FITS and all(
+        type(method).__module__.startswith("simstudy.methods.") and method.needs in ("statistics", "clusters")
+        for method in methods
+    )
 
 
 def _execute_parallel(study: StudyContext, tasks: Sequence[Task], jobs: int, tally: _Tally) -> None:

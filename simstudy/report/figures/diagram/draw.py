@@ -26,9 +26,12 @@ FORMATS = ("svg", "png", "pdf")
 MARGIN, TITLE, NOTE = 0.22, 0.34, 0.155
 """Inches: around a panel, for its title, and for a line of the notes."""
 MIN_WIDTH = 5.2
+DOT = 0.8
+"""Part of the way at which the dot of a random slope sits, as in Mplus's diagrams near the head."""
 INK, GREY, PALE = "0.10", "0.42", "0.55"
 LINES: dict[str, tuple[float, tuple[float, float]]] = {"dashed": (0.0, (4.0, 2.2)), "unknown": (0.0, (1.0, 2.0))}
 FILL = {"observed": "white", "part": "white", "factor": "0.93"}
+FACTORS = " Shaded ellipses: factors."
 LEVELS = (("between", "Between clusters (level 2)"), ("within", "Within clusters (level 1)"))
 
 
@@ -140,7 +143,10 @@ def _arrows(fit: FitRecord, level: str, labels: str, decimals: int) -> list[Arro
         own = row.op == "~~" and row.lhs == row.rhs
         if row.free < 0 and row.op == "~~" and row.value == 0.0:
             continue
-        text = _text(row, est, np.nan if own else se, decimals) if labels == "estimates" else _name(row, decimals)
+        if row.slope:
+            text = row.slope
+        else:
+            text = _text(row, est, np.nan if own else se, decimals) if labels == "estimates" else _name(row, decimals)
         if own and not text:
             continue
         source, target = (row.rhs, row.lhs) if row.op == "~" else (row.lhs, row.rhs)
@@ -164,6 +170,8 @@ def _name(row: Parameter, decimals: int) -> str:
 
 
 def _look(row: Parameter, est: float, low: float, high: float, labels: str) -> str:
+    if row.slope:
+        return "random"
     if row.free < 0:
         return "fixed"
     if labels == "names":
@@ -183,9 +191,11 @@ def _notes(fit: FitRecord, labels: str) -> list[str]:
     ]
     shapes = "Squares: observed variables."
     if any(fit.model.latents(level) for level, _ in LEVELS):
-        shapes += " Shaded ellipses: factors."
+        shapes += " Shaded ellipses: factors, and slopes that vary over clusters." if fit.model.slopes else FACTORS
     if fit.model.both:
         shapes += " Squares with a dot have a latent between part, the circle of the same name in the between panel."
+    if fit.model.slopes:
+        shapes += " A dot on an arrow: such a slope, with its name."
     notes.append(shapes)
     if labels == "estimates":
         notes.append(
@@ -217,7 +227,7 @@ def _draw(axes: Axes, nodes: dict[str, Node], routes: Sequence[Route], dotted: s
 
     for route in routes:
         own = route.arrow.source == route.arrow.target
-        colour = {"solid": INK, "dashed": GREY, "fixed": PALE, "unknown": PALE}[route.arrow.look]
+        colour = {"solid": INK, "random": INK, "dashed": GREY, "fixed": PALE, "unknown": PALE}[route.arrow.look]
         course = Course([route.start, route.control, route.end], [Course.MOVETO, Course.CURVE3, Course.CURVE3])
         axes.add_patch(
             FancyArrowPatch(
@@ -233,12 +243,14 @@ def _draw(axes: Axes, nodes: dict[str, Node], routes: Sequence[Route], dotted: s
                 zorder=1,
             )
         )
+        if route.arrow.look == "random":
+            axes.plot(*route.point(DOT), marker="o", markersize=4.5, color=INK, zorder=2)
         if route.arrow.text:
             axes.text(
                 *route.at,
                 route.arrow.text,
                 fontsize=SMALL_SIZE if own else NUMBER_SIZE,
-                color=GREY if own or route.arrow.look != "solid" else INK,
+                color=GREY if own or route.arrow.look not in ("solid", "random") else INK,
                 ha="center",
                 va="center_baseline",
                 zorder=3,

@@ -56,7 +56,7 @@ class Arrow:
     text : str
         Its number or name.
     look : str
-        ``solid``, ``dashed`` (interval includes 0), ``fixed`` or ``unknown``.
+        ``solid``, ``dashed`` (interval includes 0), ``fixed``, ``unknown``, or ``random`` (a slope that varies).
     """
 
     source: str
