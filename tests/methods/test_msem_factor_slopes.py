@@ -190,7 +190,7 @@ def test_a_factor_without_indicators_is_told_what_it_lacks() -> None:
 def test_the_expected_information_is_refused_by_name() -> None:
     reason = SlopeMsem(("expected",)).supports(MODEL, ClusterLayout.of([8] * 30))
     assert reason is not None
-    assert "is that of a factor ('f')" in reason
+    assert "'f', which 's' multiplies, is a latent variable" in reason
 
 
 @pytest.mark.slow
