@@ -45,8 +45,9 @@ MEASURES = (
     "aic",
     "bic",
 )
-STORED = (*MEASURES, "boundary", "clusters_dropped")
-"""What is kept of a fit: also whether a covariance matrix of random elements is singular, and clusters left out."""
+STORED = (*MEASURES, "boundary", "clusters_dropped", "nodes", "loglik_error")
+"""What is kept of a fit: also whether a covariance matrix of random elements is singular, clusters left out, quadrature
+nodes a dimension, and how exact they make the log-likelihood."""
 
 
 @dataclass(frozen=True)

@@ -65,14 +65,28 @@ def maximise(
     max_iter: int = MAX_ITER,
     box: Box | None = None,
     metric: Metric = DENSE,
+    move: Callable[[FloatArray, FloatArray], FloatArray] = np.add,
+    slack: float = 0.0,
 ) -> Optimum:
     """Climb from ``start`` (R, q), or the nearest point of the box, with the information that ``evaluate`` returns.
 
-    Score and information are in the coordinates of ``metric``; a box needs those of the parameters.
+    Score and information are in the coordinates of ``metric``; a box needs those of the parameters. Damped steps lead
+    to ``move(params, step)``, which may be any curve with that tangent. Differences of log-likelihoods below ``slack``
+    are not looked at: those of quadrature are not exactly what its score says.
 
     A start where the likelihood does not exist ends as `Status.NON_PD`.
     """
-    return _climb(evaluate, data, start, tolerance=tolerance, max_iter=max_iter, box=box, metric=metric)[0]
+    return _climb(
+        evaluate,
+        data,
+        start,
+        tolerance=tolerance,
+        max_iter=max_iter,
+        box=box,
+        metric=metric,
+        move=move,
+        slack=slack,
+    )[0]
 
 
 def _climb(
@@ -84,6 +98,8 @@ def _climb(
     max_iter: int,
     box: Box | None = None,
     metric: Metric = DENSE,
+    move: Callable[[FloatArray, FloatArray], FloatArray] = np.add,
+    slack: float = 0.0,
     near: float = 0.0,
 ) -> tuple[Optimum, FloatArray]:
     """`maximise`, and where the next step leads those that left because its decrement was < near (R, q), else NaN."""
@@ -142,6 +158,8 @@ def _climb(
         if damped.any():
             step[damped] = metric.damped(*local(active[damped]), damping[active[damped]])
         trial = params[active] + metric.move(information[active], step)
+        if damped.any():
+            trial[damped] = move(params[active[damped]], step[damped])
         if box is not None:
             trial = box.clip(trial)
             step = trial - params[active]
@@ -149,7 +167,7 @@ def _climb(
         predicted = dot(step, score[active]) - 0.5 * metric.curvature(information[active], step)
         with np.errstate(invalid="ignore"):
             gain = found.loglik - loglik[active]
-            noise = 1e-11 * (1.0 + np.abs(loglik[active]))
+            noise = np.maximum(slack, 1e-11 * (1.0 + np.abs(loglik[active])))
             accept = found.ok & ((gain > 0) | (gain > -noise) & (predicted < noise))
             ratio = np.where(predicted > noise, gain / np.maximum(predicted, noise), 1.0)
         taken = active[accept]

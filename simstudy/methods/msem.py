@@ -69,8 +69,8 @@ class Msem(ChosenErrors):
         mediators included, else observed), ``observed``, ``latent``, ``hybrid``; or
         ``fixed``: slopes do not vary in the model that is fitted, and the path stands for the mean.
     nodes : int
-        Quadrature nodes a latent predictor of random slopes (7), or a slope that is integrated over (as many as the
-        error of the log-likelihood asks for).
+        Quadrature nodes a latent predictor of random slopes to begin with (5), or a slope that is integrated over (as
+        many as the error of the log-likelihood asks for).
     h1 : str
         What chi-square, CFI and RMSEA compare with: ``unrestricted``, the maximum over all moments, or ``psd``, that
         over positive semidefinite between covariance matrices, as software that fits the unrestricted model by EM
@@ -108,9 +108,7 @@ class Msem(ChosenErrors):
     def __post_init__(self) -> None:
         check_kinds(self.name, self.se)
         if self.nodes is not None and self.nodes < 1:
-            raise EstimatorError(
-                f"method 'msem': option 'nodes': found {self.nodes}; at least 1 is needed, 7 is enough"
-            )
+            raise EstimatorError(f"method 'msem': option 'nodes': found {self.nodes}; at least 1 is needed")
 
     @property
     def needs(self) -> str:
