@@ -143,7 +143,9 @@ def _has_column(data: pd.DataFrame, name: str, problems: list[str], what: str = 
     if count == 0:
         known = dict.fromkeys(map(str, data.columns))
         shown = ", ".join(list(known)[:20]) + (", ..." if len(known) > 20 else "")
-        problems.append(f"data: there is no {what} '{name}'{did_you_mean(name, known)}; found: {shown}")
+        hint = did_you_mean(name, known)
+        factor = "" if hint or what != "column" else f". If it is a factor, it needs indicators: {name} =~ ..."
+        problems.append(f"data: there is no {what} '{name}'{hint}; found: {shown}{factor}")
     elif count > 1:
         problems.append(f"data: {count} columns are named '{name}'; rename all but one")
     return count == 1

@@ -259,8 +259,8 @@ class _Rows:
 
 def _numbers(n_clusters: int, n_patterns: int, p1: int, p2: int) -> int:
     """Numbers held while one data set's block is evaluated, for a model with all within moments free."""
-    half, between = p1 * (p1 + 1) // 2, (p1 + p2) * (p1 + p2 + 1) // 2
-    by_cluster = n_patterns * p1 * (p1 + 3) + half * p1 * p1 + half * between + 8 * (p1 + p2) ** 2
+    half = p1 * (p1 + 1) // 2
+    by_cluster = n_patterns * p1 * (p1 + 3) + 3 * half * p1 * p1 + 8 * (p1 + p2) ** 2
     return n_clusters * by_cluster + 2 * n_patterns * half * p1 * p1
 
 

@@ -175,7 +175,7 @@ class Msem(ChosenErrors):
 
     def failure_notes(self, model: TwoLevelModel, sample: Sample) -> tuple[str, ...]:
         """What the likelihood does where the optimiser stops, for complete data and models without restrictions."""
-        structure = TwoLevelStructure(model)
+        structure = TwoLevelStructure.of(model)
         fixed = exogenous_variables(model) if self.fixed_x else {}
         holding = Holding.of(model, fixed, variances=self.bounds == "variances")
         if self.missing == "fiml" or not holding.plain or holding.box(np.arange(structure.q)) is not None:
@@ -202,10 +202,10 @@ class PreparedMsem:
         self, options: Msem, model: TwoLevelModel, layout: ClusterLayout, *, closed_form: bool | None = None
     ) -> None:
         self.options, self.model, self.layout = options, model, layout
-        self.structure = TwoLevelStructure(model)
-        self.unrestricted = TwoLevelStructure(unrestricted_model(model))
+        self.structure = TwoLevelStructure.of(model)
+        self.unrestricted = TwoLevelStructure.of(unrestricted_model(model))
         self.fixed = exogenous_variables(model) if options.fixed_x else {}
-        self.baseline = TwoLevelStructure(baseline_model(model)) if options.measures else None
+        self.baseline = TwoLevelStructure.of(baseline_model(model)) if options.measures else None
         self.holding = Holding.of(model, self.fixed, variances=options.bounds == "variances")
         if closed_form is None:
             closed_form = layout.balanced and options.missing == "listwise"
@@ -244,7 +244,7 @@ class PreparedMsem:
             plain = engine.starts
             better = Starts(lambda: self._better_start(first or self._unrestricted(build)[0], plain[0]))
             engine = replace(engine, quick=plain[0], starts=better.before(plain[1:]))
-        elif first is not None:
+        elif first is not None and not (self.closed_form and self.holding.plain):
             starts = (self._better_start(first, engine.starts[0]),)
         anchor = exogenous_moments(self.holding, self.structure, saturated) if self.options.fixed_x else None
         solved, expand = solve_model(self.structure, engine, self.holding, anchor, starts)

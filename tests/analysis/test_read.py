@@ -240,7 +240,10 @@ def test_all_problems_of_columns_come_at_once():
     data.loc[16, "y"] = "n.a."
     data.loc[20, "y"] = "?"
     text = problems_of(data)
-    assert "there is no column 'z'" in text
+    assert (
+        "there is no column 'z'; found: Shcool, Zs, m, y, unused. If it is a factor, it needs indicators: z =~ ..."
+        in text
+    )
     assert "there is no cluster column 'school' (did you mean 'Shcool'?); found: Shcool, Zs, m, y, unused" in text
     assert "column 'y' must hold numbers; row 17 has 'n.a.' (2 such values; missing values are written NA" in text
     assert text.count("\n") == 2

@@ -24,7 +24,6 @@ from __future__ import annotations
 import numpy as np
 
 from simstudy.data.incomplete import Block
-from simstudy.likelihood.normal.half_vectors import HalfVectors
 from simstudy.likelihood.normal.incomplete_clusters import Clusters
 from simstudy.likelihood.normal.moment_derivatives import MomentDerivatives, MomentMaps
 from simstudy.linalg.entrywise import paired
@@ -33,13 +32,12 @@ from simstudy.linalg.stacked import FloatArray, transpose
 
 def expected_information(block: Block, known: Clusters, d: MomentDerivatives, maps: MomentMaps) -> FloatArray:
     """Expected information (R, q, q) given the patterns of missing values."""
-    left, by_pattern = _turned(known, d)
-    by_cluster = _information_derivatives(block, by_pattern)
+    by_cluster = _information_derivatives(block, _turned(known, d))
     omega = _flat(known.omega)
     own = 0.5 * _within_traces(known, by_cluster)
-    own += _pattern_forms(left, 0.5 * known.rows[..., None, None] * _eye(known) - np.matmul(known.inverse, known.held))
+    own += _pattern_forms(known, d, 0.5 * _counted(known) - _between_inverses(known, known.held))
     flat = _flat_derivatives(d.between)
-    cross = 0.5 * np.matmul(_pulled_traces(known, by_cluster, maps.half), _halves(d.between, maps.half))
+    cross = 0.5 * np.matmul(_pulled_traces(known, by_cluster), transpose(flat))
     p = d.between.shape[-1]
     pairs = paired(np.matmul(omega, transpose(omega)), p)
     other = 0.5 * np.matmul(np.matmul(flat, pairs), transpose(flat))
@@ -50,12 +48,12 @@ def expected_information(block: Block, known: Clusters, d: MomentDerivatives, ma
 
 def observed_forms(block: Block, known: Clusters, d: MomentDerivatives, maps: MomentMaps) -> FloatArray:
     """Observed information (R, q, q) but for the second derivatives of the moments."""
-    left, by_pattern = _turned(known, d)
+    by_pattern = _turned(known, d)
     by_cluster = _information_derivatives(block, by_pattern)
-    n, k, p1, n_clusters = *by_cluster.shape[:3], by_cluster.shape[-1]
+    n, n_clusters, p1, k, _ = by_cluster.shape
     p = d.between.shape[-1]
-    moments = known.products + known.held
-    own = _pattern_forms(left, np.matmul(known.inverse, moments) - 0.5 * known.rows[..., None, None] * _eye(known))
+    moments = _between_inverses(known, known.products + known.held)
+    own = _pattern_forms(known, d, moments - 0.5 * _counted(known))
     own -= 0.5 * _within_traces(known, by_cluster)
     alpha = _residual_forms(by_pattern, known)
     seen = _apply(known.spread, alpha)
@@ -63,8 +61,8 @@ def observed_forms(block: Block, known: Clusters, d: MomentDerivatives, maps: Mo
     gamma = known.gradient
     pulled = _apply(known.pull, alpha)  # J'K alpha (R, q_W, p, J)
     moved = np.matmul(pulled.reshape(n, k * p, n_clusters), transpose(gamma)).reshape(n, k, p * p)
+    moved -= 0.5 * _pulled_traces(known, by_cluster)
     cross = np.matmul(moved, transpose(_flat_derivatives(d.between)))
-    cross -= 0.5 * np.matmul(_pulled_traces(known, by_cluster, maps.half), _halves(d.between, maps.half))
     omega, flat = known.omega, _flat_derivatives(d.between)
     outer = _flat(gamma[:, :, None] * gamma[:, None]) - 0.5 * _flat(omega)
     other = np.matmul(np.matmul(flat, paired(np.matmul(outer, transpose(_flat(omega))), p)), transpose(flat))
@@ -86,7 +84,7 @@ def cluster_scores(block: Block, known: Clusters, d: MomentDerivatives, maps: Mo
     With A_a and C_a as above, sum_g {tr C_a (S_g + n_g (r_g - b^)(r_g - b^)' + n_g M) - n_g tr(I D_a)} / 2 for
     Sigma_W, tr D_a (gamma gamma' - Omega) / 2 for Sigma_B, and mu_a'gamma.
     """
-    left, by_pattern = _turned(known, d)
+    by_pattern = _turned(known, d)
     n, n_patterns, p1, n_clusters = block.means.shape
     k = d.within.shape[1]
     gamma = known.gradient
@@ -94,93 +92,87 @@ def cluster_scores(block: Block, known: Clusters, d: MomentDerivatives, maps: Mo
     outer = _flat(gamma[:, :, None] * gamma[:, None] - known.omega)
     result[:, maps.between] += 0.5 * np.matmul(_flat_derivatives(d.between), outer)
     moments = block.scatter + known.weighted[:, :, :, None] * known.residual[:, :, None]
-    by_row = np.ascontiguousarray(by_pattern.swapaxes(1, 2)).reshape(n, k, n_patterns * p1 * p1)
+    by_row = np.ascontiguousarray(by_pattern.transpose(0, 3, 1, 2, 4)).reshape(n, k, n_patterns * p1 * p1)
     found = np.matmul(by_row, moments.reshape(n, n_patterns * p1 * p1, n_clusters))
     by_cluster = _information_derivatives(block, by_pattern)
-    found += (by_cluster * known.spread[:, None]).reshape(n, k, p1 * p1, n_clusters).sum(axis=2)
-    traces = np.trace(left, axis1=-2, axis2=-1).swapaxes(1, 2)
-    result[:, maps.within] += 0.5 * (found - np.matmul(np.ascontiguousarray(traces), block.count))
+    spread = np.moveaxis(known.spread, -1, 1)[:, :, :, None]  # (R, J, p1, 1, p1)
+    held = np.ascontiguousarray((by_cluster * spread).transpose(0, 3, 1, 2, 4)).reshape(n, k, n_clusters, p1 * p1)
+    found += held.sum(axis=-1)
+    inverses = known.inverse.reshape(n, n_patterns, p1 * p1)
+    traces = np.matmul(_flat_derivatives(d.within), transpose(inverses))  # tr(I D_a)
+    result[:, maps.within] += 0.5 * (found - np.matmul(traces, block.count))
     return result
 
 
 # ---------------------------------------------------------------------- pieces
 
 
-def _turned(known: Clusters, d: MomentDerivatives) -> tuple[FloatArray, FloatArray]:
-    """I D_a and C_a = I D_a I (R, P, q_W, p1, p1)."""
+def _turned(known: Clusters, d: MomentDerivatives) -> FloatArray:
+    """C_a = I D_a I: entries i, l of that of parameter a at (R, P, i, a, l)."""
     n, n_patterns, p1, _ = known.inverse.shape
     k = d.within.shape[1]
     beside = np.ascontiguousarray(d.within.swapaxes(1, 2)).reshape(n, p1, k * p1)
-    left = np.matmul(known.inverse.reshape(n, n_patterns * p1, p1), beside).reshape(n, n_patterns, p1, k, p1)
-    left = np.ascontiguousarray(left.swapaxes(2, 3))
-    both = np.matmul(left.reshape(n, n_patterns, k * p1, p1), known.inverse)
-    return left, both.reshape(n, n_patterns, k, p1, p1)
+    left = np.matmul(known.inverse.reshape(n, n_patterns * p1, p1), beside)
+    both: FloatArray = np.matmul(left.reshape(n, n_patterns, p1 * k, p1), known.inverse)
+    return both.reshape(n, n_patterns, p1, k, p1)
+
+
+def _counted(known: Clusters) -> FloatArray:
+    """n_g I (R, P, p1, p1)."""
+    return known.rows[..., None, None] * known.inverse
+
+
+def _between_inverses(known: Clusters, moments: FloatArray) -> FloatArray:
+    """I X I (R, P, p1, p1)."""
+    found: FloatArray = np.matmul(np.matmul(known.inverse, moments), known.inverse)
+    return found
 
 
 def _information_derivatives(block: Block, by_pattern: FloatArray) -> FloatArray:
-    """A_a = sum_g n_g C_a (R, q_W, p1, p1, J)."""
-    n, n_patterns, k, p1, _ = by_pattern.shape
-    flat = np.ascontiguousarray(by_pattern.reshape(n, n_patterns, k * p1 * p1).swapaxes(1, 2))
-    found: FloatArray = np.matmul(flat, block.count)
-    return found.reshape(n, k, p1, p1, block.count.shape[-1])
+    """A_a = sum_g n_g C_a, laid out as those: (R, J, p1, q_W, p1)."""
+    n, n_patterns, p1, k, _ = by_pattern.shape
+    found: FloatArray = np.matmul(transpose(block.count), by_pattern.reshape(n, n_patterns, p1 * k * p1))
+    return found.reshape(n, -1, p1, k, p1)
 
 
 def _residual_forms(by_pattern: FloatArray, known: Clusters) -> FloatArray:
     """Sum over patterns of n_g C_a (r_g - b^): alpha (R, q_W, p1, J)."""
-    n, n_patterns, k, p1, _ = by_pattern.shape
-    flat = np.ascontiguousarray(by_pattern.transpose(0, 2, 3, 1, 4)).reshape(n, k * p1, n_patterns * p1)
-    found: FloatArray = np.matmul(flat, known.weighted.reshape(n, n_patterns * p1, -1))
+    n, n_patterns, p1, k, _ = by_pattern.shape
+    flat = by_pattern.reshape(n, n_patterns * p1, k * p1)
+    found: FloatArray = np.matmul(transpose(flat), known.weighted.reshape(n, n_patterns * p1, -1))
     return found.reshape(n, k, p1, -1)
 
 
-def _pattern_forms(left: FloatArray, weight: FloatArray) -> FloatArray:
-    """Sum over patterns of tr(I D_a I D_b W_g), made symmetric: (R, q_W, q_W).
-
-    Parameters
-    ----------
-    left : (R, P, q_W, p1, p1)
-        I D_a.
-    weight : (R, P, p1, p1)
-    """
-    n, n_patterns, k, p1, _ = left.shape
-    right = np.matmul(left.reshape(n, n_patterns, k * p1, p1), weight).reshape(left.shape)
-    rows = np.ascontiguousarray(left.swapaxes(1, 2)).reshape(n, k, -1)
-    columns = np.ascontiguousarray(right.transpose(0, 2, 1, 4, 3)).reshape(n, k, -1)
-    found: FloatArray = np.matmul(rows, transpose(columns))
+def _pattern_forms(known: Clusters, d: MomentDerivatives, weight: FloatArray) -> FloatArray:
+    """Sum over patterns of tr(D_a I D_b X_g), made symmetric (R, q_W, q_W), for symmetric X (R, P, p1, p1)."""
+    n, n_patterns, p1, _ = weight.shape
+    flat = _flat_derivatives(d.within)
+    shape = (n, n_patterns, p1 * p1)
+    sums = np.matmul(transpose(weight.reshape(shape)), known.inverse.reshape(shape))
+    found: FloatArray = np.matmul(np.matmul(flat, paired(sums, p1)), transpose(flat))
     return 0.5 * (found + transpose(found))
 
 
 def _within_traces(known: Clusters, by_cluster: FloatArray) -> FloatArray:
     """Sum over clusters of tr(M A_a M A_b) (R, q_W, q_W)."""
-    n, k = by_cluster.shape[:2]
-    moved = known.spread[:, None, :, 0, None] * by_cluster[:, :, None, 0]
-    for i in range(1, by_cluster.shape[2]):
-        moved += known.spread[:, None, :, i, None] * by_cluster[:, :, None, i]
-    turned = np.ascontiguousarray(moved.swapaxes(2, 3)).reshape(n, k, -1)
-    found: FloatArray = np.matmul(moved.reshape(n, k, -1), transpose(turned))
+    n, n_clusters, p1, k, _ = by_cluster.shape
+    spread = np.ascontiguousarray(np.moveaxis(known.spread, -1, 1))
+    moved = np.matmul(by_cluster.reshape(n, n_clusters, p1 * k, p1), spread).reshape(by_cluster.shape)  # A_a M
+    left = np.ascontiguousarray(moved.transpose(0, 1, 3, 2, 4)).reshape(n, n_clusters, k, p1 * p1)
+    right = np.ascontiguousarray(moved.transpose(0, 1, 3, 4, 2)).reshape(n, n_clusters, k, p1 * p1)
+    found: FloatArray = np.matmul(left, transpose(right)).sum(axis=1)
     return found
 
 
-def _pulled_traces(known: Clusters, by_cluster: FloatArray, half: HalfVectors) -> FloatArray:
-    """Sum over clusters of G A_a G', G = J'K: its pairs (R, q_W, p*)."""
-    n, k, p1 = by_cluster.shape[:3]
-    pull, w = known.pull, half.n_within
-    # G_ik G_lm + G_im G_lk for the pairs (i, l) of G and (k, m) of A_a
-    upper, lower = np.take(pull, half.row, axis=1), np.take(pull, half.column, axis=1)
-    first, second = half.row[:w], half.column[:w]
-    kernel = np.take(upper, first, axis=2) * np.take(lower, second, axis=2)
-    kernel += np.take(upper, second, axis=2) * np.take(lower, first, axis=2)
-    kernel *= half.weight[:w, None]  # pairs of the diagonal count once
-    halves = np.take(by_cluster.reshape(n, k, p1 * p1, -1), first * p1 + second, axis=2)
-    found: FloatArray = np.matmul(halves.reshape(n, k, -1), transpose(kernel.reshape(n, len(half.row), -1)))
-    return found
-
-
-def _halves(d: FloatArray, half: HalfVectors) -> FloatArray:
-    """Half vectors of symmetric matrices in columns (R, p*, q), such that sums over pairs are those over entries."""
-    n, q, p, _ = d.shape
-    picked = np.take(d.reshape(n, q, p * p), half.row * p + half.column, axis=-1)
-    return np.ascontiguousarray(transpose(picked * (2.0 * half.weight)))
+def _pulled_traces(known: Clusters, by_cluster: FloatArray) -> FloatArray:
+    """Sum over clusters of G A_a G', G = J'K (R, q_W, p^2)."""
+    n, n_clusters, p1, k, _ = by_cluster.shape
+    pull = np.ascontiguousarray(np.moveaxis(known.pull, -1, 1))  # (R, J, p, p1)
+    p = pull.shape[2]
+    moved = np.matmul(by_cluster.reshape(n, n_clusters, p1 * k, p1), transpose(pull))  # A_a G'
+    beside = np.ascontiguousarray(pull.swapaxes(1, 2)).reshape(n, p, n_clusters * p1)
+    found = np.matmul(beside, moved.reshape(n, n_clusters * p1, k * p)).reshape(n, p, k, p)
+    return np.ascontiguousarray(found.swapaxes(1, 2)).reshape(n, k, p * p)
 
 
 def _apply(matrix: FloatArray, vectors: FloatArray) -> FloatArray:
@@ -198,10 +190,6 @@ def _flat(matrices: FloatArray) -> FloatArray:
 
 def _flat_derivatives(d: FloatArray) -> FloatArray:
     return d.reshape(*d.shape[:2], d.shape[-1] ** 2)
-
-
-def _eye(known: Clusters) -> FloatArray:
-    return np.eye(known.inverse.shape[-1])
 
 
 def _together(maps: MomentMaps, own: FloatArray, cross: FloatArray, other: FloatArray, rest: FloatArray) -> FloatArray:
