@@ -24,8 +24,9 @@ EXACT, DOUBLED, POWER = 1e-6, 1.75, 1.5
 tables); with fewer more than that it is taken to be no less than the difference."""
 SURE = 1e-3
 """From an error below this on, only the log-likelihood can gain by more nodes: estimates have been moved."""
-SHORT = 1e-7
-"""Decrement of the last step: it moves no estimate by more than 3e-4 of its standard error."""
+SHORT, TINY = 3e-6, 1e-7
+"""Decrement of a last step: the first moves no estimate by more than 2e-3 of its standard error, and leaves standard
+errors right to some 1e-4. After one that is not tiny another is taken, from the next rung."""
 
 D = TypeVar("D", bound=Selectable)
 C = TypeVar("C", contravariant=True)
@@ -84,6 +85,7 @@ def by_nodes(
     data: D,
     starts: tuple[FloatArray, ...],
     climb: Callable[[int, D, tuple[FloatArray, ...]], Optimum],
+    short: float = TINY,
 ) -> Settled:
     """The maximum for R data sets.
 
@@ -91,6 +93,8 @@ def by_nodes(
     ----------
     climb : callable
         Number of a rung, data and starts -> the maximum on it.
+    short : float
+        Decrement of a step that is short: `SHORT` where climbing again is dear.
     """
     best = climb(0, data, starts)
     n = len(best.status)
@@ -106,8 +110,8 @@ def by_nodes(
         with np.errstate(invalid="ignore"):
             gap = np.abs(loglik - mine.loglik)
             missed = np.minimum(gap, gap**POWER) if finer.nodes >= DOUBLED * rungs[k - 1].nodes else gap
-            near = (mine.status == int(Status.OK)) & ok & (gain >= 0.0) & (gain < SHORT)
-        nodes[left], error[left], sure[left] = float(finer.nodes), missed, near & (gap < SURE)
+            near = (mine.status == int(Status.OK)) & ok & (gain >= 0.0) & (gain < short)
+        nodes[left], error[left], sure[left] = float(finer.nodes), missed, near & (gap < SURE) & (gain < TINY)
         moved = replace(mine, params=mine.params + step, loglik=loglik + 0.5 * gain)
         best = best.put(left[near], moved.pick(np.flatnonzero(near)))
         apart = np.flatnonzero(~near)
@@ -116,7 +120,7 @@ def by_nodes(
             begin = np.where(np.isfinite(mine.params[apart]), mine.params[apart], starts[0][far])
             again = climb(k, subset.select(apart), (begin, *(start[far] for start in starts)))
             best = best.put(far, replace(again, n_iter=again.n_iter + best.n_iter[far]))
-        left = left[~(near & (missed < EXACT))]
+        left = left[~(near & (gain < TINY) & (missed < EXACT))]
         if not len(left):
             break
     return Settled(best, nodes, error)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from simstudy.estimation.boundary import Round, active_set
-from simstudy.estimation.by_nodes import Settled, by_nodes
+from simstudy.estimation.by_nodes import SHORT, TINY, Settled, by_nodes
 from simstudy.estimation.constrained import Holding
 from simstudy.estimation.optimum import Box, Optimum, inverse_beside
 from simstudy.estimation.reduction import AnchoredData, ReducedLikelihood, Reduction
@@ -322,7 +322,7 @@ class SlopeSearch:
             return self._maximise(rungs[k], reduction, subset, begin, box, tolerance, SLACK)
 
         looked = rungs if reduction is None else [SomeOfRung(rung, reduction) for rung in rungs]
-        return by_nodes(looked, data, starts, climb)
+        return by_nodes(looked, data, starts, climb, TINY if self.finer[0].dimension == 1 else SHORT)
 
     def _maximise(
         self,
