@@ -1,4 +1,4 @@
-"""What data with missing values say of every cluster at given moments (theory D1.1).
+"""What data with missing values say of every cluster at given moments (theory C14).
 
 Rows of pattern g (n_g of them, mean r_g about mu, Sigma_g the observed part of Sigma_W) inform cluster j's latent
 between part b_j through

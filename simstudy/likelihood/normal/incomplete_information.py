@@ -16,7 +16,7 @@ A_a = sum_g n_g C_a, alpha_a = sum_g n_g C_a (r_g - b^) and beta_a = D_a gamma +
     (V_a u + mu_a)'V^-1 (V_b u + mu_b) = sum_g tr(C_a D_b I P_g) - alpha_a'M alpha_b + alpha_a'K'J beta_b
                                          + beta_a'J'K alpha_b + beta_a'Omega beta_b,
 
-P_g the scatter of the pattern's rows about mu + b^. Derived for this project; tested against brute force.
+P_g the scatter of the pattern's rows about mu + b^ (theory C14). Derived for this project; tested against brute force.
 """
 
 from __future__ import annotations
