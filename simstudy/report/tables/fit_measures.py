@@ -39,8 +39,6 @@ NAMES = {
     "nodes": "quadrature nodes",
     "loglik_error": "error of the log-likelihood",
     "clusters_dropped": "clusters too small, left out",
-    "nodes": "quadrature nodes a dimension",
-    "loglik_error": "error of the log-likelihood, at most",
 }
 MAX_CELLS = 12
 
