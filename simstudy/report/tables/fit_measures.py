@@ -37,8 +37,6 @@ NAMES = {
     "bic": "BIC",
     "boundary": "singular (boundary), share",
     "clusters_dropped": "clusters too small, left out",
-    "nodes": "quadrature nodes a dimension",
-    "loglik_error": "error of the log-likelihood, at most",
 }
 MAX_CELLS = 12
 
