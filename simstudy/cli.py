@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -11,34 +12,29 @@ from typing import Annotated, Any
 
 import typer
 
-from simstudy.commands.analyse import analyse
-from simstudy.commands.bias import bias
-from simstudy.commands.estimators import estimators
-from simstudy.commands.export import export
-from simstudy.commands.factors import factors
-from simstudy.commands.fit import fit
-from simstudy.commands.init import init
-from simstudy.commands.merge import merge
-from simstudy.commands.performance import performance
-from simstudy.commands.plan import plan
-from simstudy.commands.plot import plot
-from simstudy.commands.replay import replay
-from simstudy.commands.report import report
-from simstudy.commands.run import run
 from simstudy.commands.shared import BAD_INPUT, DONE, FAILED, INTERRUPTED, say
-from simstudy.commands.simulate import simulate
-from simstudy.commands.status import status
-from simstudy.commands.validate import validate
 from simstudy.errors import SimstudyError
 
-app = typer.Typer(
-    name="simstudy",
-    help="Monte Carlo studies of multilevel structural equation modelling.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+COMMANDS = (
+    "run",
+    "analyse",
+    "status",
+    "validate",
+    "simulate",
+    "replay",
+    "merge",
+    "plot",
+    "bias",
+    "estimators",
+    "fit",
+    "report",
+    "performance",
+    "factors",
+    "export",
+    "init",
+    "plan",
 )
+"""Each is a function of the module of its name in `simstudy.commands`, in the order of the help."""
 
 
 def guarded(function: Callable[..., None]) -> Callable[..., None]:
@@ -74,8 +70,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit(DONE)
 
 
-@app.callback()
-def _main(
+def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
@@ -83,32 +78,36 @@ def _main(
     pass
 
 
-for _command in (
-    run,
-    analyse,
-    status,
-    validate,
-    simulate,
-    replay,
-    merge,
-    plot,
-    bias,
-    estimators,
-    fit,
-    report,
-    performance,
-    factors,
-    export,
-    init,
-    plan,
-):
-    app.command()(guarded(_command))
+@functools.cache
+def application(*names: str) -> typer.Typer:
+    """The command line with some of its commands: to read the options of all takes as long as to print a table."""
+    made = typer.Typer(
+        name="simstudy",
+        help="Monte Carlo studies of multilevel structural equation modelling.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    made.callback()(_options)
+    for name in names:
+        function = getattr(importlib.import_module(f"simstudy.commands.{name}"), name)
+        made.command()(guarded(function))
+    return made
+
+
+def __getattr__(name: str) -> Any:
+    """``app``: the command line with all commands."""
+    if name == "app":
+        return application(*COMMANDS)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 
 
 def main() -> None:
     """Run the command line."""
     gc.set_threshold(50_000)  # what is imported stays: to look it through again and again takes a tenth of the start
-    app()
+    asked = [name for name in sys.argv[1:2] if name in COMMANDS]
+    application(*(asked or COMMANDS))()
 
 
 if __name__ == "__main__":

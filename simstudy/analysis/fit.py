@@ -42,7 +42,7 @@ from simstudy.analysis.unrestricted import (
     is_hopeless,
     unrestricted_of,
 )
-from simstudy.data.sample import Sample, cluster_order, from_frame
+from simstudy.data.sample import Sample, arranged
 from simstudy.errors import ConvergenceWarning, EstimatorError, warn_caller
 from simstudy.estimation.inference import with_defined
 from simstudy.estimation.result import FitResult, Status, failed
@@ -219,8 +219,7 @@ def fit_all(request: FitRequest) -> dict[str, FitRecord]:
 
 def _sample(data: pd.DataFrame, model: TwoLevelModel, cluster: str) -> tuple[Sample, tuple[Any, ...], IntArray]:
     """One data set, its cluster identifiers, and the row of the data at each place, smallest clusters first."""
-    sample = from_frame(data, cluster, model.level1, model.level2, missing=True)
-    order, _ = cluster_order(data[cluster])
+    sample, order = arranged(data, cluster, model.level1, model.level2, missing=True)
     return sample, tuple(data[cluster].iloc[order[sample.layout.row_starts]]), order
 
 

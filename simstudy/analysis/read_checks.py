@@ -71,6 +71,12 @@ def check_data(
     """
     problems: list[str] = []
     names = [name for name in model.variables if _has_column(data, name, problems)]
+    problems += [
+        f"data: '{slope.predictor}', which the random slope '{slope.name}' multiplies, is no column; a factor is "
+        f"measured in the within block: '{slope.predictor} =~ ...'"
+        for slope in model.slopes
+        if slope.predictor in model.level1 and slope.predictor not in data.columns
+    ]
     known = _has_column(data, cluster, problems, "cluster column")
     if cluster in model.variables:
         problems.append(f"data: '{cluster}' is the cluster column and a variable of the model")

@@ -54,7 +54,8 @@ def code_notes(values: Mapping[str, FloatArray], labels: Labels) -> list[str]:
     for name, column in values.items():
         seen = column[~np.isnan(column)]
         own = labels.get(name, {})
-        for value in np.unique(seen):
+        distinct = np.unique(seen)
+        for value in distinct if own else distinct[np.isin(distinct, list(CODES))]:
             label = next((text for key, text in own.items() if _same(key, value)), "")
             if REFUSALS.search(str(label)) or (value in CODES and _stands_apart(seen, float(value))):
                 said = f" ('{label}')" if label else ""

@@ -148,7 +148,7 @@ class _Coefficients:
     """All coefficients of a model as functions of its parameters."""
 
     def __init__(self, model: TwoLevelModel, found: list[Composite], n: float) -> None:
-        self.structure, self.n = TwoLevelStructure(model), n
+        self.structure, self.n = TwoLevelStructure.of(model), n
         self.levels = {"within": self.structure.within, "between": self.structure.between}
         self.names: list[tuple[str, str, str, str]] = []
         self.terms: list[tuple[str, Composite, Composite | None]] = []

@@ -53,7 +53,7 @@ def factor_scores(fit: FitRecord) -> FactorScores:
     require_solution(fit)
     units, user = fit.context.units, fit
     fit = in_rescaled_units(fit)
-    structure = TwoLevelStructure(fit.model)
+    structure = TwoLevelStructure.of(fit.model)
     sample = fit.context.sample.arrange(fit.model.level1, fit.model.level2)
     data, params = sample.incomplete(), fit.params[None]
     likelihood = IncompleteLikelihood(structure)

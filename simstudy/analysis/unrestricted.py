@@ -72,7 +72,7 @@ def engine_for(sample: Sample, structure: TwoLevelStructure, *, cluster_wise: bo
 
 def unrestricted_of(model: TwoLevelModel, sample: Sample, *, hopeless: bool = False) -> Unrestricted:
     """Fit the unrestricted model of a model's variables; ``hopeless`` if it is known to have no maximum."""
-    structure = TwoLevelStructure(unrestricted_model(model))
+    structure = TwoLevelStructure.of(unrestricted_model(model))
     engine = engine_for(sample.arrange(model.level1, model.level2), structure, cluster_wise=False)
     with np.errstate(all="ignore"):
         if hopeless:

@@ -60,7 +60,7 @@ class Products(Protocol):
         """Which of these a cluster has (R, J)."""
         ...
 
-    def select(self, replicates: IntArray | BoolArray) -> Self:
+    def select(self, replicates: IntArray | BoolArray | slice) -> Self:
         """Some of the replicates."""
         ...
 

@@ -122,6 +122,13 @@ def from_frame(
     DataError
         Missing or non-numeric columns, missing values, or a level-2 variable that varies within a cluster.
     """
+    return arranged(data, cluster, level1, level2, missing=missing)[0]
+
+
+def arranged(
+    data: pd.DataFrame, cluster: str, level1: Sequence[str], level2: Sequence[str] = (), *, missing: bool = False
+) -> tuple[Sample, IntArray]:
+    """`from_frame`, and the row of the data that stands at each place of the sample (N,)."""
     import pandas as pd
 
     problems = []
@@ -133,28 +140,36 @@ def from_frame(
             problems.append(f"data: {count} columns are named '{name}'")
     if problems:
         raise DataError(problems)
+    columns: dict[str, FloatArray] = {}
     for name in (*level1, *level2):
-        if not pd.api.types.is_numeric_dtype(data[name]):
-            problems.append(f"data: column '{name}' is not numeric (it is {data[name].dtype})")
-        elif np.isinf(data[name].to_numpy(dtype=float, na_value=np.nan)).any():
+        column = data[name]
+        if not pd.api.types.is_numeric_dtype(column):
+            problems.append(f"data: column '{name}' is not numeric (it is {column.dtype})")
+            continue
+        columns[name] = column.to_numpy(dtype=float, na_value=np.nan)
+        empty = int(np.isnan(columns[name]).sum())
+        if np.isinf(columns[name]).any():
             problems.append(f"data: column '{name}' has infinite values")
-        elif data[name].isna().any() and not missing:
-            problems.append(f"data: column '{name}' has {int(data[name].isna().sum())} missing values")
-    if data[cluster].isna().any():
+        elif empty and not missing:
+            problems.append(f"data: column '{name}' has {empty} missing values")
+    ids = data[cluster]
+    if ids.isna().any():
         problems.append(f"data: cluster column '{cluster}' has missing values")
     if problems:
         raise DataError(problems)
-    order, sizes = cluster_order(data[cluster])
+    order, sizes = cluster_order(ids)
     layout = ClusterLayout.of(sizes)
-    rows = data[list(level1)].to_numpy(dtype=float)[order]
-    values = data[list(level2)].to_numpy(dtype=float)[order]
+    rows, values = (
+        np.stack([columns[name] for name in names], axis=-1)[order] if names else np.empty((len(data), 0))
+        for names in (level1, level2)
+    )
     first = _cluster_values(values, layout)
     repeated = np.repeat(first, np.asarray(layout.sizes), axis=0)
     varies = (repeated != values) & ~np.isnan(values)
     if varies.any():
         bad = [name for name, any_row in zip(level2, varies.any(axis=0), strict=True) if any_row]
         raise DataError([f"data: level-2 variable '{name}' varies within clusters" for name in bad])
-    return Sample(layout, tuple(level1), tuple(level2), rows[None], first[None])
+    return Sample(layout, tuple(level1), tuple(level2), rows[None], first[None]), order
 
 
 def cluster_order(ids: pd.Series[Any]) -> tuple[IntArray, IntArray]:

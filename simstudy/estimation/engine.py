@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from simstudy.data.incomplete import IncompleteData
+from simstudy.data.layout import ClusterLayout
 from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.estimation.available_moments import available_moments
 from simstudy.estimation.free_moments import two_level_optimiser
@@ -110,10 +112,16 @@ class FirstStep:
     covariance: FloatArray
 
 
+@lru_cache(maxsize=64)
+def _complete_likelihood(structure: TwoLevelStructure, layout: ClusterLayout) -> TwoLevelLikelihood:
+    """Its index maps are the same for every data set of a layout."""
+    return TwoLevelLikelihood(structure, layout.distinct, layout.counts)
+
+
 def complete_engine(structure: TwoLevelStructure, statistics: TwoLevelStatistics) -> Engine:
     """Engine of complete data whose variables stand in the model's order."""
     layout = statistics.layout
-    likelihood = TwoLevelLikelihood(structure, layout.distinct, layout.counts)
+    likelihood = _complete_likelihood(structure, layout)
 
     def meat(params: FloatArray) -> FloatArray:
         scores = likelihood.cluster_scores(params, *statistics.clusters(), layout.group)

@@ -19,10 +19,13 @@ from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, dot, invers
 
 D = TypeVar("D", bound=Selectable)
 
-# Newton decrement of a scoring step below which the point that it leads to is near enough.
-NEAR = 0.1
+# Newton decrement of a scoring step, twice the gain in log-likelihood that it promises, below which the point that it
+# leads to is tried. Closed-form starts have 2 to 5; a try that fails costs two evaluations, and scoring goes on.
+NEAR = 10.0
 # Steps that are tried; where they do not arrive, there is no maximum as near as it seemed.
 MOST = 10
+# Of the tolerated decrement, what may be left after the last step: 1e-8 standard errors.
+PRECISE = 1e-4
 # H is computed again where more steps than this would be needed at the rate of the last one.
 PATIENCE = 3
 
@@ -50,7 +53,11 @@ def finish(likelihood: Likelihood[D], data: D, start: FloatArray, tolerance: flo
     for iteration in range(1, MOST + 1):
         step = matvec(inverse[active], score[active])
         decrement = dot(score[active], step)
-        done = (decrement < tolerance) & inside(params[active] + step)
+        after = decrement * np.minimum(
+            decrement / last[active], 1.0
+        )  # at the rate of the last step; 0 for Newton's own
+        precise = (np.minimum(after, decrement) < PRECISE * tolerance) | (iteration == MOST)
+        done = (decrement < tolerance) & precise & inside(params[active] + step)
         params[active[done]] += step[done]
         status[active[done]] = int(Status.OK)
         n_iter[active] = iteration

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -45,8 +45,9 @@ MEASURES = (
     "aic",
     "bic",
 )
-STORED = (*MEASURES, "boundary", "clusters_dropped")
-"""What is kept of a fit: also whether a covariance matrix of random elements is singular, and clusters left out."""
+STORED = (*MEASURES, "boundary", "clusters_dropped", "nodes", "loglik_error")
+"""What is kept of a fit: also whether a covariance matrix of random elements is singular, clusters left out, quadrature
+nodes a dimension, and how exact they make the log-likelihood."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Solved:
         return np.where(self.best.status == int(Status.OK), self.best.loglik, np.nan)
 
 
+@lru_cache(maxsize=64)
 def baseline_model(model: TwoLevelModel) -> TwoLevelModel:
     """The independence model: means and variances of both levels; covariances among exogenous variables alone.
 

@@ -65,14 +65,28 @@ def maximise(
     max_iter: int = MAX_ITER,
     box: Box | None = None,
     metric: Metric = DENSE,
+    move: Callable[[FloatArray, FloatArray], FloatArray] = np.add,
+    slack: float = 0.0,
 ) -> Optimum:
     """Climb from ``start`` (R, q), or the nearest point of the box, with the information that ``evaluate`` returns.
 
-    Score and information are in the coordinates of ``metric``; a box needs those of the parameters.
+    Score and information are in the coordinates of ``metric``; a box needs those of the parameters. Damped steps lead
+    to ``move(params, step)``, which may be any curve with that tangent. Differences of log-likelihoods below ``slack``
+    are not looked at: those of quadrature are not exactly what its score says.
 
     A start where the likelihood does not exist ends as `Status.NON_PD`.
     """
-    return _climb(evaluate, data, start, tolerance=tolerance, max_iter=max_iter, box=box, metric=metric)[0]
+    return _climb(
+        evaluate,
+        data,
+        start,
+        tolerance=tolerance,
+        max_iter=max_iter,
+        box=box,
+        metric=metric,
+        move=move,
+        slack=slack,
+    )[0]
 
 
 def _climb(
@@ -84,9 +98,11 @@ def _climb(
     max_iter: int,
     box: Box | None = None,
     metric: Metric = DENSE,
+    move: Callable[[FloatArray, FloatArray], FloatArray] = np.add,
+    slack: float = 0.0,
     near: float = 0.0,
-) -> tuple[Optimum, BoolArray]:
-    """`maximise`, and which replicates (R,) left because the undamped step to where they are had a decrement < near."""
+) -> tuple[Optimum, FloatArray]:
+    """`maximise`, and where the next step leads those that left because its decrement was < near (R, q), else NaN."""
     n, q = start.shape
     params = start.copy() if box is None else box.clip(start)
     first = evaluate(params, data)
@@ -99,7 +115,7 @@ def _climb(
     current: IntArray | None = None
     fresh = first.ok.copy()  # where the undamped step is not yet that of the present point
     held = None if box is None else np.zeros((n, q), dtype=bool)
-    close = np.zeros(n, dtype=bool)
+    goals = np.full((n, q), np.nan)
 
     def local(which: IntArray) -> tuple[FloatArray, FloatArray]:
         """Information and score, those of held parameters such that they do not move."""
@@ -130,8 +146,7 @@ def _climb(
             goal = params[active] + metric.move(information[active], step)
             if box is not None and held is not None:
                 leave &= ~held[active].any(axis=-1) & box.contains(goal)
-            params[active[leave]] = goal[leave]
-            close[active[leave]] = True
+            goals[active[leave]] = goal[leave]
         keep = ~(done | stuck | leave)
         active, step, usable = active[keep], step[keep], usable[keep]
         if not len(active) or iteration == max_iter:
@@ -143,6 +158,8 @@ def _climb(
         if damped.any():
             step[damped] = metric.damped(*local(active[damped]), damping[active[damped]])
         trial = params[active] + metric.move(information[active], step)
+        if damped.any():
+            trial[damped] = move(params[active[damped]], step[damped])
         if box is not None:
             trial = box.clip(trial)
             step = trial - params[active]
@@ -150,7 +167,7 @@ def _climb(
         predicted = dot(step, score[active]) - 0.5 * metric.curvature(information[active], step)
         with np.errstate(invalid="ignore"):
             gain = found.loglik - loglik[active]
-            noise = 1e-11 * (1.0 + np.abs(loglik[active]))
+            noise = np.maximum(slack, 1e-11 * (1.0 + np.abs(loglik[active])))
             accept = found.ok & ((gain > 0) | (gain > -noise) & (predicted < noise))
             ratio = np.where(predicted > noise, gain / np.maximum(predicted, noise), 1.0)
         taken = active[accept]
@@ -160,7 +177,7 @@ def _climb(
         damping[active] = _next_damping(damping[active], accept, ratio)
     left = status == int(Status.MAX_ITER)
     status[left & ~np.isfinite(newton).all(axis=-1)] = int(Status.SINGULAR_INFORMATION)
-    return Optimum(params, loglik, information, status, n_iter, held), close
+    return Optimum(params, loglik, information, status, n_iter, held), goals
 
 
 def _next_damping(damping: FloatArray, accept: BoolArray, ratio: FloatArray) -> FloatArray:
@@ -183,18 +200,18 @@ def scored(
     There the last steps are Newton's (`finish`), and scoring goes on where these do not arrive.
     """
 
-    def climb(subset: D, where: FloatArray, near: float) -> tuple[Optimum, BoolArray]:
-        best, close = _climb(
+    def climb(subset: D, where: FloatArray, near: float) -> tuple[Optimum, FloatArray]:
+        best, goals = _climb(
             likelihood.evaluate, subset, where, tolerance=tolerance, max_iter=max_iter, box=box, near=near
         )
-        return (_refuse_saddles(likelihood, subset, best) if likelihood.verify_maximum else best), close
+        return (_refuse_saddles(likelihood, subset, best) if likelihood.verify_maximum else best), goals
 
-    best, close = climb(data, start, NEAR if likelihood.verify_maximum else 0.0)
-    which = np.flatnonzero(close)
+    best, goals = climb(data, start, NEAR if likelihood.verify_maximum else 0.0)
+    which = np.flatnonzero(~np.isnan(goals).any(axis=-1))
     if not len(which):
         return best
-    subset = data if len(which) == len(close) else data.select(which)
-    found = finish(likelihood, subset, best.params[which], tolerance, box)
+    subset = data if len(which) == len(goals) else data.select(which)
+    found = finish(likelihood, subset, goals[which], tolerance, box)
     found = replace(found, n_iter=found.n_iter + best.n_iter[which])
     arrived = found.status == int(Status.OK)
     best = best.put(which[arrived], found.pick(np.flatnonzero(arrived)))

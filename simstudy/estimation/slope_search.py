@@ -7,24 +7,30 @@ of dependent parameters, are imposed by rounds of an active set (`boundary.activ
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from simstudy.estimation.boundary import Round, active_set
-from simstudy.estimation.cholesky import CholeskyParameters
+from simstudy.estimation.by_nodes import SHORT, TINY, Settled, by_nodes
 from simstudy.estimation.constrained import Holding
-from simstudy.estimation.optimum import Optimum, inverse_beside
+from simstudy.estimation.optimum import Box, Optimum, inverse_beside
 from simstudy.estimation.reduction import AnchoredData, ReducedLikelihood, Reduction
 from simstudy.estimation.result import Status
+from simstudy.estimation.scaled_paths import ScaledPaths
 from simstudy.estimation.scoring import with_fallback
+from simstudy.estimation.slope_climb import climb_slopes
 from simstudy.likelihood.evaluation import Evaluation, Likelihood, Selectable
+from simstudy.likelihood.slopes.latent import LatentSlopes
 from simstudy.linalg.stacked import BoolArray, FloatArray, IntArray, columns, matvec, submatrix, transpose
 from simstudy.model.constraints import ConstraintSet
 from simstudy.model.twolevel import TwoLevelModel
 
 TOLERANCE = 1e-10
+ROUGH, SLACK = 1e-7, 1e-4
+"""Newton decrement of a maximum that a finer rule of quadrature looks at; by how much its log-likelihood may fall."""
 RIDGE = 1e-10
 """Added to the information, relative to its diagonal: for directions that leave a singular matrix as it is."""
 SUSPECT, OPEN = 1e4, 1e8
@@ -41,8 +47,17 @@ class CholeskyLikelihood(Likelihood[D]):
 
     verify_maximum: ClassVar[bool] = False  # evaluations return the observed information: what they accept is a maximum
 
-    def __init__(self, likelihood: Likelihood[D], cholesky: CholeskyParameters) -> None:
+    def __init__(self, likelihood: Likelihood[D], cholesky: ScaledPaths) -> None:
         self.likelihood, self.cholesky = likelihood, cholesky
+
+    @property
+    def move(self) -> Callable[[FloatArray, FloatArray], FloatArray]:
+        """Where damped steps lead."""
+        return self.cholesky.move
+
+    def turned(self) -> CholeskyLikelihood[D]:
+        """The same in the Cholesky parameters of `ScaledPaths.turned`."""
+        return CholeskyLikelihood(self.likelihood, self.cholesky.turned())
 
     def evaluate(self, params: FloatArray, data: D) -> Evaluation:
         """Log-likelihood, score and observed information at Cholesky parameters (R, q)."""
@@ -57,9 +72,7 @@ class CholeskyLikelihood(Likelihood[D]):
         return self.evaluate(params, data).information
 
 
-def _in_cholesky(
-    cholesky: CholeskyParameters, xi: FloatArray, score: FloatArray, information: FloatArray
-) -> FloatArray:
+def _in_cholesky(cholesky: ScaledPaths, xi: FloatArray, score: FloatArray, information: FloatArray) -> FloatArray:
     """An information (R, q, q) in Cholesky parameters, where it is negative second derivatives or takes their place."""
     jacobian = cholesky.jacobian(xi)
     found: FloatArray = np.matmul(np.matmul(transpose(jacobian), information), jacobian)
@@ -71,10 +84,51 @@ def _in_cholesky(
     return found
 
 
+class CholeskyRung(CholeskyLikelihood[Any]):
+    """One that is integrated by quadrature."""
+
+    likelihood: LatentSlopes
+
+    @property
+    def nodes(self) -> int:
+        """A dimension."""
+        return self.likelihood.nodes
+
+    def slope(self, params: FloatArray, data: Any) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """Log-likelihood (R,), score (R, q), and where they exist (R,)."""
+        with np.errstate(all="ignore"):
+            loglik, score, ok = self.likelihood.slope(self.cholesky.natural(params), data)
+            return loglik, matvec(transpose(self.cholesky.jacobian(params)), score), ok
+
+    def loglik(self, params: FloatArray, data: Any) -> FloatArray:
+        """Log-likelihood (R,)."""
+        return self.likelihood.loglik(self.cholesky.natural(params), data)
+
+
 class SomeParameters(ReducedLikelihood):
     """The same as a function of some of the parameters, the others held."""
 
     verify_maximum: ClassVar[bool] = False
+
+
+class SomeOfRung(SomeParameters):
+    """The same of a `CholeskyRung`."""
+
+    inner: CholeskyRung
+
+    @property
+    def nodes(self) -> int:
+        """A dimension."""
+        return self.inner.nodes
+
+    def slope(self, params: FloatArray, data: AnchoredData) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """Log-likelihood (R,), score (R, k), and where they exist (R,)."""
+        loglik, score, ok = self.inner.slope(self.reduction.expand(params, data.anchor), data.inner)
+        return loglik, columns(score, self.reduction.free), ok
+
+    def loglik(self, params: FloatArray, data: AnchoredData) -> FloatArray:
+        """Log-likelihood (R,)."""
+        return self.inner.loglik(self.reduction.expand(params, data.anchor), data.inner)
 
 
 @dataclass(frozen=True)
@@ -85,7 +139,7 @@ class Found:
     ----------
     best : Optimum
         Over the k Cholesky parameters that are free.
-    cholesky : CholeskyParameters
+    cholesky : ScaledPaths
     free : (k,)
         Places of these among all.
     xi : (R, q)
@@ -99,10 +153,12 @@ class Found:
         Parameters that a bound holds.
     tight : (R,)
         Whether an inequality holds with equality.
+    quadrature : dict
+        ``nodes`` of the log-likelihood, and ``loglik_error`` (see `by_nodes.Settled`), where it is an integral.
     """
 
     best: Optimum
-    cholesky: CholeskyParameters
+    cholesky: ScaledPaths
     free: IntArray
     xi: FloatArray
     params: FloatArray
@@ -110,6 +166,7 @@ class Found:
     singular: BoolArray
     at_bound: BoolArray
     tight: BoolArray
+    quadrature: dict[str, FloatArray] = field(default_factory=dict)
 
     def of_free(self, scores: FloatArray) -> FloatArray:
         """Scores (R, J, q) as those of the free Cholesky parameters (R, J, k)."""
@@ -141,6 +198,8 @@ class SlopeSearch:
     ----------
     likelihood : Likelihood
         In the model's parameters, with the observed information.
+    finer : tuple of LatentSlopes
+        The same with more and more nodes, if it is one.
     held : int array
         Parameters that are not searched over.
     variances : bool
@@ -148,9 +207,16 @@ class SlopeSearch:
     """
 
     def __init__(
-        self, model: TwoLevelModel, likelihood: Likelihood[Any], held: IntArray, *, variances: bool = False
+        self,
+        model: TwoLevelModel,
+        likelihood: Likelihood[Any],
+        held: IntArray,
+        *,
+        finer: tuple[LatentSlopes, ...] = (),
+        variances: bool = False,
     ) -> None:
-        self.model, self.likelihood, self.held, self.variances = model, likelihood, held, variances
+        self.finer, self.variances = finer, variances
+        self.model, self.likelihood, self.held = model, likelihood, held
         self.holding = Holding.of(model, {}, variances=variances)
         self.lower, self.upper = self.holding.boundary.lower.copy(), self.holding.boundary.upper.copy()
         positive = _kept_positive(model)
@@ -173,9 +239,9 @@ class SlopeSearch:
         """Number of parameters; it does not depend on which bounds and inequalities hold with equality."""
         return len(self._free(self.holding.constraints))
 
-    def _cholesky(self, constraints: ConstraintSet) -> CholeskyParameters:
+    def _cholesky(self, constraints: ConstraintSet) -> ScaledPaths:
         bounded = np.flatnonzero(np.isfinite(self.lower) | np.isfinite(self.upper))
-        return CholeskyParameters(self.model, constraints, bounded.tolist())
+        return ScaledPaths(self.model, constraints, bounded.tolist())
 
     def _free(self, constraints: ConstraintSet) -> IntArray:
         out = np.concatenate([self.held, constraints.dependent])
@@ -209,27 +275,24 @@ class SlopeSearch:
         status[bad] = int(Status.SINGULAR_INFORMATION)
         return replace(found, best=replace(best, status=status))
 
-    def _solve(
-        self, cholesky: CholeskyParameters, data: Any, starts: tuple[FloatArray, ...], anchor: FloatArray
-    ) -> Found:
+    def _solve(self, cholesky: ScaledPaths, data: Any, starts: tuple[FloatArray, ...], anchor: FloatArray) -> Found:
         constraints = cholesky.constraints
         free = self._free(constraints)
-        problem: CholeskyLikelihood[Any] = CholeskyLikelihood(self.likelihood, cholesky)
         begin = tuple(cholesky.of_natural(start) for start in starts)
         box = cholesky.box(self.lower, self.upper)
         q = len(self.model.names)
         at_bound = np.zeros((len(anchor), q), dtype=bool)
         if len(free) == q:
-            best = with_fallback(problem, data, begin, tolerance=TOLERANCE, box=box)
-            xi = best.params
+            settled = self._climb(cholesky, None, data, begin, box)
+            xi = settled.best.params
         else:
             reduction = Reduction(free, ConstraintSet(constraints.names, constraints.constants, ()))
             still = cholesky.of_natural(anchor)
-            some = SomeParameters(problem, reduction)
             inside = None if box is None else replace(box, lower=box.lower[free], upper=box.upper[free])
             reduced = tuple(columns(start, free) for start in begin)
-            best = with_fallback(some, AnchoredData(data, still), reduced, tolerance=TOLERANCE, box=inside)
-            xi = reduction.expand(best.params, still)
+            settled = self._climb(cholesky, reduction, AnchoredData(data, still), reduced, inside)
+            xi = reduction.expand(settled.best.params, still)
+        best = settled.best
         params = cholesky.natural(xi)
         if best.held is not None:
             at_bound[:, free] = best.held
@@ -237,7 +300,44 @@ class SlopeSearch:
             params = np.where(at_bound, np.where(upper, self.upper, self.lower), params)  # not off by rounding
         singular = cholesky.boundary(xi, ZERO * begin[0] ** 2)
         jacobian = columns(cholesky.jacobian(xi), free)
-        return Found(best, cholesky, free, xi, params, jacobian, singular, at_bound, np.zeros(len(xi), dtype=bool))
+        no = np.zeros(len(xi), dtype=bool)
+        return Found(best, cholesky, free, xi, params, jacobian, singular, at_bound, no, settled.measures)
+
+    def _climb(
+        self,
+        cholesky: ScaledPaths,
+        reduction: Reduction | None,
+        data: Any,
+        starts: tuple[FloatArray, ...],
+        box: Box | None,
+    ) -> Settled:
+        """The maximum over all Cholesky parameters, or over those of a reduction, with as many nodes as it takes."""
+        if not self.finer:
+            plain: CholeskyLikelihood[Any] = CholeskyLikelihood(self.likelihood, cholesky)
+            return Settled.plain(self._maximise(plain, reduction, data, starts, box, TOLERANCE))
+        rungs = [CholeskyRung(likelihood, cholesky) for likelihood in (self.likelihood, *self.finer)]
+
+        def climb(k: int, subset: Any, begin: tuple[FloatArray, ...]) -> Optimum:
+            tolerance = TOLERANCE if k == len(rungs) - 1 else ROUGH
+            return self._maximise(rungs[k], reduction, subset, begin, box, tolerance, SLACK)
+
+        looked = rungs if reduction is None else [SomeOfRung(rung, reduction) for rung in rungs]
+        return by_nodes(looked, data, starts, climb, TINY if self.finer[0].dimension == 1 else SHORT)
+
+    def _maximise(
+        self,
+        problem: CholeskyLikelihood[Any],
+        reduction: Reduction | None,
+        data: Any,
+        starts: tuple[FloatArray, ...],
+        box: Box | None,
+        tolerance: float,
+        slack: float = 0.0,
+    ) -> Optimum:
+        if reduction is None and box is None:
+            return climb_slopes(problem, data, starts, tolerance=tolerance, slack=slack)
+        some = problem if reduction is None else SomeParameters(problem, reduction)
+        return with_fallback(some, data, starts, tolerance=tolerance, box=box)
 
     def _under_inequalities(self, data: Any, starts: tuple[FloatArray, ...], anchor: FloatArray) -> Found:
         last: list[Found] = []

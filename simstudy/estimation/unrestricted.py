@@ -7,6 +7,8 @@ C2).
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from simstudy.model.defaults import with_defaults
 from simstudy.model.parameters import number_rows
 from simstudy.model.rows import Parameter
@@ -14,6 +16,7 @@ from simstudy.model.tokens import written
 from simstudy.model.twolevel import TwoLevelModel
 
 
+@lru_cache(maxsize=64)
 def unrestricted_model(model: TwoLevelModel) -> TwoLevelModel:
     """The model with every covariance of both levels free, over the same variables in the same order.
 

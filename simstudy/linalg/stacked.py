@@ -76,8 +76,10 @@ def inverse_spd(a: FloatArray, *, rcond: float = RCOND) -> tuple[FloatArray, Boo
     """
     with np.errstate(all="ignore"):
         _, scale, factor, ok = _scaled_factor(a, rcond)
-        half, _ = inverse(np.where(ok[..., None, None], factor, np.nan))
-        result = np.matmul(half.swapaxes(-1, -2), half) * scale[..., :, None] * scale[..., None, :]
+        half, _ = inverse(_blank(factor, ok))
+        result = np.matmul(half.swapaxes(-1, -2), half)
+        result *= scale[..., :, None]
+        result *= scale[..., None, :]
     return result, ok
 
 
@@ -85,9 +87,10 @@ def solve_spd(a: FloatArray, x: FloatArray, *, rcond: float = RCOND) -> tuple[Fl
     """Solutions (..., p) of a s = x for matrices of which `inverse_spd` says that they are positive definite."""
     with np.errstate(all="ignore"):
         scaled, scale, _, ok = _scaled_factor(a, rcond)
-        scaled = np.where(ok[..., None, None], scaled, np.eye(a.shape[-1]))
+        if not ok.all():
+            scaled = np.where(ok[..., None, None], scaled, np.eye(a.shape[-1]))
         result = np.linalg.solve(scaled, (scale * x)[..., None])[..., 0] * scale
-    return np.where(ok[..., None], result, np.nan), ok
+    return (result if ok.all() else np.where(ok[..., None], result, np.nan)), ok
 
 
 def is_spd(a: FloatArray, *, rcond: float = RCOND) -> BoolArray:
@@ -99,7 +102,8 @@ def is_spd(a: FloatArray, *, rcond: float = RCOND) -> BoolArray:
 def _scaled_factor(a: FloatArray, rcond: float) -> tuple[FloatArray, FloatArray, FloatArray, BoolArray]:
     """The matrix scaled to a unit diagonal, the scale, its Cholesky factor, and whether the pivots are large enough."""
     scale = 1.0 / np.sqrt(np.diagonal(a, axis1=-2, axis2=-1))
-    scaled = a * scale[..., :, None] * scale[..., None, :]
+    scaled = a * scale[..., :, None]
+    scaled *= scale[..., None, :]
     factor, ok = cholesky(scaled)
     pivots = np.diagonal(factor, axis1=-2, axis2=-1)
     return scaled, scale, factor, ok & ~(pivots.min(axis=-1, initial=1.0) < np.sqrt(rcond))

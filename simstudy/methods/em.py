@@ -92,7 +92,7 @@ class Em(ChosenErrors):
         from simstudy.methods.msem import Msem  # which registers itself after this method: the teaching order
 
         reason = refuse_constraints(model) or Msem().supports(model, layout)
-        if reason is None and _always_singular(TwoLevelStructure(model)):
+        if reason is None and _always_singular(TwoLevelStructure.of(model)):
             return (
                 "the model's between covariance matrix is singular whatever the parameters (a variance fixed at 0), so "
                 "the complete data have no density"

@@ -69,8 +69,8 @@ class Msem(ChosenErrors):
         mediators included, else observed), ``observed``, ``latent``, ``hybrid``; or
         ``fixed``: slopes do not vary in the model that is fitted, and the path stands for the mean.
     nodes : int
-        Quadrature nodes a latent predictor of random slopes (7), or a slope that is integrated over (as many as the
-        error of the log-likelihood asks for).
+        Quadrature nodes a latent predictor of random slopes to begin with (5), or a slope that is integrated over (as
+        many as the error of the log-likelihood asks for).
     h1 : str
         What chi-square, CFI and RMSEA compare with: ``unrestricted``, the maximum over all moments, or ``psd``, that
         over positive semidefinite between covariance matrices, as software that fits the unrestricted model by EM
@@ -108,9 +108,7 @@ class Msem(ChosenErrors):
     def __post_init__(self) -> None:
         check_kinds(self.name, self.se)
         if self.nodes is not None and self.nodes < 1:
-            raise EstimatorError(
-                f"method 'msem': option 'nodes': found {self.nodes}; at least 1 is needed, 7 is enough"
-            )
+            raise EstimatorError(f"method 'msem': option 'nodes': found {self.nodes}; at least 1 is needed")
 
     @property
     def needs(self) -> str:
@@ -177,7 +175,7 @@ class Msem(ChosenErrors):
 
     def failure_notes(self, model: TwoLevelModel, sample: Sample) -> tuple[str, ...]:
         """What the likelihood does where the optimiser stops, for complete data and models without restrictions."""
-        structure = TwoLevelStructure(model)
+        structure = TwoLevelStructure.of(model)
         fixed = exogenous_variables(model) if self.fixed_x else {}
         holding = Holding.of(model, fixed, variances=self.bounds == "variances")
         if self.missing == "fiml" or not holding.plain or holding.box(np.arange(structure.q)) is not None:
@@ -204,10 +202,10 @@ class PreparedMsem:
         self, options: Msem, model: TwoLevelModel, layout: ClusterLayout, *, closed_form: bool | None = None
     ) -> None:
         self.options, self.model, self.layout = options, model, layout
-        self.structure = TwoLevelStructure(model)
-        self.unrestricted = TwoLevelStructure(unrestricted_model(model))
+        self.structure = TwoLevelStructure.of(model)
+        self.unrestricted = TwoLevelStructure.of(unrestricted_model(model))
         self.fixed = exogenous_variables(model) if options.fixed_x else {}
-        self.baseline = TwoLevelStructure(baseline_model(model)) if options.measures else None
+        self.baseline = TwoLevelStructure.of(baseline_model(model)) if options.measures else None
         self.holding = Holding.of(model, self.fixed, variances=options.bounds == "variances")
         if closed_form is None:
             closed_form = layout.balanced and options.missing == "listwise"
@@ -246,7 +244,7 @@ class PreparedMsem:
             plain = engine.starts
             better = Starts(lambda: self._better_start(first or self._unrestricted(build)[0], plain[0]))
             engine = replace(engine, quick=plain[0], starts=better.before(plain[1:]))
-        elif first is not None:
+        elif first is not None and not (self.closed_form and self.holding.plain):
             starts = (self._better_start(first, engine.starts[0]),)
         anchor = exogenous_moments(self.holding, self.structure, saturated) if self.options.fixed_x else None
         solved, expand = solve_model(self.structure, engine, self.holding, anchor, starts)

@@ -42,9 +42,9 @@ SeKind = Literal["expected", "observed", "robust"]
 Choice = Literal["auto", "observed", "latent", "hybrid"]
 
 AT_ONCE = 10_000
-"""Clusters (times nodes) that are worked on together: more leave the cache, fewer pay for calls."""
-NODES, REPORT_NODES = 7, 15
-"""A latent predictor: to fit (estimates then move by some 1e-6), and for the log-likelihood that is reported."""
+"""Clusters (times nodes of slopes) that are worked on together: more leave the cache, fewer pay for calls."""
+NODES = 5
+"""A latent predictor, to begin with."""
 MOST_LATENT = 3
 TYPICAL = 50
 """Nodes of a slope that is integrated over, about: for what is worked on together."""
@@ -69,8 +69,8 @@ class SlopeMsem(Estimator):
         cluster's latent mean; ``hybrid``, as Mplus does with maximum likelihood; ``auto``, latent where a predictor
         stands in both blocks, mediators included, else observed.
     nodes : int or None
-        Quadrature nodes: a latent predictor, 7 by default, and below 5 they may fail (theory D1.4); a slope that is
-        integrated over, by default as many as the error of the log-likelihood asks for.
+        Quadrature nodes: a latent predictor, 5 by default, to begin with (where their error asks for it there are more,
+        theory D1.4); a slope that is integrated over, by default as many as the error of the log-likelihood asks for.
     measures : bool
         Compute number of parameters, AIC and BIC.
     fixed_x : bool
@@ -226,6 +226,7 @@ class PreparedSlopeMsem:
         self.treatment = treatment(model, options.slopes)
         self.likelihood: ObservedSlopes | LatentSlopes | GivenSlopes
         self.fine: LatentSlopes | GivenSlopes | None = None
+        finer: tuple[LatentSlopes, ...] = ()
         self.points = layout.n_clusters
         given, nodes = integrated(model, options.slopes, lacking), options.nodes
         if given:
@@ -234,8 +235,8 @@ class PreparedSlopeMsem:
             self.points *= (nodes or TYPICAL) ** len(given)
         elif self.treatment == "latent":
             self.likelihood = LatentSlopes(self.structure, nodes or NODES)
-            self.fine = LatentSlopes(self.structure, max(REPORT_NODES, nodes or NODES))
-            self.points *= self.likelihood.n_nodes
+            finer = self.likelihood.finer()
+            self.fine = finer[0]
         else:
             self.likelihood = ObservedSlopes(self.structure, self.treatment)
         self.variances = model.table.variance_indices
@@ -243,7 +244,7 @@ class PreparedSlopeMsem:
         self.counted = [k for k, name in enumerate(model.level1) if name not in self.given.level1]
         """Places of the level-1 variables of which a row must have one to count (BIC)."""
         held = np.array(self.given.held, dtype=np.int64)
-        self.search = SlopeSearch(model, self.likelihood, held, variances=options.bounds == "variances")
+        self.search = SlopeSearch(model, self.likelihood, held, finer=finer, variances=options.bounds == "variances")
 
     def _beside(self, lacking: BoolArray) -> PreparedSlopeMsem:
         """The same for data in which predictors of some slopes (K,) are lacking.
@@ -311,16 +312,14 @@ class PreparedSlopeMsem:
         exogenous = ExogenousPart(self.structure, self.given, statistics)
         anchor = exogenous.anchor(starts[0])
         found = self.search.solve(data, starts, anchor)
-        loglik, extra = found.best.loglik, {}
+        loglik, extra = found.best.loglik, found.quadrature
         if isinstance(self.likelihood, GivenSlopes):
             by_error = refined(self.search, self.likelihood, found, data, anchor)
             found, loglik, extra = by_error.found, by_error.loglik, by_error.measures
-        elif self.fine is not None:
-            loglik = self.fine.loglik(found.params, data)
         loglik = loglik - exogenous.loglik(found.params)
         meat: FloatArray | None = None
         if "robust" in self.options.se:
-            scores = found.of_free(self.likelihood.cluster_scores(found.params, data))
+            scores = found.of_free((self.fine or self.likelihood).cluster_scores(found.params, data))
             meat = np.matmul(transpose(scores), scores)
         covariances = self._covariances(found, meat, data)
         result = FitResult(

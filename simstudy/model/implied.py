@@ -10,6 +10,7 @@ so derivatives travel as pairs of vectors and never as (..., q, p, p).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -203,6 +204,12 @@ class TwoLevelStructure:
         self.within = LevelStructure(level_matrices(model, "within"))
         self.between = LevelStructure(level_matrices(model, "between"))
         self.p1, self.p2, self.q = len(model.level1), len(model.level2), len(model.names)
+
+    @staticmethod
+    @lru_cache(maxsize=64)
+    def of(model: TwoLevelModel) -> TwoLevelStructure:
+        """The structure of a model, made once for models that come again and again."""
+        return TwoLevelStructure(model)
 
     def moments(self, params: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Implied mu (..., p), Sigma_within (..., p1, p1) and Sigma_between (..., p, p).

@@ -8,6 +8,7 @@ joined by ``+``, modifiers before ``*`` (`terms`), comments after ``#`` or ``!``
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from simstudy.errors import ModelError
 from simstudy.model.expressions import Expression, parse_expression
@@ -82,6 +83,7 @@ class Statement:
     notes: tuple[str, ...] = ()
 
 
+@lru_cache(maxsize=64)
 def parse_syntax(text: str) -> tuple[Statement, ...]:
     """Read model text into statements.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from simstudy.model.estimands import Estimands
 from simstudy.model.parameters import ParameterTable, build_table
@@ -44,7 +44,11 @@ class TwoLevelModel:
         ModelError
             With line and column of everything that cannot be read.
         """
-        return cls(syntax, build_table(parse_syntax(syntax), std_lv=std_lv, auto=auto))
+        return _read(syntax, std_lv, auto)
+
+    def __hash__(self) -> int:
+        """The text's: models of one text that are not the same are told apart by comparison."""
+        return hash(self.syntax)
 
     @cached_property
     def slopes(self) -> tuple[RandomSlope, ...]:
@@ -113,3 +117,9 @@ class TwoLevelModel:
     def reported_levels(self) -> tuple[str, ...]:
         """Level of every reported parameter; empty for ``:=`` parameters."""
         return self.table.levels + ("",) * len(self.estimands.defined_names)
+
+
+@lru_cache(maxsize=64)
+def _read(syntax: str, std_lv: bool, auto: str) -> TwoLevelModel:
+    """The model of a text; a text that was read lately is not read again."""
+    return TwoLevelModel(syntax, build_table(parse_syntax(syntax), std_lv=std_lv, auto=auto))

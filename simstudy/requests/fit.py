@@ -134,7 +134,7 @@ class FitRequest:
     ] = None
     nodes: Annotated[
         int | None,
-        Option("Quadrature nodes per latent predictor (7) or slope of a factor (by error).", least=1),
+        Option("Quadrature nodes per latent predictor to begin with (5), or slope of a factor (by error).", least=1),
     ] = None
     h1: Annotated[
         str | None,

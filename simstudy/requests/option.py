@@ -13,7 +13,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from simstudy.errors import SimstudyError, did_you_mean
@@ -107,6 +107,11 @@ def placeholder(name: str, module: str = "simstudy") -> Any:
 
 def declared(request: type[Any]) -> tuple[Declared, ...]:
     """Fields of a request: those that may be given by their place, then the others."""
+    return _declared(typing.cast("Hashable", request))
+
+
+@functools.lru_cache(maxsize=64)
+def _declared(request: Any) -> tuple[Declared, ...]:
     hints = typing.get_type_hints(request, include_extras=True)
     found = []
     for field in dataclasses.fields(request):

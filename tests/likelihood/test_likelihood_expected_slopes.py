@@ -105,9 +105,10 @@ def test_points_have_the_moments_of_independent_variables(n) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("level: 1\n y ~ rv('s')*x\nlevel: 2\n y ~ x\n", "'x' stands in both blocks"),
-        ("level: 1\n m ~ rv('a')*x\n y ~ rv('b')*m\nlevel: 2\n y ~~ a\n", "'m' depends on a random slope itself"),
-        ("level: 1\n m ~ x\n y ~ rv('b')*m\nlevel: 2\n m ~~ y\n", "'m' stands in both blocks"),
+        ("level: 1\n y ~ rv('s')*x\nlevel: 2\n y ~ x\n", "stands in both blocks"),
+        ("level: 1\n m ~ rv('a')*x\n y ~ rv('b')*m\nlevel: 2\n y ~~ a\n", "depends on a random slope itself"),
+        ("level: 1\n m ~ x\n y ~ rv('b')*m\nlevel: 2\n m ~~ y\n", "stands in both blocks"),
+        ("level: 1\n f =~ i1 + i2 + i3\n y ~ rv('s')*f\nlevel: 2\n y ~~ s\n", "is a latent variable"),
     ],
 )
 def test_elsewhere_there_is_no_closed_form(text, why) -> None:

@@ -15,6 +15,7 @@ from simstudy.data.statistics import TwoLevelStatistics
 from simstudy.errors import EstimatorError
 from simstudy.estimation.inference import with_defined
 from simstudy.estimation.result import FitResult, Status
+from simstudy.estimation.slope_search import CholeskyLikelihood
 from simstudy.methods import ask, registry
 from simstudy.methods.fixed_slopes import WithFixedSlopes
 from simstudy.methods.msem_slopes import SlopeMsem, treatment
@@ -125,16 +126,17 @@ def test_estimates_are_maxima(name, layout) -> None:
     assert found.converged.all()
     data = ClusterProducts.of(drawn(name, layout, 4).arrange(model.level1, model.level2))
     xi = prepared.search.cholesky.of_natural(found.estimate)
-    assert np.abs(prepared.search.problem.evaluate(xi, data).score).max() < 1e-4  # of some 1e2 a unit
+    problem = CholeskyLikelihood(prepared.fine or prepared.likelihood, prepared.search.cholesky)
+    assert np.abs(problem.evaluate(xi, data).score).max() < 1e-4  # of some 1e2 a unit
     one = data.select(np.array([1]))
     away = xi[1] + 0.2 * np.random.default_rng(1).normal(size=xi.shape[1])
 
     def minus(point: np.ndarray) -> tuple[float, np.ndarray]:
-        value = prepared.search.problem.evaluate(point[None], one)
+        value = problem.evaluate(point[None], one)
         return (-value.loglik[0], -value.score[0]) if value.ok[0] else (1e10, np.zeros_like(point))
 
     search = optimize.minimize(minus, away, jac=True, method="L-BFGS-B", options={"maxiter": 2000, "ftol": 1e-14})
-    best = prepared.search.problem.evaluate(xi[[1]], one).loglik[0]
+    best = problem.evaluate(xi[[1]], one).loglik[0]
     assert best > -search.fun - 1e-8
     assert best < -search.fun + 1e-4
 
@@ -215,7 +217,7 @@ def test_measures() -> None:
     q = len(LATENT.names)
     np.testing.assert_allclose(found.measures["aic"], -2 * found.loglik + 2 * q)
     np.testing.assert_allclose(found.measures["bic"], -2 * found.loglik + np.log(250) * q)
-    assert set(found.measures) == {"boundary", "npar", "aic", "bic"}
+    assert set(found.measures) == {"boundary", "npar", "aic", "bic", "nodes", "loglik_error"}
 
 
 def test_data_without_variance_are_a_status() -> None:

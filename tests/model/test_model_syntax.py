@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -268,3 +270,16 @@ def test_number_of_a_missing_start_is_nan() -> None:
     row = TwoLevelModel.from_syntax(WITHIN + BETWEEN).table.rows[0]
     assert np.isnan(row.start)
     assert np.isnan(row.value)
+
+
+def test_texts_read_again_give_the_same_model_and_are_forgotten_in_time() -> None:
+    text = "level: 1\n y ~ b*x\nlevel: 2\n y ~ c*x"
+    first = TwoLevelModel.from_syntax(text)
+    assert TwoLevelModel.from_syntax(text) is first
+    assert TwoLevelModel.from_syntax(text, std_lv=True) is not first
+    assert pickle.loads(pickle.dumps(first)).names == first.names
+    for k in range(200):
+        TwoLevelModel.from_syntax(text + f"\ne{k} := c - b")
+    again = TwoLevelModel.from_syntax(text)
+    assert again is not first  # memory does not grow with the number of texts
+    assert again.names == first.names

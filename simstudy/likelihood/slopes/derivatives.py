@@ -159,20 +159,24 @@ def bends(found: Integral) -> FloatArray:
 
 def between_elements(found: Integral, bend: FloatArray, weights: FloatArray | None) -> FloatArray:
     """The block of (cov, mean), row by row (R, f, f + 1, f, f + 1)."""
-    n, f, points = found.pull.shape
-    weight = found.weight if weights is None else found.weight * weights[:, None, None]
-    upper = _outer_products(bend)
-    between = -np.matmul(weight.reshape(n, -1, points), transpose(upper)).reshape(n, f, f, f + 1, f + 1)
-    between = np.ascontiguousarray(between.transpose(0, 1, 3, 2, 4))  # (R, f, f + 1, f, f + 1)
-    gram = np.matmul(weight.reshape(n, -1, points), transpose(found.weight.reshape(n, -1, points)))
-    between[:, :, :f, :, :f] += 0.5 * gram.reshape(n, f, f, f, f).transpose(0, 4, 1, 2, 3)
+    f = found.pull.shape[1]
+    (row, column), at = np.triu_indices(f), _place_of_pairs(f)
+    (one, other), upper = np.triu_indices(f + 1), _place_of_pairs(f + 1)
+    plain = found.weight[:, row, column]
+    weight = plain if weights is None else plain * weights[:, None]
+    sums = np.matmul(weight, transpose(bend[:, one] * bend[:, other]))
+    between: FloatArray = -sums[:, at[:, None, :, None], upper[:, None]]  # (R, f, f + 1, f, f + 1)
+    gram = np.matmul(weight, transpose(plain))
+    between[:, :, :f, :, :f] += 0.5 * gram[:, at[None, :, :, None], at[:, None, None]]
     return between
 
 
-def _outer_products(x: FloatArray) -> FloatArray:
-    """All products (R, m m, P) of the entries of vectors (R, m, P)."""
-    n, m, points = x.shape
-    return (x[:, :, None] * x[:, None]).reshape(n, m * m, points)
+def _place_of_pairs(m: int) -> IntArray:
+    """Where entries (m, m) of a symmetric matrix stand in its upper triangle, row by row."""
+    place = np.zeros((m, m), dtype=np.int64)
+    row, column = np.triu_indices(m)
+    place[row, column] = place[column, row] = np.arange(len(row))
+    return place
 
 
 def assemble(inside: FloatArray, across: FloatArray, between: FloatArray) -> FloatArray:

@@ -33,13 +33,19 @@ def refuse_expected(model: TwoLevelModel) -> str | None:
     """Why the expected information has no closed form, or None."""
     reached = reached_by_slopes(model)
     for slope in model.slopes:
-        if slope.predictor in model.both or slope.predictor in reached:
-            why = "stands in both blocks" if slope.predictor in model.both else "depends on a random slope itself"
-            return (
-                f"the expected information has no closed form where a random slope ('{slope.name}') multiplies a "
-                f"variable that varies over clusters by the model, and '{slope.predictor}' {why}; se = observed and "
-                "robust work"
-            )
+        if slope.predictor not in model.level1:
+            why = "is a latent variable"
+        elif slope.predictor in model.both:
+            why = "stands in both blocks"
+        elif slope.predictor in reached:
+            why = "depends on a random slope itself"
+        else:
+            continue
+        return (
+            "the expected information has a closed form where random slopes multiply observed variables that vary "
+            f"within clusters only and that no slope acts on; '{slope.predictor}', which '{slope.name}' multiplies, "
+            f"{why}. se = observed and robust work"
+        )
     return None
 
 

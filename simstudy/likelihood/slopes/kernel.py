@@ -205,6 +205,33 @@ def integrate(reduced: Sequence[Reduced], points: Points) -> Integral:
     return Integral(**vars(merged), rows=rows, z=z, ok=ok)
 
 
+def log_integral(reduced: Sequence[Reduced], points: Points) -> tuple[FloatArray, BoolArray]:
+    """Log-likelihood of every point (R, P), and where all exist (R,): `integrate` without what derivatives need."""
+    first, r = reduced[0], len(points.place)
+    rows = tuple(Rows.of(products, points.place) for products in points.products)
+    form = _quadratic(reduced, rows, points.patterns.sum(axis=1).tolist())
+    ok, value = first.ok, np.zeros_like(form.q)
+    for number, seen in enumerate(points.z_patterns):
+        here = points.z_pattern == number
+        given = condition_on(first, points.z, r, seen)
+        ok = ok & (given.ok | ~here.any(axis=-1))
+        factor, log_det = _inner_factor(form.a, given.root)
+        start = times(form.a, given.carry)
+        slope = form.b - start
+        whitened = times(factor, common_left(transpose(given.root), slope))
+        value = np.where(here, _value(form, given, log_det, start, slope, inner(whitened, whitened)), value)
+    return value, ok & np.isfinite(value).all(axis=-1)
+
+
+def _value(
+    form: Quadratic, given: Given, log_det: FloatArray, start: FloatArray, slope: FloatArray, moved: FloatArray
+) -> FloatArray:
+    """Log-likelihood (R, P); ``moved`` is slope' C slope."""
+    half = form.base + log_det + form.q - 2.0 * inner(given.carry, slope) - inner(given.carry, start) - moved
+    value: FloatArray = given.log_z - 0.5 * half
+    return value
+
+
 def _quadratic(reduced: Sequence[Reduced], rows: Sequence[Rows], observed: Sequence[int]) -> Quadratic:
     """Sums over patterns."""
     total: Quadratic | None = None
@@ -237,10 +264,7 @@ def _solve(form: Quadratic, given: Given) -> Solution:
         link[:, k, k] += 1.0
     pull = slope - times(a, move)
     weight = product(link, a)
-    loglik = -0.5 * (
-        form.base + log_det + form.q - 2.0 * inner(carry, slope) - inner(carry, start) - inner(slope, move)
-    )
-    loglik += given.log_z
+    loglik = _value(form, given, log_det, start, slope, inner(slope, move))
     if given.ground.shape[-1]:
         pull, link, weight = _join(pull, link, weight, given)
     return Solution(loglik, carry + move, spread, pull, link, weight)

@@ -36,9 +36,9 @@ NAMES = {
     "aic": "AIC",
     "bic": "BIC",
     "boundary": "singular (boundary), share",
-    "nodes": "quadrature nodes",
-    "loglik_error": "error of the log-likelihood",
     "clusters_dropped": "clusters too small, left out",
+    "nodes": "quadrature nodes a dimension",
+    "loglik_error": "error of the log-likelihood, at most",
 }
 MAX_CELLS = 12
 

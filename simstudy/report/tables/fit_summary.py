@@ -13,10 +13,10 @@ from rich.text import Text
 from simstudy import __version__
 from simstudy.analysis.result import FitRecord
 from simstudy.analysis.slopes import integrated_slopes
+from simstudy.estimation.by_nodes import EXACT
 from simstudy.estimation.refined import ENOUGH
 from simstudy.estimation.result import Status
 from simstudy.methods import registry
-from simstudy.methods.msem_slopes import NODES
 from simstudy.report.tables.fit_compare import print_side_by_side, side_by_side_lines
 from simstudy.report.tables.fit_statistics import level_fit_lines, reliability_lines, statistic_lines
 from simstudy.report.tables.fit_tables import ALARM, CELL, ICC_WORDS, fact, number, parameter_lines, residual_lines
@@ -152,16 +152,18 @@ def _facts(fit: FitRecord) -> list[Line]:
 
 
 def _integral(fit: FitRecord) -> list[Line]:
-    """Over which slopes the likelihood is an integral, and how well that is computed."""
+    """Over which slopes or latent means the likelihood is an integral, and how well that is computed."""
     names = integrated_slopes(fit)
+    means = dict.fromkeys(slope.predictor for slope in fit.slopes if slope.meaning == "latent")
     error = fit.measures.get("loglik_error", math.nan)
-    lines = [fact("Integrated numerically over", ", ".join(names))]
+    over = ", ".join(names) if names else f"between parts of {', '.join(means)}"
+    lines = [fact("Integrated numerically over", over)]
     if math.isnan(error):
         return lines
     lines.append(fact("Quadrature nodes", f"{fit.measures['nodes']:.0f}"))
     limit = 10.0 ** math.ceil(math.log10(max(error, 1e-12)))
     lines.append(fact("Error of the log-likelihood", f"< {limit:.0e}"))
-    if error > ENOUGH:
+    if error > (ENOUGH if names else EXACT):
         lines.append(Line("    More nodes (nodes, --nodes) make it smaller.", "dim"))
     return lines
 
@@ -180,8 +182,6 @@ def _slopes(fit: FitRecord, width: int) -> list[Line]:
             lines += [Line(line, "dim") for line in wrapped(f"      {name}: {text}", width, "        ")]
     if "nodes" in fit.measures:
         lines += _integral(fit)
-    elif any(slope.meaning == "latent" for slope in fit.slopes):
-        lines.append(fact("Quadrature nodes per latent predictor", str(fit.options.get("nodes") or NODES)))
     if "boundary" in fit.measures and fit.converged:
         lines.append(fact("On the boundary", "yes (see notes)" if fit.measures["boundary"] else "no"))
     return lines
