@@ -157,9 +157,10 @@ def _climb(
         damped = damping[active] > 0
         if damped.any():
             step[damped] = metric.damped(*local(active[damped]), damping[active[damped]])
-        trial = params[active] + metric.move(information[active], step)
+        moved_by = metric.move(information[active], step)
+        trial = params[active] + moved_by
         if damped.any():
-            trial[damped] = move(params[active[damped]], step[damped])
+            trial[damped] = move(params[active[damped]], moved_by[damped])
         if box is not None:
             trial = box.clip(trial)
             step = trial - params[active]

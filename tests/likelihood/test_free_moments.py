@@ -60,10 +60,12 @@ def test_maxima_are_those_of_the_full_matrices() -> None:
     one = engine(UNBALANCED)
     found, expected = one.solve(), with_fallback(one.likelihood, one.data, one.starts)
     assert (found.status == Status.OK).all()
-    # both stop within 1e-6 SE of the maximum and take one more step
-    np.testing.assert_allclose(found.params, expected.params, atol=1e-9)
-    np.testing.assert_allclose(found.inverse, expected.inverse, rtol=1e-6, atol=1e-9)
-    assert found.n_iter.tolist() == expected.n_iter.tolist()
+    # scoring stops within 1e-6 SE of the maximum, Newton's last steps closer
+    errors = np.sqrt(np.diagonal(expected.inverse, axis1=-2, axis2=-1))
+    assert (np.abs(found.params - expected.params) <= 1e-6 * errors).all()
+    np.testing.assert_allclose(found.loglik, expected.loglik, rtol=1e-13)  # it is flat there
+    # of the information at points that are some 1e-7 SE apart
+    np.testing.assert_allclose(found.inverse, expected.inverse, rtol=1e-5, atol=1e-8)
 
 
 def test_bits_do_not_depend_on_the_batch() -> None:
