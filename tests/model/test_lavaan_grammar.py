@@ -250,7 +250,8 @@ CASES: dict[str, Check] = {
     "`lower(1)*x + upper(0)*x`": refused("lower bound 1 above its upper bound 0", "  y ~ lower(1)*x + upper(0)*x"),
     '`rv("s")*x`': reads(lambda m: [s.name for s in m.slopes] == ["s"], within='  y ~ rv("s")*x'),
     '`rv("s")*f`, f a within factor': reads(
-        lambda m: [(s.name, s.predictor) for s in m.slopes] == [("s", "f")], within='  f =~ y1 + y2 + y3\n  y ~ rv("s")*f'
+        lambda m: [(s.name, s.predictor) for s in m.slopes] == [("s", "f")],
+        within='  f =~ y1 + y2 + y3\n  y ~ rv("s")*f',
     ),
     '`rv("l")*y1`': refused("random loadings", '  f =~ rv("l")*y1 + y2'),
     '`prior("normal(0,1)")*x`': refused("priors", '  y ~ prior("normal(0,1)")*x'),
