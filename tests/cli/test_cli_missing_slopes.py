@@ -97,8 +97,11 @@ def test_fit_says_what_cannot_be_missing(tmp_path) -> None:
     data.to_csv(tmp_path / "d.csv", index=False)
     (tmp_path / "m.lav").write_text("level: 1\n y ~ rv('s')*x\nlevel: 2\n y ~~ s\n")
     common = ["fit", f"{tmp_path}/m.lav", f"{tmp_path}/d.csv", "--cluster", "g"]
-    done = CliRunner().invoke(app, [*common, "--missing", "fiml"])
+    done = CliRunner().invoke(app, [*common, "--missing", "fiml", "--fixed-x"])
     assert done.exit_code == 2
-    assert "'x' is missing in 1 row" in done.output
+    assert "'x' has missing values, and fixed_x takes it as given" in " ".join(done.output.split())
     assert "missing='listwise'" in done.output
+    done = CliRunner().invoke(app, [*common, "--missing", "fiml"])  # the slope is integrated over
+    assert done.exit_code == 0
+    assert "180" in done.output
     assert CliRunner().invoke(app, common).exit_code == 0
