@@ -154,6 +154,8 @@ def fit(request: FitRequest) -> FitRecord:
     if not report.converged:
         why = (*why, *flat_predictors(facts, report.icc))
         warn_caller(_failure(report, why, notes), ConvergenceWarning)
+    elif report.measures.get("boundary", 0.0) == 1.0:
+        notes = (*notes, *flat_predictors(facts, report.icc))
     return replace(
         report,
         estimator=estimator,

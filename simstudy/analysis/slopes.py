@@ -152,6 +152,12 @@ def boundary_notes(
             f"on the boundary: the variance of {names} is 0 at the maximum, so it has no SE, and the SEs of the other "
             "parameters take it as 0. This is common with few or small clusters and is no failure: the data do not "
             "show variation beyond chance. --lrt-slope tests a slope's variance with the right reference.",
+            *(
+                f"paths from '{name}' in the between block multiply a part that does not vary at the maximum: they are "
+                "not identified there, and their estimates mean nothing, however small or large their SEs"
+                for name in flat
+                if any(row.op == "~" and row.rhs == name and row.free >= 0 for row in table.at("between"))
+            ),
         )
     if bounded and not _singular(model, params):
         return ()

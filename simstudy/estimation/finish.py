@@ -55,7 +55,7 @@ def finish(likelihood: Likelihood[D], data: D, start: FloatArray, tolerance: flo
         decrement = dot(score[active], step)
         after = decrement * np.minimum(
             decrement / last[active], 1.0
-        )  # at the rate of the last step; 0 for Newton's own
+        )  # at the rate of the last step, 0 for Newton's own
         precise = (np.minimum(after, decrement) < PRECISE * tolerance) | (iteration == MOST)
         done = (decrement < tolerance) & precise & inside(params[active] + step)
         params[active[done]] += step[done]
@@ -76,6 +76,8 @@ def finish(likelihood: Likelihood[D], data: D, start: FloatArray, tolerance: flo
             lost = np.zeros(len(active), dtype=bool)
             lost[slow] = ~positive
             active, step = active[~lost], step[~lost]
+            if not len(active):
+                break
         if len(current) != len(active):
             current, subset = active, data.select(active)
         trial = params[active] + step

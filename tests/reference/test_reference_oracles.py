@@ -22,8 +22,8 @@ from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 
 KINDS = ["expected", "observed", "robust"]
-# The same steps on the same function, whose values differ by rounding: 3e-13 measured on the ridge of xi_heywood_1.
-WIDE = 1e-10
+# Both stop within 1e-8 standard errors of the same maximum: 7e-10 measured.
+WIDE = 5e-9
 # There SEs are on the ridge, too: 5e-9 measured.
 WIDE_SE = 1e-7
 # Both stop within 1e-6 SE and take one more step: 1e-8 measured; 1e-6 is what counts.
