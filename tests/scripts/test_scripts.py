@@ -45,6 +45,7 @@ def test_a_script_prints_its_help(script: Path) -> None:
         ("bench", ["--reps", "8", "--repeat", "1"], "msem"),
         ("bench_fit", ["--repeat", "1"], "batch"),
         ("bench_missing", ["--repeat", "1"], "missing_mar"),
+        ("bench_table", ["--reps", "8", "--repeat", "1", "--history", "nowhere.jsonl"], "magmaan"),
         ("bench_slopes", ["--reps", "4", "--repeat", "1"], "latent"),
         ("bench_bias", ["--repeat", "1"], "conflation"),
         ("bench_analyse", ["--rows", "20000", "--cells", "2"], "peak"),
