@@ -12,9 +12,9 @@ from simstudy.analysis.rescaled import in_rescaled_units
 from simstudy.analysis.result import FitRecord, SlopeFact
 from simstudy.data.products import ClusterProducts, PatternProducts, Products
 from simstudy.errors import EstimatorError
+from simstudy.likelihood.slopes.integrals import integrated
 from simstudy.linalg.stacked import BoolArray, FloatArray
 from simstudy.methods import ask
-from simstudy.methods.msem_slopes import integrated
 from simstudy.methods.protocol import PreparedSlopes
 from simstudy.methods.wall import MethodError
 from simstudy.model.carriers import lacking_slopes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -20,10 +19,10 @@ from simstudy.estimation.refined import refined
 from simstudy.estimation.result import FitResult
 from simstudy.estimation.slope_search import Found, SlopeSearch, refuse_bounds_of_variances
 from simstudy.estimation.slope_starts import slope_starts
-from simstudy.likelihood.slopes.chain import Treatment
 from simstudy.likelihood.slopes.exogenous import ExogenousPart
 from simstudy.likelihood.slopes.expected import ExpectedInformation, refuse_expected
 from simstudy.likelihood.slopes.given import GivenSlopes
+from simstudy.likelihood.slopes.integrals import MOST_LATENT, Choice, integrated, too_many, treatment
 from simstudy.likelihood.slopes.latent import LatentSlopes
 from simstudy.likelihood.slopes.observed import ObservedSlopes
 from simstudy.likelihood.slopes.scores import within_scores
@@ -39,17 +38,13 @@ from simstudy.model.slopes import RandomSlope
 from simstudy.model.twolevel import TwoLevelModel
 
 SeKind = Literal["expected", "observed", "robust"]
-Choice = Literal["auto", "observed", "latent", "hybrid"]
 
 AT_ONCE = 10_000
 """Clusters (times nodes of slopes) that are worked on together: more leave the cache, fewer pay for calls."""
 NODES = 5
 """A latent predictor, to begin with."""
-MOST_LATENT = 3
 TYPICAL = 50
 """Nodes of a slope that is integrated over, about: for what is worked on together."""
-MOST_GIVEN = 3
-"""Slopes that are integrated over; a further one needs some thirty times the nodes."""
 
 WITH_GAPS = "the expected information needs complete data: with missing = 'fiml', se = observed and robust work"
 
@@ -173,45 +168,6 @@ class SlopeMsem(Estimator):
         if slope.predictor in model.factors("within"):
             return "factor"
         return treatment(model, self.slopes) if slope.predictor in model.both else "observed"
-
-
-def treatment(model: TwoLevelModel, choice: Choice) -> Treatment:
-    """What becomes of the predictors of slopes; it makes no difference to those that live within clusters only.
-
-    ``auto`` follows the syntax: a variable in both blocks is decomposed into latent parts, be it exogenous or a
-    mediator, and its slope is that of the within part; a variable in the within block only is what it is.
-    """
-    if not any(slope.predictor in model.both for slope in model.slopes):
-        return "observed"
-    return "latent" if choice == "auto" else choice
-
-
-def integrated(model: TwoLevelModel, choice: Choice, lacking: Sequence[str] = ()) -> tuple[str, ...]:
-    """Slopes over which the likelihood is an integral (theory D1.8): those of factors and ``lacking`` ones.
-
-    Where there are any, so are those of latent within parts; without them the integral is over latent means.
-
-    Parameters
-    ----------
-    lacking : sequence of str
-        Slopes whose predictors have missing values where they are needed (`model.carriers`).
-    """
-    factors = model.factors("within")
-    if not lacking and not any(slope.predictor in factors for slope in model.slopes):
-        return ()
-    latent = model.both if treatment(model, choice) == "latent" else ()
-    return tuple(s.name for s in model.slopes if s.predictor in (*factors, *latent) or s.name in lacking)
-
-
-def too_many(given: Sequence[str]) -> str | None:
-    """Why an integral over slopes cannot be done, or None."""
-    if len(given) <= MOST_GIVEN:
-        return None
-    return (
-        f"an integral over {len(given)} slopes ({', '.join(given)}); at most {MOST_GIVEN} can be done: leave some "
-        "fixed. Slopes of observed variables without missing values that live within clusters, or with "
-        "slopes = 'observed' or 'hybrid', cost no integral"
-    )
 
 
 class PreparedSlopeMsem:

@@ -15,7 +15,7 @@ from simstudy.likelihood.normal.two_level import Data, TwoLevelLikelihood
 from simstudy.likelihood.slopes import given as given_module
 from simstudy.likelihood.slopes import given_nodes
 from simstudy.likelihood.slopes.given import GivenSlopes
-from simstudy.methods.msem_slopes import integrated, treatment
+from simstudy.likelihood.slopes.integrals import integrated, treatment
 from simstudy.model.implied import TwoLevelStructure
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.draw import draw_sample

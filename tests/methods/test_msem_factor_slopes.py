@@ -17,7 +17,8 @@ from simstudy.errors import DataError
 from simstudy.estimation import refined as refined_module
 from simstudy.estimation.result import FitResult
 from simstudy.likelihood.slopes import given_nodes
-from simstudy.methods.msem_slopes import PreparedSlopeMsem, SlopeMsem, integrated
+from simstudy.likelihood.slopes.integrals import integrated
+from simstudy.methods.msem_slopes import PreparedSlopeMsem, SlopeMsem
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.draw import draw_cluster_statistics, draw_sample
 from simstudy.population.population import Population

@@ -16,9 +16,10 @@ from simstudy.errors import EstimatorError
 from simstudy.estimation.inference import with_defined
 from simstudy.estimation.result import FitResult, Status
 from simstudy.estimation.slope_search import CholeskyLikelihood
+from simstudy.likelihood.slopes.integrals import treatment
 from simstudy.methods import ask, registry
 from simstudy.methods.fixed_slopes import WithFixedSlopes
-from simstudy.methods.msem_slopes import SlopeMsem, treatment
+from simstudy.methods.msem_slopes import SlopeMsem
 from simstudy.model.twolevel import TwoLevelModel
 from simstudy.population.calibrate import calibrate
 from simstudy.population.draw import draw_cluster_statistics

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from outside_cases import OUTSIDE
 from scipy import stats
+from slope_oracles import slope_case
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "likelihood"))
 from slope_cases import brute_force
@@ -27,7 +28,7 @@ from simstudy.analysis.scores import factor_scores
 from simstudy.data.products import PatternProducts
 from simstudy.data.sample import from_frame
 from simstudy.likelihood.slopes.given import GivenSlopes
-from simstudy.methods.msem_slopes import treatment
+from simstudy.likelihood.slopes.integrals import treatment
 from simstudy.model.representation import fill, level_matrices
 from simstudy.model.twolevel import TwoLevelModel
 
@@ -38,11 +39,8 @@ cases = pytest.mark.parametrize("case", [*FACTOR, *TREATMENT])
 
 @cache
 def case_of(case: str) -> tuple[str, pd.DataFrame, dict[str, Any]]:
-    folder = OUTSIDE.parent / "slopes" / case
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there: public data are not part of the repository")
-    text = (folder / "model.lav").read_text() + ("\n  fb ~~ 0*s\n" if case in FACTOR else "")
-    return text, pd.read_csv(folder / "data.csv"), json.loads((folder / "result.json").read_text())
+    text, frame, theirs = slope_case(case)
+    return text + ("\n  fb ~~ 0*s\n" if case in FACTOR else ""), frame, theirs
 
 
 @cache

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from outside_cases import OUTSIDE, expected, model_text
 from outside_cases import data as outside_data
+from outside_cases import expected, model_text
 from scipy import stats
+from slope_oracles import place, slope_case
 
 from simstudy.analysis.fit import fit
 from simstudy.analysis.result import FitRecord
@@ -23,18 +21,7 @@ from simstudy.model.exogenous import GivenVariables
 from simstudy.model.slope_structure import SlopeStructure
 from simstudy.model.twolevel import TwoLevelModel
 
-SLOPES = OUTSIDE.parent / "slopes"
 MAXIMUM, ESTIMATE, SE = 1e-9, 1e-6, 1e-5  # searches to 1e-10; SEs are taken one step before the last
-
-
-@cache
-def slope_case(name: str) -> tuple[str, pd.DataFrame, dict[str, Any]]:
-    folder = SLOPES / name
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there: public data are not part of the repository")
-    return (folder / "model.lav").read_text(), pd.read_csv(folder / "data.csv"), json.loads(
-        (folder / "result.json").read_text()
-    )  # fmt: skip
 
 
 @cache
@@ -43,17 +30,6 @@ def fitted(name: str, se: str, fixed_x: bool) -> FitRecord:
     found = fit(text, frame, cluster="g", se=se, fixed_x=fixed_x)
     assert found.converged
     return found
-
-
-def place(model: TwoLevelModel, path: str) -> int:
-    """Index of a parameter; of a covariance in either order."""
-    level, row = path.split(": ")
-    lhs, op, rhs = row.split(" ")
-    if rhs == "1":
-        op, rhs = "~1", ""
-    found = model.table.find(level, lhs, op, rhs) or model.table.find(level, rhs, op, lhs)
-    assert found is not None
-    return found.free
 
 
 def test_a_cross_level_interaction_is_that_of_lme4_and_of_brute_force(differences) -> None:

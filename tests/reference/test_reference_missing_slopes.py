@@ -5,15 +5,13 @@ The folders of ``../shared/reference/slopes`` hold their formulas; xxM's example
 
 from __future__ import annotations
 
-import json
 from functools import cache
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from outside_cases import OUTSIDE, expected, model_text
 from outside_cases import data as outside_data
+from outside_cases import expected, model_text
+from slope_oracles import place, slope_case
 
 from simstudy.analysis.fit import fit
 from simstudy.analysis.result import FitRecord
@@ -32,30 +30,10 @@ cases = pytest.mark.parametrize("case", list(TREATMENT))
 
 
 @cache
-def case_of(case: str) -> tuple[str, pd.DataFrame, dict[str, Any]]:
-    folder = OUTSIDE.parent / "slopes" / case
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there: public data are not part of the repository")
-    text, frame = (folder / "model.lav").read_text(), pd.read_csv(folder / "data.csv")
-    return text, frame, json.loads((folder / "result.json").read_text())
-
-
-@cache
 def fitted(case: str, se: str = "observed") -> FitRecord:
-    text, frame, _ = case_of(case)
+    text, frame, _ = slope_case(case)
     slopes = None if TREATMENT[case] == "observed" else TREATMENT[case]
     return fit(text, frame, cluster="g", missing="fiml", slopes=slopes, se=se)
-
-
-def place(model: TwoLevelModel, path: str) -> int:
-    """Index of a parameter; of a covariance in either order."""
-    level, row = path.split(": ")
-    lhs, op, rhs = row.split(" ")
-    if rhs == "1":
-        op, rhs = "~1", ""
-    found = model.table.find(level, lhs, op, rhs) or model.table.find(level, rhs, op, lhs)
-    assert found is not None
-    return found.free
 
 
 def numbers(case: str, model: TwoLevelModel, kind: str) -> dict[int, float]:
@@ -63,7 +41,7 @@ def numbers(case: str, model: TwoLevelModel, kind: str) -> dict[int, float]:
 
     In the hybrid their path from x_B is what a cluster's level adds to the slope; ours is the sum.
     """
-    rows = case_of(case)[2]["parameters"]
+    rows = slope_case(case)[2]["parameters"]
     found = {place(model, row["name"]): row[kind] for row in rows}
     if TREATMENT[case] == "hybrid":
         found[place(model, "between: y ~ x")] += found[place(model, "between: s ~ 1")]
@@ -72,13 +50,13 @@ def numbers(case: str, model: TwoLevelModel, kind: str) -> dict[int, float]:
 
 def loglik_of_given(case: str) -> float:
     """Maximum of the log-likelihood of the variables that theirs is conditional on."""
-    theirs = case_of(case)[2]
+    theirs = slope_case(case)[2]
     return theirs.get("loglik_of_x_and_w", theirs.get("loglik_of_x", 0.0))
 
 
 @cases
 def test_maximum_estimates_and_standard_errors(case, differences) -> None:
-    found, theirs = fitted(case), case_of(case)[2]
+    found, theirs = fitted(case), slope_case(case)[2]
     loglik = found.measures["loglik"]
     differences(case, "loglik", loglik - loglik_of_given(case), theirs["loglik_maximum"], 1e-9, "maximum")
     se = np.sqrt(np.diagonal(found.covariance))
@@ -98,7 +76,7 @@ def test_maximum_estimates_and_standard_errors(case, differences) -> None:
 @cases
 def test_loglikelihood_at_stated_parameters(case) -> None:
     """What they condition on is at its maximum there, so that its density is what the joint one has in addition."""
-    text, frame, theirs = case_of(case)
+    text, frame, theirs = slope_case(case)
     model = TwoLevelModel.from_syntax(text)
     sample = from_frame(frame, "g", model.level1, model.level2, missing=True)
     structure, kind = SlopeStructure(model), TREATMENT[case]

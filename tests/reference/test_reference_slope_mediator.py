@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
-from outside_cases import OUTSIDE
+from slope_oracles import place, slope_case
 
 from simstudy.analysis.fit import fit
 from simstudy.data.products import ClusterProducts
@@ -16,26 +14,10 @@ from simstudy.likelihood.slopes.observed import ObservedSlopes
 from simstudy.model.slope_structure import SlopeStructure
 from simstudy.model.twolevel import TwoLevelModel
 
-FOLDER = OUTSIDE.parent / "slopes" / "rs_slope_mediator"
-
 
 @pytest.fixture
 def case() -> tuple[str, pd.DataFrame, dict]:
-    if not FOLDER.is_dir():
-        pytest.skip(f"{FOLDER} is not there: public data are not part of the repository")
-    text, frame = (FOLDER / "model.lav").read_text(), pd.read_csv(FOLDER / "data.csv")
-    return text, frame, json.loads((FOLDER / "result.json").read_text())
-
-
-def place(model: TwoLevelModel, path: str) -> int:
-    """Index of a parameter; of a covariance in either order."""
-    level, row = path.split(": ")
-    lhs, op, rhs = row.split(" ")
-    if rhs == "1":
-        op, rhs = "~1", ""
-    found = model.table.find(level, lhs, op, rhs) or model.table.find(level, rhs, op, lhs)
-    assert found is not None
-    return found.free
+    return slope_case("rs_slope_mediator")
 
 
 def test_estimates_errors_and_the_indirect_effect(case, differences) -> None:
